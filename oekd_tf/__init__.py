@@ -1,0 +1,29 @@
+"""Train one network, ship five: online ensemble distillation for Keras 3 and TensorFlow.
+
+Source: Walawalkar, Shen, Savvides, "Online Ensemble Model Compression using Knowledge
+Distillation", ECCV 2020, https://arxiv.org/abs/2011.07449.
+"""
+
+from oekd_tf.lazy import attach
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "OnlineEnsemble": ".ensemble",
+    "backbones": ".backbones",
+    "callbacks": ".callbacks",
+    "config": ".config",
+    "data": ".data",
+    "export": ".export",
+    "losses": ".losses",
+    "optimizers": ".optimizers",
+    "report": ".report",
+    "schedules": ".schedules",
+    "training": ".training",
+}
+__all__ = sorted(_PUBLIC)
+__getattr__ = attach(__name__, _PUBLIC)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

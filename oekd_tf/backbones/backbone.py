@@ -1,0 +1,116 @@
+"""What a network family must offer to be trained as an online ensemble."""
+
+import abc
+import inspect
+import math
+from typing import Any, NamedTuple
+
+KerasTensor = Any
+
+
+class Branch(NamedTuple):
+    """What a student computes after the stem.
+
+    Attributes:
+        blocks: The outputs of its layer blocks, each (batch, height, width, channels). Block b
+            has the same height and width at every width of the network.
+        features: What its classifier sees, (batch, channels).
+    """
+
+    blocks: tuple[KerasTensor, ...]
+    features: KerasTensor
+
+
+class Backbone(abc.ABC):
+    """A network family: a stem that all students share and a branch at any width.
+
+    Subclass it to bring a network of your own: write `stem` and `branch` with Keras layers, keep
+    the constructor's arguments as attributes of the same name, and register the class with
+    `keras.saving.register_keras_serializable` so that a saved ensemble finds it again.
+
+    Source: https://arxiv.org/abs/2011.07449, section 3.1 (common base block and layer blocks).
+
+    Example:
+        ```python
+        @keras.saving.register_keras_serializable("my_project")
+        class PlainCnn(oekd_tf.backbones.Backbone):
+            def stem(self, images):
+                return keras.layers.Conv2D(16, 3, padding="same", name="stem_conv")(images)
+
+            def branch(self, stem_output, width, name):
+                x, blocks = stem_output, []
+                for number, channels in enumerate((16, 32, 64), start=1):
+                    channels = oekd_tf.backbones.scale_channels(channels, width)
+                    x = keras.layers.Conv2D(
+                        channels, 3, strides=2, padding="same", activation="relu",
+                        name=f"{name}_block_{number}")(x)
+                    blocks.append(x)
+                features = keras.layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
+                return oekd_tf.backbones.Branch(tuple(blocks), features)
+        ```
+    """
+
+    @abc.abstractmethod
+    def stem(self, images: KerasTensor) -> KerasTensor:
+        """Builds the common base block, always at full width.
+
+        Args:
+            images: Symbolic normalised images, (batch, height, width, channels).
+
+        Returns:
+            The symbolic output that every branch starts from.
+        """
+
+    @abc.abstractmethod
+    def branch(self, stem_output: KerasTensor, width: float, name: str) -> Branch:
+        """Builds one student's layer blocks.
+
+        Args:
+            stem_output: What `stem` returned.
+            width: Fraction of the full number of channels, in (0, 1].
+            name: Prefix for the names of all layers, unique in the ensemble.
+
+        Returns:
+            The symbolic block outputs and final features.
+        """
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, read from the attributes of the same name."""
+        parameters = inspect.signature(type(self).__init__).parameters.values()
+        named = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
+        return {n: getattr(self, n) for n in named if n not in ("self", "args", "kwargs")}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Backbone":
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+def scale_channels(channels: int, width: float) -> int:
+    """Channels of a layer at a fraction of its width: floor(channels · width).
+
+    Args:
+        channels: At full width.
+        width: In (0, 1].
+
+    Returns:
+        At least 1.
+
+    Raises:
+        ValueError: The layer would be left with no channels.
+
+    Example:
+        >>> scale_channels(64, 0.6)
+        38
+    """
+    # A product such as 100 · 0.29 falls just short of its integer in binary.
+    scaled = math.floor(channels * width + 1e-6)
+    if scaled < 1:
+        raise ValueError(
+            f"A width must leave every layer at least one channel, so at least 1/{channels} here. "
+            f"Received: width={width} for a layer of {channels} channels"
+        )
+    return scaled

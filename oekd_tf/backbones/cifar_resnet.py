@@ -1,0 +1,99 @@
+"""The residual networks for 32×32 images of He et al., at any width."""
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from oekd_tf.backbones.backbone import Backbone, Branch, scale_channels
+
+KerasTensor = Any
+
+_CHANNELS = (16, 32, 64)
+
+
+@keras.saving.register_keras_serializable("oekd_tf")
+class CifarResNet(Backbone):
+    """CIFAR-style ResNet: three blocks of (depth − 2) / 6 basic residual units each.
+
+    Args:
+        depth: 6n + 2; the field uses 8, 20, 32, 44, 56, 110 and 1202.
+        synchronized_batch_norm: Compute batch statistics over all replicas of a
+            `tf.distribute` strategy instead of over each replica's share.
+        batch_norm_momentum: Of the moving statistics; Keras's own 0.99 lags behind the weights
+            on short runs.
+        batch_norm_epsilon: Added to the variance.
+
+    Raises:
+        ValueError: The depth is not 6n + 2.
+
+    Example:
+        >>> ensemble = oekd_tf.OnlineEnsemble(
+        ...     CifarResNet(depth=20), input_shape=(32, 32, 3), num_classes=10)
+
+    Reference:
+        He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385, section 4.2,
+        with a 1×1 projection where a unit changes the shape.
+    """
+
+    def __init__(
+        self,
+        depth: int = 20,
+        *,
+        synchronized_batch_norm: bool = False,
+        batch_norm_momentum: float = 0.9,
+        batch_norm_epsilon: float = 1e-5,
+    ):
+        if depth < 8 or (depth - 2) % 6:
+            raise ValueError(
+                "The depth of a CIFAR ResNet must be 6n + 2 with n ≥ 1: 8, 20, 32, 44, 56, 110, "
+                f"... Received: depth={depth}"
+            )
+        self.depth = depth
+        self.synchronized_batch_norm = synchronized_batch_norm
+        self.batch_norm_momentum = batch_norm_momentum
+        self.batch_norm_epsilon = batch_norm_epsilon
+
+    def stem(self, images: KerasTensor) -> KerasTensor:
+        x = self._conv_norm(images, _CHANNELS[0], 3, 1, "stem")
+        return layers.ReLU(name="stem_relu")(x)
+
+    def branch(self, stem_output: KerasTensor, width: float, name: str) -> Branch:
+        x, blocks = stem_output, []
+        for block, full in enumerate(_CHANNELS, start=1):
+            channels = scale_channels(full, width)
+            for unit in range(1, (self.depth - 2) // 6 + 1):
+                strides = 2 if block > 1 and unit == 1 else 1
+                x = self._unit(x, channels, strides, f"{name}_block_{block}_unit_{unit}")
+            blocks.append(x)
+        features = layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
+        return Branch(tuple(blocks), features)
+
+    def _unit(self, x: KerasTensor, channels: int, strides: int, name: str) -> KerasTensor:
+        shortcut = x
+        if strides != 1 or x.shape[-1] != channels:
+            shortcut = self._conv_norm(x, channels, 1, strides, f"{name}_shortcut")
+        y = self._conv_norm(x, channels, 3, strides, f"{name}_1")
+        y = layers.ReLU(name=f"{name}_1_relu")(y)
+        y = self._conv_norm(y, channels, 3, 1, f"{name}_2")
+        y = layers.Add(name=f"{name}_add")([y, shortcut])
+        return layers.ReLU(name=f"{name}_relu")(y)
+
+    def _conv_norm(
+        self, x: KerasTensor, channels: int, kernel: int, strides: int, name: str
+    ) -> KerasTensor:
+        x = layers.Conv2D(
+            channels,
+            kernel,
+            strides=strides,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=f"{name}_conv",
+        )(x)
+        return layers.BatchNormalization(
+            momentum=self.batch_norm_momentum,
+            epsilon=self.batch_norm_epsilon,
+            synchronized=self.synchronized_batch_norm,
+            name=f"{name}_norm",
+        )(x)

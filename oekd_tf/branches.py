@@ -1,0 +1,84 @@
+"""Assembles a backbone's stem and branches into functional models that share their layers."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+from keras import layers
+
+from oekd_tf.backbones.backbone import Backbone
+
+KerasTensor = Any
+
+
+class Branches(NamedTuple):
+    """The parts of an ensemble; all models share layers.
+
+    Attributes:
+        stem: From raw images to the common base block's output.
+        branches: For each student, from the stem's output to its block outputs and, last, logits.
+        students: For each student, from raw images to logits, as one flat model.
+        blocks: For each student, its symbolic block outputs.
+    """
+
+    stem: keras.Model
+    branches: list[keras.Model]
+    students: list[keras.Model]
+    blocks: list[tuple[KerasTensor, ...]]
+
+
+def build_branches(
+    backbone: Backbone,
+    image_shape: Sequence[int],
+    num_classes: int,
+    widths: Sequence[float],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Branches:
+    """Builds the stem once and a branch and a classifier for every width.
+
+    Args:
+        backbone: The network family.
+        image_shape: (height, width, channels).
+        num_classes: Size of the logits.
+        widths: One a student.
+        mean: One a channel, in pixel units.
+        std: One a channel, in pixel units.
+
+    Returns:
+        The models.
+
+    Raises:
+        ValueError: A branch's blocks do not fit the pseudo teacher's in number, height or width.
+    """
+    images = keras.Input(tuple(image_shape), name="images", dtype="float32")
+    # In float32 under any policy: half precision would round the pixels' differences.
+    normalised = layers.Rescaling(
+        scale=[1.0 / s for s in std],
+        offset=[-m / s for m, s in zip(mean, std, strict=True)],
+        dtype="float32",
+        name="normalization",
+    )(images)
+    stem_output = backbone.stem(normalised)
+    branches, students, blocks = [], [], []
+    for number, width in enumerate(widths, start=1):
+        name = f"student_{number}"
+        branch = backbone.branch(stem_output, width, name)
+        # In float32 under any policy: a softmax of half-precision logits loses small classes.
+        logits = layers.Dense(num_classes, dtype="float32", name=f"{name}_logits")(branch.features)
+        blocks.append(tuple(branch.blocks))
+        _check_blocks(blocks, name)
+        students.append(keras.Model(images, logits, name=name))
+        branches.append(keras.Model(stem_output, [*branch.blocks, logits], name=f"{name}_branch"))
+    stem = keras.Model(images, stem_output, name="stem")
+    return Branches(stem, branches, students, blocks)
+
+
+def _check_blocks(blocks: list[tuple[KerasTensor, ...]], name: str) -> None:
+    shapes = [tuple(block.shape[1:-1]) for block in blocks[-1]]
+    expected = [tuple(block.shape[1:-1]) for block in blocks[0]]
+    if not shapes or shapes != expected or any(len(shape) != 2 for shape in shapes):
+        raise ValueError(
+            "At every width a backbone's branch must give the same number of blocks, of the same "
+            f"(height, width). Received: {shapes} for {name}, {expected} for student_1"
+        )

@@ -1,0 +1,16 @@
+"""Keras callbacks for training an ensemble, for `model.fit` in user code too."""
+
+from oekd_tf.callbacks.checkpoints import Checkpoints
+from oekd_tf.callbacks.metrics_csv import MetricsCsv
+from oekd_tf.callbacks.progress import Progress
+from oekd_tf.callbacks.pseudo_teacher_first import PseudoTeacherFirst
+from oekd_tf.callbacks.stop_on_nan import NonFiniteLossError, StopOnNan
+
+__all__ = [
+    "Checkpoints",
+    "MetricsCsv",
+    "NonFiniteLossError",
+    "Progress",
+    "PseudoTeacherFirst",
+    "StopOnNan",
+]

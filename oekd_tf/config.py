@@ -1,0 +1,407 @@
+"""What can be configured: every field with its default, its rule and what it means."""
+
+import importlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+FORMATS = ("saved_model", "float32", "int8")
+
+
+class ConfigError(ValueError):
+    """A config breaks a rule; the message names the field, the rule and the value."""
+
+
+class Field(NamedTuple):
+    """One configurable value.
+
+    Attributes:
+        default: Its value where a config says nothing; also fixes its type.
+        valid: Whether a value keeps the rule.
+        rule: The rule in words, to follow "must be".
+        meaning: What the field does.
+    """
+
+    default: Any
+    valid: Callable[[Any], bool]
+    rule: str
+    meaning: str
+
+
+def _at_least(low: float) -> tuple[Callable[[Any], bool], str]:
+    return lambda v: math.isfinite(v) and v >= low, f"at least {low}"
+
+
+def _above(low: float) -> tuple[Callable[[Any], bool], str]:
+    return lambda v: math.isfinite(v) and v > low, f"above {low}"
+
+
+def _one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:
+    return lambda v: v in choices, "one of " + ", ".join(repr(choice) for choice in choices)
+
+
+def _fraction() -> tuple[Callable[[Any], bool], str]:
+    return lambda v: 0 <= v < 1, "at least 0 and below 1"
+
+
+def _share() -> tuple[Callable[[Any], bool], str]:
+    return lambda v: 0 <= v <= 1, "from 0 to 1"
+
+
+def _boolean() -> tuple[Callable[[Any], bool], str]:
+    return lambda v: isinstance(v, bool), "True or False"
+
+
+def _text(*, empty: bool = False) -> tuple[Callable[[Any], bool], str]:
+    rule = "text" if empty else "text that is not empty"
+    return lambda v: isinstance(v, str) and (empty or bool(v)), rule
+
+
+def _is_name(value: Any) -> bool:
+    allowed = all(c.isalnum() or c in "._-" for c in str(value))
+    return isinstance(value, str) and bool(value) and allowed and not value.startswith(".")
+
+
+def _falling_widths(widths: Any) -> bool:
+    falling = all(a > b for a, b in zip(widths, widths[1:], strict=False))
+    return len(widths) > 0 and widths[0] == 1 and falling and widths[-1] > 0
+
+
+def _rising_epochs(epochs: Any) -> bool:
+    return all(e > 0 for e in epochs) and list(epochs) == sorted(set(epochs))
+
+
+FIELDS: dict[str, Field] = {
+    "name": Field(
+        "run", _is_name, "letters, digits, '.', '_' and '-'", "Names the run and its exports."
+    ),
+    "seed": Field(0, *_at_least(0), "Of initial weights, order and augmentation."),
+    "epochs": Field(1, *_at_least(1), "Passes over the training data."),
+    "batch_size": Field(128, *_at_least(1), "Of all replicas together."),
+    "only_student": Field(
+        0, *_at_least(0), "Train this student alone, as its baseline; 0 trains the ensemble."
+    ),
+    "precision": Field(
+        "float32",
+        *_one_of("float32", "mixed_float16", "mixed_bfloat16"),
+        "Keras dtype policy; logits and losses are float32 under all of them.",
+    ),
+    "jit_compile": Field(False, *_boolean(), "Compile steps with XLA; slower to start on a CPU."),
+    "deterministic": Field(
+        False, *_boolean(), "The same bits on every run, at some cost in speed."
+    ),
+    "strategy": Field(
+        "auto",
+        *_one_of("auto", "none", "mirrored"),
+        "tf.distribute strategy; auto is mirrored where there is more than one GPU.",
+    ),
+    "logical_cpus": Field(
+        0, *_at_least(0), "With the mirrored strategy, replicas on this many logical CPUs."
+    ),
+    "synchronized_batch_norm": Field(
+        True, *_boolean(), "Batch statistics over all replicas rather than over each one's share."
+    ),
+    "checkpoint_every": Field(1, *_at_least(1), "Epochs from one checkpoint to the next."),
+    "checkpoints_kept": Field(2, *_at_least(1), "The newest ones; older ones are deleted."),
+    "data.source": Field(
+        "fashion_mnist_mini",
+        *_text(),
+        "A TFDS name, 'image_folder', or the embedded 'fashion_mnist_mini'.",
+    ),
+    "data.data_dir": Field(
+        "", *_text(empty=True), "TFDS data directory, or the image folder's root; '' is TFDS's own."
+    ),
+    "data.train_split": Field("train", *_text(), "Split to train on."),
+    "data.test_split": Field(
+        "auto", *_text(), "Split for the final figures; auto is 'test', or else 'validation'."
+    ),
+    "data.image_key": Field("auto", *_text(), "Feature that holds the image."),
+    "data.label_key": Field("auto", *_text(), "Feature that holds the label."),
+    "data.image_size": Field(
+        (),
+        lambda v: len(v) in (0, 2) and all(isinstance(s, int) and s > 0 for s in v),
+        "() or (height, width)",
+        "Resize images to this; () keeps their size.",
+    ),
+    "data.validation_fraction": Field(
+        0.1, *_fraction(), "Of the training data, held out to watch training."
+    ),
+    "data.split_seed": Field(0, *_at_least(0), "Of the validation split and of max_examples."),
+    "data.max_examples": Field(0, *_at_least(0), "Use this many training examples; 0 is all."),
+    "data.augmentation": Field(
+        ("pad_crop", "flip"),
+        lambda v: all(isinstance(name, str) for name in v),
+        "names of augmentations",
+        "Applied to training images, in this order.",
+    ),
+    "data.download": Field(True, *_boolean(), "Let TFDS fetch a data set that is not there."),
+    "backbone.name": Field(
+        "CifarResNet",
+        *_text(),
+        "Class in oekd_tf.backbones, or 'module:Class' for one's own.",
+    ),
+    "backbone.arguments": Field(
+        ConfigDict({"depth": 8}),
+        lambda v: isinstance(v, ConfigDict),
+        "a ConfigDict",
+        "The class's arguments.",
+    ),
+    "ensemble.widths": Field(
+        (1.0, 0.8, 0.6, 0.4, 0.2),
+        _falling_widths,
+        "1 first, then falling, above 0",
+        "Fraction of the channels of each student.",
+    ),
+    "ensemble.teacher_weights": Field(
+        (),
+        lambda v: all(w >= 0 for w in v) and (not v or sum(v) > 0),
+        "() or one weight a student, none below 0 and not all 0",
+        "Students' weights in the ensemble teacher; () is uniform.",
+    ),
+    "ensemble.stem_gradient": Field(
+        "all",
+        *_one_of("all", "pseudo_teacher", "none"),
+        "Whose gradient trains the stem.",
+    ),
+    "ensemble.train_adaptation": Field(
+        True, *_boolean(), "Train the channel adaptation layers, or keep their initial values."
+    ),
+    "ensemble.pseudo_teacher_epochs": Field(
+        0, *_at_least(0), "Epochs at the start in which the pseudo teacher is trained alone."
+    ),
+    "loss.temperature": Field(2.0, *_above(0), "T of the distillation loss."),
+    "loss.label_weight": Field(0.7, *_at_least(0), "α, of the labels' cross-entropy."),
+    "loss.feature_weight": Field(0.15, *_at_least(0), "β, of the intermediate feature loss."),
+    "loss.distillation_weight": Field(
+        0.15, *_at_least(0), "γ, of the divergence from the ensemble teacher."
+    ),
+    "optimizer.name": Field("adam", *_one_of("adam", "adamw", "sgd"), "Which optimizer."),
+    "optimizer.learning_rate": Field(1e-3, *_above(0), "At its highest."),
+    "optimizer.l2": Field(0.0, *_at_least(0), "L2 coefficient on kernels, in the gradient."),
+    "optimizer.weight_decay": Field(
+        0.0, *_at_least(0), "Decoupled decay, times the learning rate; for adamw."
+    ),
+    "optimizer.momentum": Field(0.9, *_fraction(), "Of sgd."),
+    "optimizer.nesterov": Field(False, *_boolean(), "Of sgd."),
+    "optimizer.clip_norm": Field(
+        0.0, *_at_least(0), "Largest norm of all gradients together; 0 does not clip."
+    ),
+    "schedule.name": Field(
+        "constant", *_one_of("constant", "step", "cosine"), "How the learning rate changes."
+    ),
+    "schedule.step_epochs": Field(
+        (), _rising_epochs, "rising epochs above 0", "When the step schedule falls."
+    ),
+    "schedule.step_factor": Field(0.1, *_share(), "What the step schedule multiplies by."),
+    "schedule.warmup_epochs": Field(0.0, *_at_least(0), "Of the cosine schedule."),
+    "schedule.final_fraction": Field(
+        0.0, *_share(), "Of the learning rate, where the cosine schedule ends."
+    ),
+    "export.formats": Field(
+        (),
+        lambda v: all(f in FORMATS for f in v) and len(set(v)) == len(v),
+        "formats among " + ", ".join(FORMATS),
+        "What to export when training ends; () exports nothing.",
+    ),
+    "export.output": Field(
+        "", *_text(empty=True), "Folder to export to; '' is savedmodels/<name>."
+    ),
+    "export.overwrite": Field(False, *_boolean(), "Replace an export that is there."),
+    "export.calibration_images": Field(
+        500, *_at_least(1), "Training images that int8 ranges are measured on."
+    ),
+    "export.min_agreement_float": Field(
+        0.99, *_share(), "Least top-1 agreement of a float file with the Keras student."
+    ),
+    "export.min_agreement_int8": Field(
+        0.9, *_share(), "Least top-1 agreement of an int8 file with the Keras student."
+    ),
+}
+
+
+def default_config() -> ConfigDict:
+    """A config with every field at its default, to be changed by a config file.
+
+    Returns:
+        A `ConfigDict` that refuses fields that do not exist and values of another type.
+
+    Example:
+        >>> config = default_config()
+        >>> config.optimizer.learning_rate = 0.01
+    """
+    config = ConfigDict()
+    for path, field in FIELDS.items():
+        *parents, name = path.split(".")
+        node = config
+        for parent in parents:
+            if parent not in node:
+                node[parent] = ConfigDict()
+            node = node[parent]
+        default = field.default
+        node[name] = ConfigDict(default.to_dict()) if isinstance(default, ConfigDict) else default
+    return config.lock()
+
+
+def check(config: ConfigDict) -> None:
+    """Checks every field's rule, and the rules between fields.
+
+    Args:
+        config: What a config file's `get_config` returned, overrides applied.
+
+    Raises:
+        ConfigError: In one line: the field, its rule and what was received.
+    """
+    known = {*FIELDS}
+    for path, value in _leaves(config):
+        if path not in known:
+            raise ConfigError(f"config.{path} is no field of a config. Received: {value!r}")
+        known.discard(path)
+    if known:
+        raise ConfigError(f"config.{min(known)} must be set; start from default_config().")
+    for path, field in FIELDS.items():
+        value = get(config, path)
+        try:
+            valid = field.valid(value)
+        except TypeError:
+            valid = False
+        if not valid:
+            raise ConfigError(f"config.{path} must be {field.rule}. Received: {value!r}")
+    students = len(config.ensemble.widths)
+    if config.only_student > students:
+        raise ConfigError(
+            f"config.only_student must be at most the number of students, {students}. "
+            f"Received: {config.only_student}"
+        )
+    if config.ensemble.teacher_weights and len(config.ensemble.teacher_weights) != students:
+        raise ConfigError(
+            f"config.ensemble.teacher_weights must be () or {students} weights, one a student. "
+            f"Received: {config.ensemble.teacher_weights}"
+        )
+    if config.schedule.name == "step" and not config.schedule.step_epochs:
+        raise ConfigError(
+            "config.schedule.step_epochs must be at least one epoch for the step schedule. "
+            "Received: ()"
+        )
+    if config.schedule.name == "cosine" and config.schedule.warmup_epochs >= config.epochs:
+        raise ConfigError(
+            f"config.schedule.warmup_epochs must be below config.epochs, {config.epochs}. "
+            f"Received: {config.schedule.warmup_epochs}"
+        )
+    if config.logical_cpus and config.strategy != "mirrored":
+        raise ConfigError(
+            "config.logical_cpus must be 0 unless config.strategy is 'mirrored'. "
+            f"Received: {config.logical_cpus} with strategy {config.strategy!r}"
+        )
+    if config.optimizer.weight_decay and config.optimizer.name != "adamw":
+        raise ConfigError(
+            "config.optimizer.weight_decay must be 0 unless config.optimizer.name is 'adamw'; "
+            f"the others' is config.optimizer.l2. Received: {config.optimizer.weight_decay}"
+        )
+    make_backbone(config)
+
+
+def make_backbone(config: ConfigDict, **arguments: Any) -> Any:
+    """The backbone that a config names.
+
+    Args:
+        config: The config.
+        **arguments: Arguments beside those of the config.
+
+    Returns:
+        An instance of `oekd_tf.backbones.Backbone`.
+
+    Raises:
+        ConfigError: There is no such class, or it refuses its arguments.
+    """
+    from oekd_tf import backbones
+
+    name = config.backbone.name
+    module, _, attribute = name.rpartition(":")
+    try:
+        family = getattr(importlib.import_module(module) if module else backbones, attribute)
+        is_family = isinstance(family, type) and hasattr(family, "branch")
+    except (ImportError, AttributeError):
+        is_family = False
+    if not is_family:
+        raise ConfigError(
+            "config.backbone.name must be a class of oekd_tf.backbones, or 'module:Class' with "
+            f"the methods stem and branch. Received: {name!r}"
+        )
+    try:
+        return family(**config.backbone.arguments.to_dict(), **arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"config.backbone.arguments must suit {name}: {error}") from error
+
+
+def get(config: ConfigDict, path: str) -> Any:
+    """The value of the field with this dotted path."""
+    for name in path.split("."):
+        if name not in config:
+            raise ConfigError(f"config.{path} must be set; start from default_config().")
+        config = config[name]
+    return config
+
+
+def to_json(config: ConfigDict) -> str:
+    """The config as indented JSON, fields in the order of their names."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The config that `to_json` wrote, checked.
+
+    Args:
+        text: JSON.
+
+    Returns:
+        The config.
+
+    Raises:
+        ConfigError: A field is missing, unknown or breaks its rule.
+    """
+    values = json.loads(text)
+    config = default_config()
+    for path in FIELDS:
+        node, given = config, values
+        *parents, name = path.split(".")
+        for parent in parents:
+            node, given = node[parent], given.get(parent, {})
+        if name not in given:
+            raise ConfigError(f"config.{path} must be set. Received: a config without it")
+        value = given[name]
+        if isinstance(node[name], ConfigDict):
+            with node.unlocked():
+                node[name] = ConfigDict(value)
+        else:
+            node[name] = tuple(value) if isinstance(node[name], tuple) else value
+    check(config)
+    return config
+
+
+def find_config(path: str) -> str:
+    """Where a config file is: as given, or beside or inside the installed package.
+
+    Args:
+        path: For instance "configs/demo.py".
+
+    Returns:
+        A path that exists, or the one given.
+    """
+    package = Path(__file__).parent
+    for folder in (Path(), package.parent, package):
+        if (folder / path).is_file():
+            return str(folder / path)
+    return path
+
+
+def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, ConfigDict) and path not in FIELDS:
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value

@@ -1,0 +1,86 @@
+"""Learning rate schedules as pure functions of the number of steps done.
+
+They are ordinary Keras schedules, so that any Keras optimizer takes them and a saved optimizer
+keeps them.
+"""
+
+from collections.abc import Sequence
+
+import keras
+
+Schedule = float | keras.optimizers.schedules.LearningRateSchedule
+
+
+def constant(learning_rate: float) -> Schedule:
+    """The same learning rate for all steps."""
+    return learning_rate
+
+
+def step_decay(learning_rate: float, boundaries: Sequence[int], factor: float = 0.1) -> Schedule:
+    """The learning rate times `factor` from each boundary on.
+
+    Source: https://arxiv.org/abs/2011.07449, section 4 (×0.1 at epochs 200 and 300 of 350).
+
+    Args:
+        learning_rate: At the start.
+        boundaries: Numbers of steps done at which it falls, rising.
+        factor: What it is multiplied by at each.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: The boundaries do not rise, or one is below 1.
+
+    Example:
+        >>> schedule = step_decay(0.1, boundaries=[200, 300])
+        >>> float(schedule(199)), float(schedule(200)), float(schedule(300))  # 0.1, 0.01, 0.001
+    """
+    boundaries = list(boundaries)
+    rising = all(a < b for a, b in zip(boundaries, boundaries[1:], strict=False))
+    if not rising or any(boundary < 1 for boundary in boundaries):
+        raise ValueError(f"Boundaries must rise and be at least 1 step. Received: {boundaries}")
+    if not boundaries:
+        return constant(learning_rate)
+    values = [learning_rate * factor**i for i in range(len(boundaries) + 1)]
+    # Keras's schedule falls after its boundary, the recipes say at.
+    return keras.optimizers.schedules.PiecewiseConstantDecay([b - 1 for b in boundaries], values)
+
+
+def cosine(
+    learning_rate: float, steps: int, warmup_steps: int = 0, final_fraction: float = 0.0
+) -> Schedule:
+    """A linear rise from 0 and half a cosine down.
+
+    Source: Loshchilov and Hutter, https://arxiv.org/abs/1608.03983, equation 5, without restarts.
+
+    Args:
+        learning_rate: At the end of the warm-up.
+        steps: In all, warm-up included; the last value holds from there on.
+        warmup_steps: Length of the rise.
+        final_fraction: Of `learning_rate`, at the end.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: The warm-up is not shorter than the whole.
+
+    Example:
+        >>> schedule = cosine(0.1, steps=100, warmup_steps=10)
+        >>> float(schedule(0)), float(schedule(10)), float(schedule(100))  # 0.0, 0.1, 0.0
+    """
+    if not 0 <= warmup_steps < steps:
+        raise ValueError(
+            f"The warm-up must be shorter than the training, {steps} steps. "
+            f"Received: {warmup_steps} steps"
+        )
+    if not warmup_steps:
+        return keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=final_fraction)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        steps - warmup_steps,
+        alpha=final_fraction,
+        warmup_target=learning_rate,
+        warmup_steps=warmup_steps,
+    )

@@ -1,0 +1,400 @@
+"""From a config to a trained run in its workdir."""
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+import oekd_tf
+from oekd_tf import callbacks, distribution, optimizers, report, schedules
+from oekd_tf import config as config_module
+from oekd_tf.atomic import write_text
+from oekd_tf.config import ConfigError
+from oekd_tf.data import Data, load
+from oekd_tf.ensemble import OnlineEnsemble
+from oekd_tf.model_size import count_flops, count_parameters
+
+# What may differ when a run goes on: where it runs and what becomes of it, not what it computes.
+_MAY_DIFFER = (
+    "strategy",
+    "logical_cpus",
+    "jit_compile",
+    "checkpoint_every",
+    "checkpoints_kept",
+    "data.data_dir",
+    "data.download",
+    "export.",
+)
+
+
+def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = print) -> dict:
+    """Trains, evaluates, reports and exports the run that a config describes.
+
+    A workdir that holds a checkpoint of the same config is gone on with; one that holds a
+    finished run is only reported, and exported if it has not been. The test split is read once,
+    after the last epoch.
+
+    Args:
+        config: As `oekd_tf.config.default_config` makes them.
+        workdir: Where the run leaves its config, metrics, logs, checkpoints and report. With
+            `config.only_student`, a folder `baseline_student_<i>` in it.
+        say: Receives each line for the user.
+
+    Returns:
+        The content of the run's `summary.json`.
+
+    Raises:
+        ConfigError: The config breaks a rule or contradicts the workdir's.
+        NonFiniteLossError: A loss became NaN; the last checkpoint stays.
+
+    Example:
+        >>> config = oekd_tf.config.default_config()
+        >>> summary = oekd_tf.training.train(config, "runs/first")
+    """
+    config_module.check(config)
+    family = Path(workdir)
+    workdir = run_folder(family, config.only_student)
+    summary_path = workdir / "summary.json"
+    _claim(config, workdir)
+    exports = bool(config.export.formats) and not config.only_student
+    if exports:
+        refuse_existing_export(config, workdir)
+    if summary_path.exists():
+        say(f"{workdir} holds a finished run; a new one needs another --workdir")
+        summary = json.loads(summary_path.read_text())
+    else:
+        strategy = distribution.make_strategy(config.strategy, config.logical_cpus)
+        _set_runtime(config)
+        data = load_data(config)
+        say(f"data: {data.splits_summary()}")
+        model = build_model(config, data, strategy)
+        summary = _fit_and_evaluate(config, data, model, strategy, workdir, say)
+        write_text(summary_path, json.dumps(summary, indent=2) + "\n")
+    if exports and not export_folder(config).exists():
+        export_run(workdir, say=say)
+    if (family / "summary.json").exists():
+        say(report.write_report(family))
+    elif config.only_student:
+        student = summary["students"][0]
+        say(f"{student['name']} alone: test accuracy {student['test_accuracy']:.4f}")
+    return summary
+
+
+def run_folder(workdir: str | Path, only_student: int = 0) -> Path:
+    """Where a run of this kind leaves its files, below the workdir that a user names."""
+    workdir = Path(workdir)
+    return workdir / f"baseline_student_{only_student}" if only_student else workdir
+
+
+def load_data(config: ConfigDict) -> Data:
+    """The data set that a config names."""
+    data = config.data
+    return load(
+        data.source,
+        data_dir=data.data_dir or None,
+        train_split=data.train_split,
+        test_split=data.test_split,
+        image_key=data.image_key,
+        label_key=data.label_key,
+        image_size=tuple(data.image_size) or None,
+        validation_fraction=data.validation_fraction,
+        split_seed=data.split_seed,
+        download=data.download,
+        max_examples=data.max_examples or None,
+    )
+
+
+def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy) -> keras.Model:
+    """The compiled ensemble, or the one student that is to be trained alone.
+
+    A student alone is the very network that it is in the ensemble of the same seed, with the same
+    initial weights, under the same optimizer and schedule; it learns from the labels only.
+
+    Args:
+        config: The config.
+        data: What it will be trained on.
+        strategy: Where.
+
+    Returns:
+        A compiled `OnlineEnsemble`, or a compiled functional model.
+
+    Raises:
+        ConfigError: A rule of the networks is broken.
+    """
+    keras.utils.set_random_seed(config.seed)
+    replicas = strategy.num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise ConfigError(
+            f"config.batch_size must divide by the number of replicas, {replicas}. "
+            f"Received: {config.batch_size}"
+        )
+    synchronized = config.synchronized_batch_norm and replicas > 1
+    ensemble_config = config.ensemble
+    with strategy.scope():
+        ensemble = OnlineEnsemble(
+            config_module.make_backbone(config, synchronized_batch_norm=synchronized),
+            input_shape=data.image_shape,
+            num_classes=data.num_classes,
+            widths=ensemble_config.widths,
+            mean=data.mean,
+            std=data.std,
+            teacher_weights=tuple(ensemble_config.teacher_weights) or None,
+            stem_gradient=ensemble_config.stem_gradient,
+            train_adaptation=ensemble_config.train_adaptation,
+            dtype=config.precision,
+        )
+        optimizer = make_optimizer(config, data.steps_per_epoch(config.batch_size))
+        if not config.only_student:
+            ensemble.compile(
+                optimizer,
+                temperature=config.loss.temperature,
+                label_weight=config.loss.label_weight,
+                feature_weight=config.loss.feature_weight,
+                distillation_weight=config.loss.distillation_weight,
+                jit_compile=config.jit_compile,
+            )
+            return ensemble
+        student = ensemble.students[config.only_student - 1]
+        student.compile(
+            optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            jit_compile=config.jit_compile,
+        )
+        student.optimizer.build(student.trainable_variables)
+        return student
+
+
+def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The optimizer and learning rate schedule that a config names.
+
+    Args:
+        config: The config.
+        steps_per_epoch: Turns the schedule's epochs into steps.
+
+    Returns:
+        A Keras optimizer.
+    """
+    rate, schedule = config.optimizer.learning_rate, config.schedule
+    if schedule.name == "step":
+        steps = [epoch * steps_per_epoch for epoch in schedule.step_epochs]
+        rate = schedules.step_decay(rate, steps, schedule.step_factor)
+    elif schedule.name == "cosine":
+        warmup = round(schedule.warmup_epochs * steps_per_epoch)
+        total = config.epochs * steps_per_epoch
+        rate = schedules.cosine(rate, total, warmup, schedule.final_fraction)
+    common = {"l2": config.optimizer.l2, "global_clipnorm": config.optimizer.clip_norm or None}
+    if config.optimizer.name == "sgd":
+        momentum, nesterov = config.optimizer.momentum, config.optimizer.nesterov
+        return optimizers.SGD(rate, momentum, nesterov, **common)
+    return optimizers.Adam(rate, weight_decay=config.optimizer.weight_decay or None, **common)
+
+
+def restore_run(workdir: str | Path) -> tuple[ConfigDict, Data, keras.Model]:
+    """The config, data and trained model of a workdir.
+
+    Args:
+        workdir: What a run left.
+
+    Returns:
+        Its config, its data, and the model with the weights of its newest checkpoint.
+
+    Raises:
+        ConfigError: The folder holds no run, or no checkpoint.
+
+    Example:
+        >>> config, data, ensemble = restore_run("runs/demo")
+        >>> ensemble.students[-1].summary()
+    """
+    workdir = Path(workdir)
+    path = workdir / "config.json"
+    if not path.exists():
+        raise ConfigError(f"A workdir must hold a run's config.json. Received: {workdir}")
+    config = config_module.from_json(path.read_text())
+    _set_runtime(config)
+    data = load_data(config)
+    model = build_model(config, data, tf.distribute.get_strategy())
+    if not callbacks.Checkpoints(workdir / "checkpoints").restore(model):
+        raise ConfigError(f"A workdir must hold a checkpoint. Received: none in {workdir}")
+    return config, data, model
+
+
+def export_folder(config: ConfigDict) -> Path:
+    """Where a config's run is exported to."""
+    return Path(config.export.output or f"savedmodels/{config.name}")
+
+
+def export_run(
+    workdir: str | Path,
+    output: str | Path | None = None,
+    formats: tuple[str, ...] | None = None,
+    overwrite: bool | None = None,
+    say: Callable[[str], None] = print,
+) -> dict:
+    """Exports every student of a finished run.
+
+    Args:
+        workdir: The run's.
+        output: Folder to export to; the config's if None.
+        formats: Among `oekd_tf.config.FORMATS`; the config's if None.
+        overwrite: Whether to replace an export that is there; the config's if None.
+        say: Receives a line a file.
+
+    Returns:
+        The manifest, which is also written to `output`.
+
+    Raises:
+        ConfigError: The workdir holds no ensemble.
+        ExportError: A file does not do what the Keras student does.
+    """
+    config, data, model = restore_run(workdir)
+    if config.only_student:
+        raise ConfigError(
+            "A workdir to export must hold an ensemble. Received: the baseline of student "
+            f"{config.only_student} in {workdir}"
+        )
+    output = Path(output) if output else export_folder(config)
+    say(f"exporting to {output}")
+    images, labels = data.test_arrays()
+    calibration = min(config.export.calibration_images, data.num_train)
+    return oekd_tf.export.export_students(
+        model,
+        output,
+        formats=tuple(config.export.formats if formats is None else formats),
+        calibration_images=data.train_images(calibration),
+        test_images=images,
+        test_labels=labels,
+        class_names=data.class_names,
+        min_agreement={
+            "saved_model": config.export.min_agreement_float,
+            "float32": config.export.min_agreement_float,
+            "int8": config.export.min_agreement_int8,
+        },
+        widths=list(config.ensemble.widths),
+        provenance={
+            "config": config.to_dict(),
+            "workdir": str(workdir),
+            "command": " ".join(sys.argv),
+        },
+        overwrite=config.export.overwrite if overwrite is None else overwrite,
+        progress=say,
+    )
+
+
+def refuse_existing_export(config: ConfigDict, workdir: Path) -> None:
+    """Raises before any training when the export's folder holds something else."""
+    output = export_folder(config)
+    if not output.exists() or config.export.overwrite or (workdir / "summary.json").exists():
+        return
+    raise ConfigError(
+        "config.export.output must be a folder that is not there yet, or config.export.overwrite "
+        f"True. Received: {output}, which exists"
+    )
+
+
+def _claim(config: ConfigDict, workdir: Path) -> None:
+    path = workdir / "config.json"
+    if not path.exists():
+        write_text(path, config_module.to_json(config))
+        return
+    there = config_module.from_json(path.read_text())
+    for field in config_module.FIELDS:
+        old, new = config_module.get(there, field), config_module.get(config, field)
+        if old != new and not field.startswith(_MAY_DIFFER):
+            raise ConfigError(
+                f"config.{field} must be what it was when {workdir} was begun, {old!r}, or "
+                f"--workdir another folder. Received: {new!r}"
+            )
+
+
+def _set_runtime(config: ConfigDict) -> None:
+    # Graph rewriting takes as long as tracing and its gain is not measurable on a CPU.
+    if not tf.config.list_physical_devices("GPU"):
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    if config.deterministic:
+        keras.utils.set_random_seed(config.seed)
+        tf.config.experimental.enable_op_determinism()
+
+
+def _fit_and_evaluate(
+    config: ConfigDict,
+    data: Data,
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    workdir: Path,
+    say: Callable[[str], None],
+) -> dict:
+    checkpoints = callbacks.Checkpoints(
+        workdir / "checkpoints", config.checkpoint_every, config.checkpoints_kept
+    )
+    first_epoch = checkpoints.restore(model)
+    if first_epoch:
+        say(f"going on after epoch {first_epoch} of {config.epochs}")
+    ensemble = isinstance(model, OnlineEnsemble)
+    followers = [
+        # Before the others, which must not record what is not a number.
+        callbacks.StopOnNan(),
+        callbacks.Progress(),
+        callbacks.MetricsCsv(workdir / "metrics.csv"),
+        keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False, profile_batch=0),
+        checkpoints,
+    ]
+    if ensemble:
+        followers.append(callbacks.PseudoTeacherFirst(config.ensemble.pseudo_teacher_epochs))
+    start = time.monotonic()
+    if first_epoch < config.epochs:
+        model.fit(
+            data.train(
+                config.batch_size,
+                seed=config.seed,
+                first_epoch=first_epoch,
+                augmentation=tuple(config.data.augmentation),
+            ),
+            validation_data=data.validation(config.batch_size) if data.num_validation else None,
+            steps_per_epoch=data.steps_per_epoch(config.batch_size),
+            initial_epoch=first_epoch,
+            epochs=config.epochs,
+            verbose=0,
+            callbacks=followers,
+        )
+    seconds = time.monotonic() - start
+    say("evaluating on the test split ...")
+    test = model.evaluate(data.test(config.batch_size), verbose=0, return_dict=True)
+    students = model.students if ensemble else [model]
+    numbers = range(1, len(students) + 1) if ensemble else [config.only_student]
+    summary = {
+        "name": config.name,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "steps": config.epochs * data.steps_per_epoch(config.batch_size),
+        "replicas": strategy.num_replicas_in_sync,
+        "train_seconds": round(seconds, 1) if first_epoch == 0 else None,
+        "data": data.splits_summary(),
+        "students": [
+            {
+                "name": f"student_{number}",
+                "width": float(config.ensemble.widths[number - 1]),
+                "parameters": count_parameters(student),
+                "flops": count_flops(student),
+                "test_accuracy": test[f"student_{number}_accuracy" if ensemble else "accuracy"],
+            }
+            for number, student in zip(numbers, students, strict=True)
+        ],
+        "teacher_test_accuracy": test.get("teacher_accuracy"),
+        "test_logs": test,
+        "versions": {
+            "oekd_tf": oekd_tf.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    if config.export.formats and not config.only_student:
+        summary["exports"] = str(export_folder(config))
+    return summary

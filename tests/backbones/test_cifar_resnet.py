@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+import oekd_tf
+from oekd_tf.backbones import CifarResNet, scale_channels
+
+# Trainable parameters of students 1 to 5: figures worked out for the paper's networks.
+COUNTS = {
+    (20, 10): (272_474, 171_536, 97_018, 42_231, 10_773),
+    (20, 100): (278_324, 176_216, 100_528, 44_571, 11_943),
+    (32, 100): (472_756, 298_240, 168_952, 73_895, 18_915),
+    (44, 100): (667_188, 420_264, 237_376, 103_219, 25_887),
+    (56, 100): (861_620, 542_288, 305_800, 132_543, 32_859),
+    (110, 100): (1_736_564, 1_091_396, 613_708, 264_501, 64_233),
+}
+
+
+def trainable(model):
+    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+
+
+@pytest.mark.parametrize(("depth", "classes"), COUNTS)
+def test_parameter_counts(depth, classes):
+    ensemble = oekd_tf.OnlineEnsemble(CifarResNet(depth), (32, 32, 3), classes)
+    assert tuple(trainable(s) for s in ensemble.students) == COUNTS[depth, classes]
+    stem = {id(v): v for v in ensemble.students[0].trainable_variables}
+    shared = [v for v in ensemble.students[1].trainable_variables if id(v) in stem]
+    assert sum(int(np.prod(v.shape)) for v in shared) == 464
+
+
+def test_depth_8_blocks_halve_the_resolution():
+    ensemble = oekd_tf.OnlineEnsemble(CifarResNet(8), (32, 32, 1), 10, widths=(1.0, 0.5))
+    outputs = ensemble(np.zeros((2, 32, 32, 1)), with_blocks=True)
+    assert [tuple(block.shape) for block in outputs["blocks"][1]] == [
+        (2, 32, 32, 8),
+        (2, 16, 16, 16),
+        (2, 8, 8, 32),
+    ]
+
+
+@pytest.mark.parametrize("depth", [0, 2, 9, 21])
+def test_depth_must_be_6n_plus_2(depth):
+    with pytest.raises(ValueError, match=rf"6n \+ 2.*Received: depth={depth}"):
+        CifarResNet(depth)
+
+
+def test_config_round_trip():
+    backbone = CifarResNet(32, synchronized_batch_norm=True, batch_norm_momentum=0.8)
+    assert CifarResNet.from_config(backbone.get_config()).get_config() == backbone.get_config()
+    assert backbone.get_config()["depth"] == 32
+
+
+def test_scale_channels_floors_but_not_below_the_product():
+    assert [scale_channels(64, w) for w in (1.0, 0.8, 0.6, 0.4, 0.2)] == [64, 51, 38, 25, 12]
+    assert scale_channels(100, 0.29) == 29
+
+
+def test_a_layer_without_channels_is_refused():
+    with pytest.raises(ValueError, match=r"at least one channel.*Received: width=0.05"):
+        scale_channels(16, 0.05)

@@ -1,0 +1,35 @@
+"""Fixtures for all tests."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+# Before TensorFlow's devices are first used: the replica tests need two CPUs in this process.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def batch(rng):
+    """Eight random 16×16 colour images and labels of four classes."""
+    images = rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+    return images, rng.integers(0, 4, 8).astype(np.int32)
