@@ -1,0 +1,6 @@
+"""From a data set's name, a folder or arrays to `tf.data`."""
+
+from oekd_tf.data.dataset import Data
+from oekd_tf.data.loading import load
+
+__all__ = ["Data", "load"]

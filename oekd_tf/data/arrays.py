@@ -1,0 +1,76 @@
+"""Checks images and labels that users hand over as arrays."""
+
+from typing import Any
+
+import numpy as np
+
+
+def check_arrays(
+    images: Any, labels: Any, num_classes: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images as uint8 and labels as int32, or an error that states the rule.
+
+    Args:
+        images: Raw pixels from 0 to 255, (examples, height, width, channels), or without
+            channels if grey.
+        labels: Class indices, (examples,) or (examples, 1).
+        num_classes: Labels must be below it; unknown if None.
+
+    Returns:
+        uint8 images (examples, height, width, channels) and int32 labels (examples,).
+
+    Raises:
+        ValueError: A rule is broken.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(
+            "Images must be (examples, height, width, channels) and not empty. "
+            f"Received: shape {images.shape}"
+        )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"Labels must be one class index an image, of shape ({len(images)},). "
+            f"Received: shape {labels.shape}"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"Labels must be integers. Received: {labels.dtype}")
+    low, high = labels.min(), labels.max()
+    if low < 0 or (num_classes is not None and high >= num_classes):
+        limit = f" and below {num_classes}" if num_classes is not None else ""
+        raise ValueError(f"Labels must be at least 0{limit}. Received: from {low} to {high}")
+    return _as_uint8(images), labels.astype(np.int32)
+
+
+def check_no_empty_class(labels: np.ndarray, class_names: list[str]) -> None:
+    """Raises a ValueError that names the classes without a training example."""
+    counts = np.bincount(labels, minlength=len(class_names))
+    empty = [class_names[index] for index in np.flatnonzero(counts == 0)]
+    if empty:
+        raise ValueError(
+            "Every class must have a training example. Received: none of "
+            + ", ".join(empty[:10])
+            + (f" and {len(empty) - 10} more" if len(empty) > 10 else "")
+        )
+
+
+def _as_uint8(images: np.ndarray) -> np.ndarray:
+    if images.dtype == np.uint8:
+        return images
+    numeric = np.issubdtype(images.dtype, np.number)
+    # All within 0 and 1 is an image that was scaled, whatever its type.
+    if not numeric or not np.isfinite(images).all() or images.min() < 0 or images.max() > 255:
+        valid = False
+    else:
+        valid = images.max() > 1 and np.array_equal(images, np.round(images))
+    if not valid:
+        span = f", from {images.min()} to {images.max()}" if numeric else ""
+        raise ValueError(
+            "Images must be raw pixels, whole numbers from 0 to 255; normalisation is part of the "
+            f"network. Received: {images.dtype}{span}"
+        )
+    return images.astype(np.uint8)

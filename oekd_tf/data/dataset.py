@@ -1,0 +1,218 @@
+"""A data set's splits as `tf.data`, batches decided by (seed, epoch, example)."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from oekd_tf.data.augmentation import augment, draws_needed
+from oekd_tf.data.splits import Split
+
+# Training images that the mean and standard deviation of a streamed data set are taken from.
+_STATISTICS_IMAGES = 5_000
+
+
+class Data:
+    """Training, validation and test examples of one data set; made by `oekd_tf.data.load`.
+
+    All images are raw pixels, uint8; normalisation is part of the network. The test split is
+    read when it is first asked for.
+
+    Attributes:
+        name: Of the data set.
+        image_shape: (height, width, channels).
+        class_names: One a class.
+        num_classes: How many.
+        num_train: Training examples, without those of the validation split.
+        num_validation: Examples of the validation split; 0 if there is none.
+        num_test: Examples of the test split; 0 if there is none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image_shape: tuple[int, int, int],
+        class_names: Sequence[str],
+        train: Split,
+        validation: Split | None,
+        read_test: Callable[[], Split] | None,
+        num_test: int,
+    ):
+        self.name = name
+        self.image_shape = image_shape
+        self.class_names = list(class_names)
+        self.num_classes = len(self.class_names)
+        self.num_train = train.size
+        self.num_validation = validation.size if validation else 0
+        self.num_test = num_test
+        self._train = train
+        self._validation = validation
+        self._read_test = read_test
+
+    def splits_summary(self) -> str:
+        """One line about the data set."""
+        height, width, channels = self.image_shape
+        return (
+            f"{self.name}, {self.num_train:,} training, {self.num_validation:,} validation and "
+            f"{self.num_test:,} test images of {height}×{width}×{channels}, "
+            f"{self.num_classes} classes"
+        )
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of the training images' pixels, one a channel, in pixel units."""
+        return self._statistics[0]
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of the training images' pixels, one a channel, in pixel units."""
+        return self._statistics[1]
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Full batches in an epoch.
+
+        Raises:
+            ValueError: There is not one.
+        """
+        if not 1 <= batch_size <= self.num_train:
+            raise ValueError(
+                f"batch_size must be from 1 to the number of training examples, {self.num_train}. "
+                f"Received: {batch_size}"
+            )
+        return self.num_train // batch_size
+
+    def train(
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        first_epoch: int = 0,
+        augmentation: Sequence[str] = ("pad_crop", "flip"),
+    ) -> tf.data.Dataset:
+        """Endless training batches; pass `steps_per_epoch` to `fit`.
+
+        The order of epoch e and each example's augmentation are functions of (seed, e, example):
+        the same seed gives the same batches, and `first_epoch=3` goes on as if the three epochs
+        before had been read.
+
+        Args:
+            batch_size: Every batch is full; what is left at an epoch's end is dropped.
+            seed: At least 0.
+            first_epoch: Where to start, from 0.
+            augmentation: Names of `oekd_tf.data.augmentation.AUGMENTATIONS`.
+
+        Returns:
+            Batches of images (batch, height, width, channels), uint8, and labels (batch,), int32.
+
+        Raises:
+            ValueError: The batch is too large or an augmentation unknown.
+
+        Example:
+            >>> ensemble.fit(data.train(128, seed=0), epochs=30,
+            ...              steps_per_epoch=data.steps_per_epoch(128))
+        """
+        draws_an_example = draws_needed(augmentation)
+        self.steps_per_epoch(batch_size)
+
+        def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+            epoch_seed = tf.stack([tf.cast(seed, tf.int64), epoch])
+            shape = (self._train.total, draws_an_example)
+            draws = tf.random.stateless_uniform(shape, tf.random.fold_in(epoch_seed, 1))
+            references = self._train.shuffled(seed, epoch).batch(batch_size, drop_remainder=True)
+            return references.map(
+                lambda *reference: (_single(reference), tf.gather(draws, reference[0]))
+            )
+
+        def one_batch(references: Any, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            _, images, labels = self._train.fetch(references)
+            return augment(images, augmentation, draws), labels
+
+        epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
+        # The work is mapped over the flat stream: within `flat_map` it would not run in parallel.
+        batches = epochs.flat_map(one_epoch).map(one_batch, tf.data.AUTOTUNE, deterministic=True)
+        return _distributable(batches.prefetch(tf.data.AUTOTUNE))
+
+    def validation(self, batch_size: int) -> tf.data.Dataset:
+        """All validation batches in a fixed order, not augmented, the last one perhaps smaller."""
+        return _batches(self._validation_split(), batch_size)
+
+    def test(self, batch_size: int) -> tf.data.Dataset:
+        """All test batches, as `validation`."""
+        return _batches(self._test_split, batch_size)
+
+    def train_images(self, count: int, seed: int = 0) -> np.ndarray:
+        """Training images that are not augmented, for instance to calibrate int8 ranges.
+
+        Args:
+            count: How many.
+            seed: Of the choice.
+
+        Returns:
+            uint8, (count, height, width, channels).
+
+        Raises:
+            ValueError: There are fewer.
+        """
+        if not 1 <= count <= self.num_train:
+            raise ValueError(
+                f"count must be from 1 to the number of training examples, {self.num_train}. "
+                f"Received: {count}"
+            )
+        chosen = self._train.shuffled(seed, tf.constant(0, tf.int64)).take(count)
+        fetched = chosen.map(lambda *reference: self._train.fetch(_single(reference)))
+        return np.stack([image for _, image, _ in fetched.as_numpy_iterator()])
+
+    def validation_arrays(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The first validation images (uint8) and labels (int32); all if `count` is None."""
+        return self._validation_split().arrays(count)
+
+    def test_arrays(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The first test images (uint8) and labels (int32); all if `count` is None."""
+        return self._test_split.arrays(count)
+
+    def _validation_split(self) -> Split:
+        if self._validation is None:
+            raise ValueError(
+                f"validation_fraction must be above 0 for a validation split of {self.name}. "
+                "Received: 0"
+            )
+        return self._validation
+
+    @functools.cached_property
+    def _test_split(self) -> Split:
+        if self._read_test is None:
+            raise ValueError(f"{self.name} must have a test split to be tested on. Received: none")
+        return self._read_test()
+
+    @functools.cached_property
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        total = np.zeros((2, self.image_shape[2]))
+        count = 0
+        for images, _ in _batches(self._train, 500).take(_STATISTICS_IMAGES // 500 or 1):
+            pixels = images.numpy().astype(np.float64)
+            total += [pixels.sum((0, 1, 2)), (pixels**2).sum((0, 1, 2))]
+            count += pixels[..., 0].size
+        mean, square = total / count
+        std = np.sqrt(np.maximum(square - mean**2, 0))
+        # A channel that never changes carries nothing; any scale will do.
+        return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+
+
+def _batches(split: Split, batch_size: int) -> tf.data.Dataset:
+    references = split.ordered().batch(batch_size)
+    batches = references.map(lambda *reference: split.fetch(_single(reference))[1:])
+    return _distributable(batches.prefetch(tf.data.AUTOTUNE))
+
+
+def _single(reference: tuple) -> Any:
+    # `map` spreads a tuple over its arguments and passes anything else as one.
+    return reference[0] if len(reference) == 1 else reference
+
+
+def _distributable(batches: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    # Examples are decided by index, so workers share them out rather than files.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.with_options(options)

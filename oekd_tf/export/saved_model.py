@@ -1,0 +1,90 @@
+"""Students as SavedModel."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+SIGNATURE = "serve"
+
+
+def plain_student(student: keras.Model) -> keras.Model:
+    """A copy of a student in float32, outside of any distribution strategy.
+
+    Exports are then the same whatever precision and devices the student was trained with.
+
+    Args:
+        student: A functional model.
+
+    Returns:
+        A model of the same layers and weights.
+    """
+    with tf.distribute.get_strategy().scope():
+        copy = keras.models.clone_model(
+            student,
+            clone_function=lambda layer: type(layer).from_config(
+                {**layer.get_config(), "dtype": "float32"}
+            ),
+        )
+    copy.set_weights(student.get_weights())
+    return copy
+
+
+def write_saved_model(student: keras.Model, path: str | Path) -> None:
+    """Writes a SavedModel that takes raw images and gives logits and probabilities.
+
+    The signature `serve`, also `serving_default`, takes `images`, uint8 of shape
+    (batch, height, width, channels) with any batch size, and returns float32 `logits` and
+    `probabilities`, (batch, classes).
+
+    Args:
+        student: From `plain_student`.
+        path: The folder.
+    """
+
+    def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = student(tf.cast(images, tf.float32), training=False)
+        return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+
+    spec = tf.TensorSpec((None, *student.input_shape[1:]), tf.uint8, name="images")
+    _write(student, path, serve, spec)
+
+
+def write_converter_input(student: keras.Model, path: str | Path) -> None:
+    """Writes the SavedModel that TFLite converts: one raw float32 image to its logits.
+
+    Args:
+        student: From `plain_student`.
+        path: The folder.
+    """
+
+    def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"logits": student(images, training=False)}
+
+    spec = tf.TensorSpec((1, *student.input_shape[1:]), tf.float32, name="images")
+    _write(student, path, serve, spec)
+
+
+def run_saved_model(path: str | Path, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Opens a SavedModel and runs its signature.
+
+    Args:
+        path: The folder.
+        images: uint8, (images, height, width, channels).
+        batch_size: Images at a time; the last batch may be smaller.
+
+    Returns:
+        Logits, (images, classes).
+    """
+    signature = tf.saved_model.load(str(path)).signatures[SIGNATURE]
+    starts = range(0, len(images), batch_size)
+    batches = (tf.constant(images[start : start + batch_size]) for start in starts)
+    return np.concatenate([signature(images=batch)["logits"].numpy() for batch in batches])
+
+
+def _write(student: keras.Model, path: str | Path, function: object, spec: tf.TensorSpec) -> None:
+    archive = keras.export.ExportArchive()
+    archive.track(student)
+    archive.add_endpoint(SIGNATURE, function, input_signature=[spec])
+    archive.write_out(str(path), verbose=False)
