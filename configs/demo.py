@@ -13,7 +13,7 @@ from oekd_tf.config import default_config
 def get_config():
     config = default_config()
     config.name = "demo"
-    config.epochs = 12
+    config.epochs = 7
     config.batch_size = 64
     config.data.source = "fashion_mnist_mini"
     config.backbone.name = "CifarResNet"

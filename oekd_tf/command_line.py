@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import app, logging
+from absl import app, flags, logging
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow without what it prints about devices that are not there."""
+    """Imports TensorFlow, with fast convolutions and without its notes about missing devices."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # On by default only for CPUs with AVX-512 VNNI; on others it halves the training step too.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     from oekd_tf.quiet import quiet_native_output
 
     with quiet_native_output():
@@ -29,6 +31,8 @@ def run(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
     """
 
     def guarded(arguments: Sequence[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.ERROR)
         if len(arguments) > 1:
             raise app.UsageError(f"Only flags are allowed. Received: {arguments[1]!r}")
         try:

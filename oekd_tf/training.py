@@ -360,6 +360,7 @@ def _fit_and_evaluate(
             steps_per_epoch=data.steps_per_epoch(config.batch_size),
             initial_epoch=first_epoch,
             epochs=config.epochs,
+            shuffle=False,
             verbose=0,
             callbacks=followers,
         )

@@ -1,9 +1,11 @@
 """Exports every student of an ensemble, whole or not at all."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,7 +86,7 @@ def export_students(
     with _replaced(output, overwrite) as folder:
         for index, student in enumerate(students):
             reference = student.predict(test_images, batch_size=256, verbose=0)
-            plain = saved_model.plain_student(student)
+            writer = _Writer(student, calibration_images)
             (folder / student.name).mkdir()
             (folder / student.name / "labels.txt").write_text("".join(f"{n}\n" for n in names))
             entry = {
@@ -97,9 +99,7 @@ def export_students(
                 "formats": {},
             }
             for file_format in formats:
-                path, logits, facts = _WRITERS[file_format](
-                    plain, folder / student.name, test_images, calibration_images
-                )
+                path, logits, facts = writer(file_format, folder / student.name, test_images)
                 facts = {
                     **manifest.file_facts(path, folder),
                     **check.compare(logits, reference, test_labels),
@@ -123,34 +123,32 @@ def export_students(
     return result
 
 
-def _write_saved_model(
-    student: keras.Model, folder: Path, images: np.ndarray, calibration_images: Any
-) -> tuple[Path, np.ndarray, dict]:
-    path = folder / "saved_model"
-    saved_model.write_saved_model(student, path)
-    # The fingerprint is random; without it the same weights give the same bytes.
-    (path / "fingerprint.pb").unlink(missing_ok=True)
-    return path, saved_model.run_saved_model(path, images.astype(np.uint8)), {}
+class _Writer:
+    """Writes one student in each format and runs what it wrote."""
 
+    def __init__(self, student: keras.Model, calibration_images: Any):
+        self._student = saved_model.plain_student(student)
+        self._calibration_images = calibration_images
 
-def _write_float32(
-    student: keras.Model, folder: Path, images: np.ndarray, calibration_images: Any
-) -> tuple[Path, np.ndarray, dict]:
-    return _write_tflite(tflite.convert_float32(student), folder / "float32.tflite", images)
+    def __call__(
+        self, file_format: str, folder: Path, images: np.ndarray
+    ) -> tuple[Path, np.ndarray, dict]:
+        if file_format == "saved_model":
+            path = folder / "saved_model"
+            saved_model.write_saved_model(self._student, path)
+            return path, saved_model.run_saved_model(path, images.astype(np.uint8)), {}
+        source, name = self._converter_input, self._student.name
+        if file_format == "float32":
+            content = tflite.convert_float32(source.name, name)
+        else:
+            content = tflite.convert_int8(source.name, name, np.asarray(self._calibration_images))
+        return _write_tflite(content, folder / f"{file_format}.tflite", images)
 
-
-def _write_int8(
-    student: keras.Model, folder: Path, images: np.ndarray, calibration_images: Any
-) -> tuple[Path, np.ndarray, dict]:
-    content = tflite.convert_int8(student, np.asarray(calibration_images))
-    return _write_tflite(content, folder / "int8.tflite", images)
-
-
-_WRITERS = {
-    "saved_model": _write_saved_model,
-    "float32": _write_float32,
-    "int8": _write_int8,
-}
+    @functools.cached_property
+    def _converter_input(self) -> tempfile.TemporaryDirectory:
+        folder = tempfile.TemporaryDirectory()
+        saved_model.write_converter_input(self._student, folder.name)
+        return folder
 
 
 def _write_tflite(content: bytes, path: Path, images: np.ndarray) -> tuple[Path, np.ndarray, dict]:

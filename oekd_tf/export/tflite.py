@@ -1,23 +1,22 @@
 """Converts a student to TFLite."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from oekd_tf.export.errors import ExportError
-from oekd_tf.export.saved_model import SIGNATURE, write_converter_input
+from oekd_tf.export.saved_model import SIGNATURE
 from oekd_tf.quiet import quiet_native_output
 
 
-def convert_float32(student: keras.Model) -> bytes:
+def convert_float32(source: str | Path, name: str) -> bytes:
     """A TFLite file of batch 1 with float32 input, raw pixels, and float32 logits.
 
     Args:
-        student: From `plain_student`.
+        source: What `write_converter_input` wrote.
+        name: Of the student, for errors.
 
     Returns:
         The file's content; TFLite's own operations only.
@@ -25,16 +24,19 @@ def convert_float32(student: keras.Model) -> bytes:
     Raises:
         ExportError: An operation is not one of TFLite's own.
     """
-    return _convert(student, None)
+    converter = _converter(source)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    return _convert(converter, f"{name} to float32")
 
 
-def convert_int8(student: keras.Model, calibration_images: np.ndarray) -> bytes:
+def convert_int8(source: str | Path, name: str, calibration_images: np.ndarray) -> bytes:
     """A TFLite file of batch 1 with weights, activations, input and output in int8.
 
     The input is pixel − 128; scale and zero point of the output are in the file.
 
     Args:
-        student: From `plain_student`.
+        source: What `write_converter_input` wrote.
+        name: Of the student, for errors.
         calibration_images: Training images, (images, height, width, channels), that the ranges
             of activations are measured on.
 
@@ -44,38 +46,33 @@ def convert_int8(student: keras.Model, calibration_images: np.ndarray) -> bytes:
     Raises:
         ExportError: An operation has no int8 version.
     """
-    return _convert(student, calibration_images)
+
+    def representative() -> Iterator[dict[str, np.ndarray]]:
+        for image in calibration_images:
+            yield {"images": image[None].astype(np.float32)}
+
+    converter = _converter(source)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+    converter.representative_dataset = representative
+    return _convert(converter, f"{name} to int8")
 
 
-def _convert(student: keras.Model, calibration_images: np.ndarray | None) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        write_converter_input(student, Path(folder) / "model")
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            f"{folder}/model", signature_keys=[SIGNATURE]
-        )
-        if calibration_images is None:
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        else:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = tf.int8
-            converter.inference_output_type = tf.int8
+def _converter(source: str | Path) -> tf.lite.TFLiteConverter:
+    return tf.lite.TFLiteConverter.from_saved_model(str(source), signature_keys=[SIGNATURE])
 
-            def representative() -> Iterator[dict[str, np.ndarray]]:
-                for image in calibration_images:
-                    yield {"images": image[None].astype(np.float32)}
 
-            converter.representative_dataset = representative
-        try:
-            with quiet_native_output():
-                return converter.convert()
-        except Exception as error:  # The converter raises classes of its own, not public ones.
-            kind = "float32" if calibration_images is None else "int8"
-            raise ExportError(
-                f"Every operation of a student must be one of TFLite's own to be converted to "
-                f"{kind}. Received: {student.name}, of which the converter says: "
-                f"{_reason(error)}"
-            ) from error
+def _convert(converter: tf.lite.TFLiteConverter, what: str) -> bytes:
+    try:
+        with quiet_native_output():
+            return converter.convert()
+    except Exception as error:  # The converter raises classes of its own, not public ones.
+        raise ExportError(
+            "Every operation of a student must be one of TFLite's own to be converted. "
+            f"Received: {what}, of which the converter says: {_reason(error)}"
+        ) from error
 
 
 def _reason(error: Exception) -> str:
