@@ -70,7 +70,7 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
         summary = json.loads(summary_path.read_text())
     else:
         strategy = distribution.make_strategy(config.strategy, config.logical_cpus)
-        _set_runtime(config)
+        set_runtime(config)
         data = load_data(config)
         say(f"data: {data.splits_summary()}")
         model = build_model(config, data, strategy)
@@ -217,7 +217,7 @@ def restore_run(workdir: str | Path) -> tuple[ConfigDict, Data, keras.Model]:
     if not path.exists():
         raise ConfigError(f"A workdir must hold a run's config.json. Received: {workdir}")
     config = config_module.from_json(path.read_text())
-    _set_runtime(config)
+    set_runtime(config)
     data = load_data(config)
     model = build_model(config, data, tf.distribute.get_strategy())
     if not callbacks.Checkpoints(workdir / "checkpoints").restore(model):
@@ -313,7 +313,8 @@ def _claim(config: ConfigDict, workdir: Path) -> None:
             )
 
 
-def _set_runtime(config: ConfigDict) -> None:
+def set_runtime(config: ConfigDict) -> None:
+    """Sets what TensorFlow has for the whole process: graph rewriting and determinism."""
     # Graph rewriting takes as long as tracing and its gain is not measurable on a CPU.
     if not tf.config.list_physical_devices("GPU"):
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})

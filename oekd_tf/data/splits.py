@@ -112,10 +112,19 @@ class StreamSplit:
         return numbered.filter(lambda index, image, label: tf.gather(chosen, index))
 
     def shuffled(self, seed: int, epoch: Any) -> tf.data.Dataset:
-        mixed = tf.random.stateless_uniform(
-            (), tf.stack([tf.cast(seed, tf.int64), epoch]), None, None, tf.int64
+        seeds = tf.cast(tf.random.fold_in(tf.stack([tf.cast(seed, tf.int64), epoch]), 0), tf.int64)
+        examples = self.ordered()
+        # `Dataset.shuffle` takes no tensor as its seed and mixes in the process's global one.
+        variant = tf.raw_ops.ShuffleDataset(
+            input_dataset=tf.data.experimental.to_variant(examples),
+            buffer_size=SHUFFLE_BUFFER,
+            seed=seeds[0],
+            seed2=seeds[1],
+            reshuffle_each_iteration=False,
+            output_types=[spec.dtype for spec in examples.element_spec],
+            output_shapes=[spec.shape for spec in examples.element_spec],
         )
-        return self.ordered().shuffle(SHUFFLE_BUFFER, seed=mixed, reshuffle_each_iteration=False)
+        return tf.data.experimental.from_variant(variant, examples.element_spec)
 
     def fetch(self, references: Any) -> tuple[Any, Any, Any]:
         return references

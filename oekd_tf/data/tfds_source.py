@@ -165,7 +165,7 @@ def _builder(tfds: Any, name: str, data_dir: str | None, download: bool) -> Any:
 
 
 def _feature(features: Any, kind: type, key: str, preferred: str, name: str) -> str:
-    found = [k for k, feature in features.items() if isinstance(feature, kind)]
+    found = sorted(k for k, feature in features.items() if isinstance(feature, kind))
     if key == "auto":
         if len(found) == 1:
             return found[0]

@@ -1,0 +1,108 @@
+"""Compares one training step of the ensemble with the steps of its students trained alone.
+
+    python benchmarks/step_time.py
+    python benchmarks/step_time.py --depth=8 --image_size=28 --batch_size=64
+
+Everything is measured in one process on one batch of random images: steps of the ensemble and of
+each student alone take turns, so that what else the machine does falls on both alike, and the
+medians are compared. The optimizer is the default config's. Time to the first step runs from
+before the network is built to the end of its first step; importing TensorFlow is not in it.
+"""
+
+import resource
+import statistics
+import time
+
+import numpy as np
+from absl import app, flags
+
+from oekd_tf import command_line
+
+_DEPTH = flags.DEFINE_integer("depth", 20, "Of the CIFAR ResNet.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 32, "Height and width.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images a step.")
+_CLASSES = flags.DEFINE_integer("classes", 10, "Number of classes.")
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "Measured steps of each network.")
+
+
+def stepper(model, dataset):
+    """A function that runs one training step as `fit` does and returns its seconds."""
+    model.make_train_function()
+    iterator = iter(dataset)
+
+    def step() -> float:
+        start = time.perf_counter()
+        # Reading a metric waits for the step to end.
+        float(model.train_function(iterator)["loss"])
+        return time.perf_counter() - start
+
+    return step
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    command_line.quiet_tensorflow()
+    import keras
+    import tensorflow as tf
+
+    import oekd_tf
+    from oekd_tf import config as config_module, training
+    from oekd_tf.report import markdown_table
+
+    training.set_runtime(config_module.default_config())
+    rng = np.random.default_rng(0)
+    size = (_BATCH_SIZE.value, _IMAGE_SIZE.value, _IMAGE_SIZE.value, 3)
+    images = rng.integers(0, 256, size, dtype=np.uint8)
+    labels = rng.integers(0, _CLASSES.value, _BATCH_SIZE.value)
+    dataset = tf.data.Dataset.from_tensors((images, labels)).repeat()
+
+    start = time.perf_counter()
+    ensemble = oekd_tf.OnlineEnsemble(
+        oekd_tf.backbones.CifarResNet(_DEPTH.value), size[1:], _CLASSES.value
+    )
+    ensemble.compile(oekd_tf.optimizers.Adam())
+    together = stepper(ensemble, dataset)
+    together()
+    first_step = time.perf_counter() - start
+    for _ in range(2):
+        together()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    # A copy each: a student that is trained alone must not share its stem with the others.
+    alone = []
+    for student in ensemble.students:
+        copy = keras.models.clone_model(student)
+        copy.compile(
+            oekd_tf.optimizers.Adam(),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            jit_compile=False,
+        )
+        alone.append(stepper(copy, dataset))
+        for _ in range(2):
+            alone[-1]()
+
+    steps, alone_steps = [], [[] for _ in alone]
+    for _ in range(_ROUNDS.value):
+        steps.append(together())
+        for times, step in zip(alone_steps, alone, strict=True):
+            times.append(step())
+    medians = [statistics.median(times) for times in alone_steps]
+    step = statistics.median(steps)
+    names = [f"student {number} alone" for number in range(1, len(alone) + 1)]
+    rows = [
+        {"network": name, "step, ms": f"{1000 * seconds:.0f}"}
+        for name, seconds in zip(
+            ["ensemble", *names, "sum of the students alone"],
+            [step, *medians, sum(medians)],
+            strict=True,
+        )
+    ]
+    print(markdown_table(rows))
+    print(f"ratio of ensemble to sum: {step / sum(medians):.3f}")
+    print(f"time to the ensemble's first step: {first_step:.1f} s")
+    print(f"peak memory of the ensemble: {peak:,.0f} MiB")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,284 @@
+"""Data sets by name, folder and arrays: what they hold, in which order, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import oekd_tf
+from oekd_tf.data.tfds_source import open_tfds
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def numbered(count=40, size=8, channels=3):
+    """Images whose first pixel is their index, two classes in turn."""
+    images = np.full((count, size, size, channels), 7, np.uint8)
+    images[:, 0, 0, 0] = np.arange(count)
+    return images, np.arange(count) % 2
+
+
+def indices(dataset, batches):
+    return [images.numpy()[:, 0, 0, 0].tolist() for images, _ in dataset.take(batches)]
+
+
+def write_folder(root, mode="RGB", sizes=((20, 16), (12, 12))):
+    rng = np.random.default_rng(0)
+    channels = () if mode == "L" else (3,)
+    for split, count in (("train", 6), ("test", 2)):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 256, (*sizes[index % len(sizes)], *channels), np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return oekd_tf.data.load("fashion_mnist_mini")
+
+
+class TestEmbedded:
+    def test_counts(self, mini):
+        assert (mini.num_train, mini.num_validation, mini.num_test) == (5400, 600, 2000)
+        assert mini.image_shape == (28, 28, 1)
+        assert mini.num_classes == 10
+        assert mini.class_names[0] == "T-shirt/top"
+
+    def test_balance(self, mini):
+        assert np.bincount(mini.test_arrays()[1]).tolist() == [200] * 10
+        assert np.bincount(mini.validation_arrays()[1]).tolist() == [60] * 10
+
+    def test_small_enough_with_its_licence(self):
+        folder = ROOT / "oekd_tf" / "datasets" / "fashion_mnist_mini"
+        assert sum(path.stat().st_size for path in folder.rglob("*.*")) < 5e6
+        assert "Zalando" in (folder / "LICENSE").read_text()
+
+    def test_statistics_are_the_training_images_own(self, mini):
+        images = mini.train_images(mini.num_train).astype(np.float64)
+        np.testing.assert_allclose(mini.mean, images[:5000].mean(), rtol=0.02)
+        np.testing.assert_allclose(mini.std, images[:5000].std(), rtol=0.02)
+
+    def test_summary(self, mini):
+        assert "5,400 training, 600 validation and 2,000 test" in mini.splits_summary()
+
+
+class TestOrder:
+    def test_same_seed_same_batches(self, mini):
+        first, again, other = (mini.train(100, seed=seed) for seed in (1, 1, 2))
+        for (a, la), (b, lb), (c, _) in zip(
+            first.take(3), again.take(3), other.take(3), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(la, lb)
+            assert not np.array_equal(a, c)
+
+    @pytest.mark.parametrize("in_memory", [True, False])
+    def test_going_on_from_an_epoch_gives_its_batches(self, in_memory):
+        data = oekd_tf.data.load(
+            "fashion_mnist_mini", max_examples=300, validation_fraction=0.9, in_memory=in_memory
+        )
+        whole = list(data.train(64, seed=5).take(12))
+        rest = data.train(64, seed=5, first_epoch=2).take(4)
+        assert data.steps_per_epoch(64) == 4
+        for (a, la), (b, lb) in zip(whole[8:], rest, strict=True):
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(la, lb)
+
+    def test_an_epoch_has_each_example_once_and_drops_the_rest(self):
+        data = oekd_tf.data.load(numbered(), validation_fraction=0)
+        batches = indices(data.train(12, seed=0, augmentation=()), 6)
+        for epoch in (batches[:3], batches[3:]):
+            seen = sum(epoch, [])
+            assert len(seen) == len(set(seen)) == 36
+        assert sum(batches[:3], []) != sum(batches[3:], [])
+
+    def test_augmentation_belongs_to_the_example_not_to_the_batch(self):
+        data = oekd_tf.data.load(numbered(size=12), validation_fraction=0)
+        rows = {}
+        for batch_size in (4, 20):
+            images = np.concatenate(
+                [i.numpy() for i, _ in data.train(batch_size, seed=3).take(40 // batch_size)]
+            )
+            rows[batch_size] = images
+        np.testing.assert_array_equal(rows[4], rows[20])
+
+    def test_validation_does_not_depend_on_how_training_goes(self):
+        first = oekd_tf.data.load(numbered(), validation_fraction=0.25)
+        again = oekd_tf.data.load(numbered(), validation_fraction=0.25, max_examples=10)
+        held_out = first.validation_arrays()[0][:, 0, 0, 0]
+        np.testing.assert_array_equal(held_out, again.validation_arrays()[0][:, 0, 0, 0])
+        assert again.num_train == 10
+        train = sum(indices(first.train(30, seed=0, augmentation=()), 1), [])
+        assert sorted([*train, *held_out.tolist()]) == list(range(40))
+
+    def test_evaluation_keeps_the_last_smaller_batch_and_the_order(self):
+        data = oekd_tf.data.load({"train": numbered(), "test": numbered(10)})
+        assert indices(data.test(4), 9) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+    def test_steps_per_epoch(self):
+        data = oekd_tf.data.load(numbered(), validation_fraction=0)
+        assert data.steps_per_epoch(12) == 3
+        with pytest.raises(ValueError, match=r"batch_size must be .* 40\. Received: 41"):
+            data.train(41, seed=0)
+
+
+class TestStreaming:
+    def test_holds_the_same_examples_as_memory(self):
+        in_memory, stream = (
+            oekd_tf.data.load("fashion_mnist_mini", in_memory=choice) for choice in (True, False)
+        )
+        assert stream.num_train == in_memory.num_train
+        np.testing.assert_array_equal(in_memory.test_arrays(50)[0], stream.test_arrays(50)[0])
+        images, labels = next(iter(stream.train(32, seed=0)))
+        assert (images.shape, images.dtype) == ((32, 28, 28, 1), "uint8")
+        assert labels.dtype == "int32"
+
+    def test_validation_is_disjoint_from_training(self):
+        data = oekd_tf.data.load("fashion_mnist_mini", in_memory=False, validation_fraction=0.95)
+        train = {
+            images.numpy().tobytes()
+            for images, _ in data.train(1, seed=0, augmentation=()).take(data.num_train)
+        }
+        validation = {image.tobytes() for image in data.validation_arrays()[0]}
+        assert data.num_train + data.num_validation == 6000
+        # Two of the 6,000 pictures may be pixel for pixel the same.
+        assert len(train & validation) <= 2
+
+
+class TestImageFolder:
+    def test_colour_images_of_many_sizes(self, tmp_path):
+        write_folder(tmp_path)
+        data = oekd_tf.data.load(
+            "image_folder", data_dir=str(tmp_path), image_size=(14, 10), validation_fraction=0
+        )
+        assert data.image_shape == (14, 10, 3)
+        assert data.class_names == ["cat", "dog"]
+        assert (data.num_train, data.num_test) == (12, 4)
+        images, labels = data.test_arrays()
+        assert images.shape == (4, 14, 10, 3)
+        assert sorted(labels.tolist()) == [0, 0, 1, 1]
+
+    def test_sizes_that_vary_need_one_to_resize_to(self, tmp_path):
+        write_folder(tmp_path)
+        with pytest.raises(ValueError, match=r"image_size must be \(height, width\)"):
+            oekd_tf.data.load("image_folder", data_dir=str(tmp_path))
+
+    def test_no_folder(self, tmp_path):
+        with pytest.raises(ValueError, match=r"<split>/<class>/<image>.*Received"):
+            oekd_tf.data.load("image_folder", data_dir=str(tmp_path / "none"))
+
+
+class TestTfds:
+    def test_without_supervised_keys(self):
+        if not SHARED.is_dir():
+            pytest.skip(f"cifar10_jpeg is not in {SHARED}")
+        data = oekd_tf.data.load(
+            "cifar10_jpeg", data_dir=str(SHARED), validation_fraction=0.1, download=False
+        )
+        assert (data.num_train, data.num_validation, data.num_test) == (18_000, 2_000, 2_000)
+        assert data.image_shape == (32, 32, 3)
+        assert len(data.mean) == 3
+        images, _ = next(iter(data.train(16, seed=0)))
+        assert images.shape == (16, 32, 32, 3)
+
+    def test_features_are_found_by_name(self, tmp_path):
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+
+        features = tfds.features.FeaturesDict(
+            {
+                "picture": tfds.features.Image(shape=(8, 8, 3)),
+                "label": tfds.features.ClassLabel(names=["a", "b"]),
+                "coarse": tfds.features.ClassLabel(num_classes=3),
+            }
+        )
+        arrays = {
+            "picture": numbered(6)[0],
+            "label": np.array([0, 1, 0, 1, 0, 1]),
+            "coarse": np.array([0, 1, 2, 0, 1, 2]),
+        }
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name="two_labels",
+            version="1.0.0",
+            features=features,
+            split_datasets={"train": tf.data.Dataset.from_tensor_slices(arrays)},
+            data_dir=str(tmp_path),
+        )
+        arguments = {"data_dir": str(tmp_path), "validation_fraction": 0}
+        data = oekd_tf.data.load("two_labels", **arguments)
+        assert (data.class_names, data.num_test) == (["a", "b"], 0)
+        assert oekd_tf.data.load("two_labels", label_key="coarse", **arguments).num_classes == 3
+        with pytest.raises(ValueError, match=r"label_key .*: coarse, label.*Received: 'fine'"):
+            oekd_tf.data.load("two_labels", label_key="fine", **arguments)
+        with pytest.raises(ValueError, match="must have a test split"):
+            data.test_arrays()
+        with pytest.raises(ValueError, match=r"must be one of train.*Received: 'training'"):
+            oekd_tf.data.load("two_labels", train_split="training", **arguments)
+
+    def test_imagenets_test_split_is_not_used(self):
+        from types import SimpleNamespace
+
+        from oekd_tf.data.loading import _test_name
+
+        splits = SimpleNamespace(splits={"train": 0, "validation": 0, "test": 0})
+        assert _test_name(SimpleNamespace(name="imagenet2012", info=splits), "auto") == "validation"
+        assert _test_name(SimpleNamespace(name="cifar10", info=splits), "auto") == "test"
+
+    def test_missing_data_set(self, tmp_path):
+        with pytest.raises(ValueError, match=r"run `tfds build cifar10 --data_dir"):
+            open_tfds("cifar10", str(tmp_path), download=False)
+        with pytest.raises(ValueError, match=r"known to TFDS.*Received: 'no_such_set'") as error:
+            open_tfds("no_such_set", str(tmp_path))
+        assert "\n" not in str(error.value)
+
+
+class TestArrays:
+    def test_grey_without_channels(self):
+        images, labels = numbered()
+        data = oekd_tf.data.load((images[..., 0], labels))
+        assert data.image_shape == (8, 8, 1)
+
+    def test_whole_floats_become_uint8(self):
+        images, labels = numbered()
+        data = oekd_tf.data.load((images.astype("float32"), labels[:, None]))
+        assert next(iter(data.train(8, seed=0)))[0].dtype == "uint8"
+
+    def test_train_images_are_not_augmented(self):
+        data = oekd_tf.data.load(numbered(), validation_fraction=0)
+        chosen = data.train_images(40)[:, 0, 0, 0]
+        assert sorted(chosen.tolist()) == list(range(40))
+        np.testing.assert_array_equal(chosen, data.train_images(40)[:, 0, 0, 0])
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda x, y: (x / 255, y), r"raw pixels, whole numbers from 0 to 255.*float64"),
+            (lambda x, y: (x.astype(int) - 9, y), "whole numbers from 0 to 255"),
+            (lambda x, y: (x * np.nan, y), "whole numbers from 0 to 255"),
+            (lambda x, y: (x[0, 0], y), r"Images must be \(examples.*Received: shape \(8, 3\)"),
+            (lambda x, y: (x[:0], y[:0]), "not empty"),
+            (lambda x, y: (x, y[:-1]), r"Labels must be one class .*Received: shape \(39,\)"),
+            (lambda x, y: (x, y / 2), "Labels must be integers. Received: float64"),
+            (lambda x, y: (x, y - 1), "Labels must be at least 0.*Received: from -1 to 0"),
+            (lambda x, y: (x, y * 2), "Every class must have a training example.*none of 1"),
+        ],
+    )
+    def test_refusals(self, change, message):
+        with pytest.raises(ValueError, match=message) as error:
+            oekd_tf.data.load(change(*numbered()))
+        assert "\n" not in str(error.value)
+
+    def test_labels_above_the_number_of_classes(self):
+        with pytest.raises(ValueError, match="below 1.*Received: from 0 to 1"):
+            oekd_tf.data.load(numbered(), num_classes=1)
+
+    def test_splits(self):
+        with pytest.raises(ValueError, match=r"under 'train' and 'test'.*Received: \['valid'\]"):
+            oekd_tf.data.load({"valid": numbered()})
+        with pytest.raises(ValueError, match=r"training images' shape.*Received: \(4, 4, 3\)"):
+            oekd_tf.data.load({"train": numbered(), "test": numbered(size=4)})
+        with pytest.raises(ValueError, match="validation_fraction must be"):
+            oekd_tf.data.load(numbered(), validation_fraction=1.0)
