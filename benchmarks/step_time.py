@@ -46,7 +46,8 @@ def main(argv: list[str]) -> None:
     import tensorflow as tf
 
     import oekd_tf
-    from oekd_tf import config as config_module, training
+    from oekd_tf import config as config_module
+    from oekd_tf import training
     from oekd_tf.report import markdown_table
 
     training.set_runtime(config_module.default_config())

@@ -1,6 +1,7 @@
 """What can be configured: every field with its default, its rule and what it means."""
 
 import importlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -67,7 +68,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _falling_widths(widths: Any) -> bool:
-    falling = all(a > b for a, b in zip(widths, widths[1:], strict=False))
+    falling = all(a > b for a, b in itertools.pairwise(widths))
     return len(widths) > 0 and widths[0] == 1 and falling and widths[-1] > 0
 
 

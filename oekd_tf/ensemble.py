@@ -1,5 +1,6 @@
 """The branched network that trains all students at once."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -252,7 +253,11 @@ class OnlineEnsemble(keras.Model):
         return [*trackers, *self._means, *self._accuracies]
 
     def loss_terms(
-        self, labels: Tensor, outputs: dict, sample_weight: Tensor | None = None
+        self,
+        labels: Tensor,
+        outputs: dict,
+        sample_weight: Tensor | None = None,
+        pseudo_teacher_only: bool = False,
     ) -> dict[str, Tensor]:
         """The three terms of the loss, each summed over students and averaged over the batch.
 
@@ -260,11 +265,12 @@ class OnlineEnsemble(keras.Model):
             labels: Class indices (batch,), or class probabilities (batch, classes).
             outputs: What a call `with_blocks=True` returned.
             sample_weight: One weight an example for the label loss, shape (batch,).
+            pseudo_teacher_only: Leave out all but student 1's label loss.
 
         Returns:
             Scalars under "label_loss", "feature_loss" and "distillation_loss", not yet weighed.
         """
-        number = 1 if self._pseudo_teacher_only else len(self.students)
+        number = 1 if pseudo_teacher_only else len(self.students)
         logits = ops.stack([outputs[name] for name in self.output_names[:number]])
         label_loss = losses.label_loss(labels, logits)
         if sample_weight is not None:
@@ -273,7 +279,7 @@ class OnlineEnsemble(keras.Model):
         terms = {"label_loss": _batch_mean(ops.sum(label_loss, axis=0))}
         zero = ops.zeros((), dtype="float32")
         terms["feature_loss"] = terms["distillation_loss"] = zero
-        if self._pseudo_teacher_only:
+        if pseudo_teacher_only:
             return terms
         if len(self.students) > 1:
             per_block = [
@@ -301,14 +307,15 @@ class OnlineEnsemble(keras.Model):
             y: Labels, as in `loss_terms`.
             y_pred: What a call `with_blocks=True` returned.
             sample_weight: As in `loss_terms`.
-            training: Unused.
+            training: Whether `pseudo_teacher_only` counts; evaluation always gives all terms.
 
         Returns:
             A scalar, averaged over the batch.
         """
         if y is None:
             raise ValueError("An online ensemble learns from labels. Received: no labels (y=None)")
-        terms = self.loss_terms(y, y_pred, sample_weight)
+        pseudo_teacher_only = training and self._pseudo_teacher_only
+        terms = self.loss_terms(y, y_pred, sample_weight, pseudo_teacher_only)
         size = ops.shape(x)[0]
         for tracker in self._means:
             tracker.update_state(terms[tracker.name], sample_weight=size)
@@ -452,7 +459,7 @@ def _check_arguments(
         )
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2. Received: {num_classes}")
-    falling = all(wide > narrow for wide, narrow in zip(widths, widths[1:], strict=False))
+    falling = all(wide > narrow for wide, narrow in itertools.pairwise(widths))
     if not widths or widths[0] != 1 or not falling or widths[-1] <= 0:
         raise ValueError(
             "widths must start with 1 (the pseudo teacher) and fall from there, all above 0. "

@@ -4,6 +4,7 @@ They are ordinary Keras schedules, so that any Keras optimizer takes them and a 
 keeps them.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import keras
@@ -37,7 +38,7 @@ def step_decay(learning_rate: float, boundaries: Sequence[int], factor: float = 
         >>> float(schedule(199)), float(schedule(200)), float(schedule(300))  # 0.1, 0.01, 0.001
     """
     boundaries = list(boundaries)
-    rising = all(a < b for a, b in zip(boundaries, boundaries[1:], strict=False))
+    rising = all(a < b for a, b in itertools.pairwise(boundaries))
     if not rising or any(boundary < 1 for boundary in boundaries):
         raise ValueError(f"Boundaries must rise and be at least 1 step. Received: {boundaries}")
     if not boundaries:

@@ -35,11 +35,21 @@ def train(strategy, examples, optimizer, batch=BATCH, **network):
     return history, weights, ensemble.evaluate(data, verbose=0, return_dict=True)
 
 
-def both(examples, optimizer, **arguments):
-    mirrored = make_strategy("mirrored", logical_cpus=2)
-    assert mirrored.num_replicas_in_sync == 2
-    one = train(make_strategy("none"), examples, optimizer, **arguments)
-    return one, train(mirrored, examples, optimizer, **arguments)
+@pytest.fixture(scope="module")
+def mirrored():
+    # One for all tests: a second strategy in a process gives its collectives the first one's keys.
+    strategy = make_strategy("mirrored", logical_cpus=2)
+    assert strategy.num_replicas_in_sync == 2
+    return strategy
+
+
+@pytest.fixture
+def both(mirrored):
+    def both(examples, optimizer, **arguments):
+        one = train(make_strategy("none"), examples, optimizer, **arguments)
+        return one, train(mirrored, examples, optimizer, **arguments)
+
+    return both
 
 
 def compare(one, two, losses, weights):
@@ -54,40 +64,39 @@ def compare(one, two, losses, weights):
 @pytest.mark.parametrize(
     "optimizer", [lambda: oekd_tf.optimizers.SGD(0.05, 0.9), lambda: keras.optimizers.SGD(0.05)]
 )
-def test_two_replicas_train_as_one(images, optimizer):
+def test_two_replicas_train_as_one(both, images, optimizer):
     compare(*both(images[:2], optimizer), losses=1e-4, weights=2.4e-4)
 
 
-def test_sample_weights(images):
+def test_sample_weights(both, images):
     compare(*both(images, lambda: oekd_tf.optimizers.SGD(0.05)), losses=1e-4, weights=2.4e-4)
 
 
-def test_adam(images):
+def test_adam(both, images):
     # Adam divides by the gradient's size, so that rounding in tiny gradients shows.
     one, two = both(images[:2], lambda: oekd_tf.optimizers.Adam(1e-3))
     compare(one, two, losses=2e-3, weights=2e-3)
 
 
-def test_last_batch_that_does_not_divide(images):
+def test_last_batch_that_does_not_divide(both, images):
     # 137 = 8 · 16 + 9: the last batch is split 5 to 4, and each share must count by its size.
     examples = tuple(part[:137] for part in images[:2])
     one, two = both(examples, lambda: oekd_tf.optimizers.SGD(0.05), norm=False)
     compare(one, two, losses=1e-4, weights=2.4e-4)
 
 
-def test_batch_norm_that_is_not_synchronized_differs(images):
-    strategy = make_strategy("mirrored", logical_cpus=2)
+def test_batch_norm_that_is_not_synchronized_differs(mirrored, images):
     keras.utils.set_random_seed(0)
-    with strategy.scope():
+    with mirrored.scope():
         ensemble = small_ensemble(synchronized=False)
         ensemble.compile(oekd_tf.optimizers.SGD(0.05))
     data = tf.data.Dataset.from_tensor_slices(images[:2]).batch(BATCH)
     apart = ensemble.fit(data, verbose=0).history["loss"]
-    together = train(strategy, images[:2], lambda: oekd_tf.optimizers.SGD(0.05))[0]["loss"]
+    together = train(mirrored, images[:2], lambda: oekd_tf.optimizers.SGD(0.05))[0]["loss"]
     assert abs(apart[0] - together[0]) > 1e-4
 
 
-def test_mixed_precision_on_two_replicas(images):
+def test_mixed_precision_on_two_replicas(both, images):
     one, two = both(
         images[:2], lambda: oekd_tf.optimizers.SGD(0.05), dtype="mixed_float16", norm=False
     )
@@ -104,5 +113,5 @@ def test_unknown_strategy():
 
 
 def test_the_cpu_cannot_be_split_once_in_use():
-    with pytest.raises(ValueError, match="must be split into 64 .*Received: 2 in use"):
+    with pytest.raises(ValueError, match=r"must be split into 64 .*Received: 2 in use"):
         make_strategy("mirrored", logical_cpus=64)

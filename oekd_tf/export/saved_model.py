@@ -20,13 +20,14 @@ def plain_student(student: keras.Model) -> keras.Model:
     Returns:
         A model of the same layers and weights.
     """
-    with tf.distribute.get_strategy().scope():
-        copy = keras.models.clone_model(
-            student,
-            clone_function=lambda layer: type(layer).from_config(
-                {**layer.get_config(), "dtype": "float32"}
-            ),
-        )
+
+    def in_float32(operation: keras.Operation) -> keras.Operation:
+        config = operation.get_config()
+        if isinstance(operation, keras.Layer):
+            config["dtype"] = "float32"
+        return type(operation).from_config(config)
+
+    copy = keras.models.clone_model(student, clone_function=in_float32)
     copy.set_weights(student.get_weights())
     return copy
 
