@@ -61,7 +61,7 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
     family = Path(workdir)
     workdir = run_folder(family, config.only_student)
     summary_path = workdir / "summary.json"
-    _claim(config, workdir)
+    _refuse_other_config(config, workdir)
     exports = bool(config.export.formats) and not config.only_student
     if exports:
         refuse_existing_export(config, workdir)
@@ -73,6 +73,11 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
         set_runtime(config)
         data = load_data(config)
         say(f"data: {data.splits_summary()}")
+        if not data.num_test:
+            raise ConfigError(
+                "config.data.test_split must be a split of the data set, to test on at the end. "
+                f"Received: {config.data.test_split!r}, and {data.name} has none"
+            )
         model = build_model(config, data, strategy)
         summary = _fit_and_evaluate(config, data, model, strategy, workdir, say)
         write_text(summary_path, json.dumps(summary, indent=2) + "\n")
@@ -298,10 +303,11 @@ def refuse_existing_export(config: ConfigDict, workdir: Path) -> None:
     )
 
 
-def _claim(config: ConfigDict, workdir: Path) -> None:
+def _refuse_other_config(config: ConfigDict, workdir: Path) -> None:
+    """Raises when the workdir holds what another config has trained."""
     path = workdir / "config.json"
-    if not path.exists():
-        write_text(path, config_module.to_json(config))
+    trained = (workdir / "summary.json").exists() or any(workdir.glob("checkpoints/epoch_*"))
+    if not path.exists() or not trained:
         return
     there = config_module.from_json(path.read_text())
     for field in config_module.FIELDS:
@@ -338,6 +344,7 @@ def _fit_and_evaluate(
     if first_epoch:
         say(f"going on after epoch {first_epoch} of {config.epochs}")
     ensemble = isinstance(model, OnlineEnsemble)
+    write_text(workdir / "config.json", config_module.to_json(config))
     followers = [
         # Before the others, which must not record what is not a number.
         callbacks.StopOnNan(),

@@ -170,6 +170,19 @@ class TestRefusals:
     def test_batch_larger_than_the_data(self, tmp_path):
         with pytest.raises(ValueError, match=r"batch_size must be from 1 to .* 128"):
             training.train(small_config(batch_size=200), tmp_path / "run", lambda line: None)
+        # A refused config leaves nothing that would stand in the way of the mended one.
+        assert not (tmp_path / "run").exists()
+
+    def test_no_test_split(self, tmp_path):
+        for name in ("a", "b"):
+            folder = tmp_path / "images" / "train" / name
+            folder.mkdir(parents=True)
+            for index in range(40):
+                keras.utils.save_img(folder / f"{index}.png", np.full((8, 8, 3), index, np.uint8))
+        config = small_config(data__source="image_folder", data__image_size=(8, 8))
+        config.data.data_dir = str(tmp_path / "images")
+        with pytest.raises(config_module.ConfigError, match=r"config\.data\.test_split must be"):
+            training.train(config, tmp_path / "run", lambda line: None)
 
     def test_no_run_to_restore(self, tmp_path):
         with pytest.raises(config_module.ConfigError, match=r"must hold a run's config\.json"):
@@ -250,11 +263,12 @@ class TestBinary:
     def test_two_replicas(self, tmp_path):
         done = start(
             *SMALL, "--config.strategy=mirrored", "--config.logical_cpus=2",
-            "--config.export.formats=()", cwd=tmp_path,
+            "--config.export.formats=('float32',)", cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         summary = json.loads((tmp_path / "runs" / "demo" / "summary.json").read_text())
         assert summary["replicas"] == 2
+        assert (tmp_path / "savedmodels" / "demo" / "student_2" / "float32.tflite").exists()
 
     @pytest.mark.parametrize(
         ("flag", "message"),

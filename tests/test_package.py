@@ -1,0 +1,41 @@
+"""What users install."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_importing_the_package_loads_no_framework():
+    code = (
+        "import sys, oekd_tf, oekd_tf.export, oekd_tf.lazy\n"
+        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
+        "assert 'OnlineEnsemble' in dir(oekd_tf)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_unknown_attribute():
+    import oekd_tf
+
+    with pytest.raises(AttributeError, match="'oekd_tf' has no attribute 'Ensemble'"):
+        _ = oekd_tf.Ensemble
+
+
+def test_wheel_has_the_data_its_licence_and_the_configs(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path, ROOT],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("oekd_tf-*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    data = "oekd_tf/datasets/fashion_mnist_mini"
+    assert f"{data}/LICENSE" in names
+    assert f"{data}/1.0.0/fashion_mnist_mini-train.tfrecord-00000-of-00001" in names
+    assert "oekd_tf/configs/demo.py" in names
+    assert "oekd_tf/export/__main__.py" in names
+    assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
