@@ -8,6 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from oekd_tf.export.errors import ExportError
+from oekd_tf.quiet import quiet_native_output
 
 _BUILTINS = {value: name for name, value in vars(schema.BuiltinOperator).items() if name[0] != "_"}
 _TYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if name[0] != "_"}
@@ -106,7 +107,8 @@ class TfliteModel:
         for start in range(0, len(images), _BATCH):
             batch = self._quantize(images[start : start + _BATCH])
             self._interpreter.resize_tensor_input(self.input["index"], batch.shape)
-            self._interpreter.allocate_tensors()
+            with quiet_native_output():
+                self._interpreter.allocate_tensors()
             self._interpreter.set_tensor(self.input["index"], batch)
             self._interpreter.invoke()
             results.append(self._dequantize(self._interpreter.get_tensor(self.output["index"])))
