@@ -9,19 +9,8 @@ Accuracy: not measured here. The paper's figure: student 5, 97 % compressed, gai
 to itself trained alone. Published for a full-width ResNet-110 alone: 74.3 %.
 """
 
-from oekd_tf.config import default_config
+from oekd_tf import recipes
 
 
 def get_config():
-    config = default_config()
-    config.name = "cifar100_resnet110"
-    config.epochs = 350
-    config.batch_size = 128
-    config.data.source = "cifar100"
-    config.backbone.arguments.depth = 110
-    config.optimizer.l2 = 1e-5
-    config.schedule.name = "step"
-    config.schedule.step_epochs = (200, 300)
-    config.checkpoint_every = 5
-    config.export.formats = ("saved_model", "float32", "int8")
-    return config
+    return recipes.cifar_resnet("cifar100_resnet110", "cifar100", depth=110)

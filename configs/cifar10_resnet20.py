@@ -8,19 +8,8 @@ not measured.
 Accuracy: not measured here. Published for a full-width ResNet-20 alone: 91.9 %.
 """
 
-from oekd_tf.config import default_config
+from oekd_tf import recipes
 
 
 def get_config():
-    config = default_config()
-    config.name = "cifar10_resnet20"
-    config.epochs = 350
-    config.batch_size = 128
-    config.data.source = "cifar10"
-    config.backbone.arguments.depth = 20
-    config.optimizer.l2 = 1e-5
-    config.schedule.name = "step"
-    config.schedule.step_epochs = (200, 300)
-    config.checkpoint_every = 5
-    config.export.formats = ("saved_model", "float32", "int8")
-    return config
+    return recipes.cifar_resnet("cifar10_resnet20", "cifar10", depth=20)

@@ -17,6 +17,7 @@ _PUBLIC = {
     "export": ".export",
     "losses": ".losses",
     "optimizers": ".optimizers",
+    "recipes": ".recipes",
     "report": ".report",
     "schedules": ".schedules",
     "training": ".training",

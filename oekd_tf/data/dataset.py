@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from oekd_tf.data.augmentation import augment, draws_needed
-from oekd_tf.data.splits import Split
+from oekd_tf.data.splits import ArraySplit, Split
 
-# Training images that the mean and standard deviation of a streamed data set are taken from.
-_STATISTICS_IMAGES = 5_000
+# Batches of 500 training images that a streamed data set's mean and deviation are taken from.
+_STATISTICS_BATCHES = 10
 
 
 class Data:
@@ -62,7 +62,10 @@ class Data:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of the training images' pixels, one a channel, in pixel units."""
+        """Mean of the training images' pixels, one a channel, in pixel units.
+
+        Of 5,000 images if they are streamed, of all otherwise; so is `std`.
+        """
         return self._statistics[0]
 
     @property
@@ -190,7 +193,9 @@ class Data:
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         total = np.zeros((2, self.image_shape[2]))
         count = 0
-        for images, _ in _batches(self._train, 500).take(_STATISTICS_IMAGES // 500 or 1):
+        in_memory = isinstance(self._train, ArraySplit)
+        batches = _batches(self._train, 500).take(-1 if in_memory else _STATISTICS_BATCHES)
+        for images, _ in batches:
             pixels = images.numpy().astype(np.float64)
             total += [pixels.sum((0, 1, 2)), (pixels**2).sum((0, 1, 2))]
             count += pixels[..., 0].size
