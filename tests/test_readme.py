@@ -13,13 +13,11 @@ def test_python_blocks(tmp_path):
     text = (ROOT / "README.md").read_text()
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     for long, short in (
-        ("steps_per_epoch=data.steps_per_epoch(64), epochs=7", "steps_per_epoch=40, epochs=1"),
-        ("widths=(1.0, 0.8, 0.6, 0.4, 0.2),\n    mean", "widths=(1.0, 0.4),\n    mean"),
+        ("steps_per_epoch=data.steps_per_epoch(64),", "steps_per_epoch=40,"),
+        ("epochs=7", "epochs=1"),
+        ("widths=(1.0, 0.8, 0.6, 0.4, 0.2),", "widths=(1.0, 0.4),"),
         ("student_5/int8", "student_2/int8"),
-        (
-            "test_images, test_labels = data.test_arrays()",
-            "test_images, test_labels = data.test_arrays(300)",
-        ),
+        ("data.test_arrays()", "data.test_arrays(300)"),
     ):
         assert long in code
         code = code.replace(long, short)

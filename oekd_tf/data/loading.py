@@ -133,7 +133,9 @@ def _split_off(
     held_out = _stratified(everything, order, fraction)
     train = order[~np.isin(order, held_out)]
     if max_examples is not None:
-        train = train[:max_examples]
+        # From the end: the beginning of the order went to validation, class by class, and what is
+        # left there is no fair sample.
+        train = train[-max_examples:]
     validation = everything.select(held_out) if len(held_out) else None
     return everything.select(train), validation
 

@@ -114,6 +114,13 @@ class TestOrder:
         train = indices(first.train(30, seed=0, augmentation=()), 1)[0]
         assert sorted([*train, *held_out.tolist()]) == list(range(40))
 
+    def test_max_examples_is_a_fair_sample(self):
+        data = oekd_tf.data.load("fashion_mnist_mini", max_examples=1000)
+        batches = data.train(100, seed=0, augmentation=()).take(10)
+        counts = np.bincount(np.concatenate([labels for _, labels in batches]))
+        # Of 1,000 draws from ten equal classes, three standard deviations are 28.
+        assert np.abs(counts - 100).max() < 30
+
     def test_evaluation_keeps_the_last_smaller_batch_and_the_order(self):
         data = oekd_tf.data.load({"train": numbered(), "test": numbered(10)})
         assert indices(data.test(4), 9) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
