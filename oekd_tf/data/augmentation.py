@@ -40,18 +40,12 @@ def pad_crop(images: Tensor, draws: Tensor) -> Tensor:
     Returns:
         Images of the same shape.
     """
-    start = tf.floor(draws * (2 * _PADDING + 1)) - _PADDING
-    one, zero = tf.ones_like(start[:, 0]), tf.zeros_like(start[:, 0])
-    # Output pixel (x, y) is input pixel (x + start_x, y + start_y), or 0 where there is none.
-    matrix = tf.stack([one, zero, start[:, 1], zero, one, start[:, 0], zero, zero], axis=1)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=matrix,
-        output_shape=images.shape[1:3],
-        fill_value=0.0,
-        interpolation="NEAREST",
-        fill_mode="CONSTANT",
-    )
+    height, width = images.shape[1:3]
+    start = tf.cast(tf.floor(draws * (2 * _PADDING + 1)), tf.int32)
+    border = [_PADDING, _PADDING]
+    padded = tf.pad(images, [[0, 0], border, border, [0, 0]])
+    rows = tf.gather(padded, start[:, :1] + tf.range(height), axis=1, batch_dims=1)
+    return tf.gather(rows, start[:, 1:] + tf.range(width), axis=2, batch_dims=1)
 
 
 def flip(images: Tensor, draws: Tensor) -> Tensor:
@@ -64,7 +58,9 @@ def flip(images: Tensor, draws: Tensor) -> Tensor:
     Returns:
         Images of the same shape.
     """
-    return tf.where(draws[:, :, None, None] < 0.5, tf.reverse(images, [2]), images)
+    columns = tf.range(images.shape[2])
+    # A gather moves each pixel once; reversing all and choosing afterwards takes twice as long.
+    return tf.gather(images, tf.where(draws < 0.5, columns[::-1], columns), axis=2, batch_dims=1)
 
 
 AUGMENTATIONS = {"pad_crop": Augmentation(2, pad_crop), "flip": Augmentation(1, flip)}

@@ -178,8 +178,8 @@ class Data:
     def _validation_split(self) -> Split:
         if self._validation is None:
             raise ValueError(
-                f"validation_fraction must be above 0 for a validation split of {self.name}. "
-                "Received: 0"
+                f"validation_fraction must be large enough to hold out an example of {self.name}. "
+                "Received: a validation split of 0"
             )
         return self._validation
 
@@ -206,8 +206,14 @@ class Data:
 
 
 def _batches(split: Split, batch_size: int) -> tf.data.Dataset:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1. Received: {batch_size}")
     references = split.ordered().batch(batch_size)
-    batches = references.map(lambda *reference: split.fetch(_single(reference))[1:])
+    batches = references.map(
+        lambda *reference: split.fetch(_single(reference))[1:],
+        tf.data.AUTOTUNE,
+        deterministic=True,
+    )
     return _distributable(batches.prefetch(tf.data.AUTOTUNE))
 
 

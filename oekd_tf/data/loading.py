@@ -24,7 +24,7 @@ def load(
     split_seed: int = 0,
     download: bool = True,
     max_examples: int | None = None,
-    in_memory: bool | None = None,
+    in_memory: bool | str = "auto",
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Data:
@@ -47,7 +47,7 @@ def load(
             so that runs of several seeds share both.
         download: Whether TFDS may fetch what is not there.
         max_examples: Use only so many training examples, for quick studies.
-        in_memory: Whether to hold decoded images in memory; up to 2 GiB a split if None.
+        in_memory: Whether to hold decoded images in memory; "auto" does up to 2 GiB a split.
         num_classes: For arrays; the largest label + 1 if None.
         class_names: For arrays; numbers if None.
 
@@ -68,7 +68,16 @@ def load(
         raise ValueError(
             f"validation_fraction must be at least 0 and below 1. Received: {validation_fraction}"
         )
+    if max_examples is not None and max_examples < 1:
+        raise ValueError(f"max_examples must be at least 1, or None. Received: {max_examples}")
+    if in_memory not in (True, False, "auto"):
+        raise ValueError(f"in_memory must be True, False or 'auto'. Received: {in_memory!r}")
     if isinstance(source, str):
+        if num_classes is not None or class_names is not None:
+            raise ValueError(
+                f"num_classes and class_names are for arrays; {source} has its own. "
+                f"Received: {num_classes} and {class_names}"
+            )
         tfds_source = open_tfds(source, data_dir, image_key, label_key, image_size, download)
         name, names = tfds_source.builder.name, tfds_source.class_names
         name = source if source == "image_folder" else name
@@ -79,6 +88,11 @@ def load(
         read_test = (lambda: tfds_source.read(test_name, in_memory)) if test_name else None
     else:
         name = "arrays"
+        if image_size is not None:
+            raise ValueError(
+                f"image_size is for data sets by name; resize arrays beforehand. "
+                f"Received: {image_size}"
+            )
         everything, test, names = _array_splits(source, num_classes, class_names)
         shape = everything.arrays(1)[0].shape[1:]
         num_test, read_test = (test.size, lambda: test) if test else (0, None)

@@ -1,6 +1,7 @@
 """The examples of one split: in memory, or streamed from files."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -91,14 +92,28 @@ class ArraySplit:
 class StreamSplit:
     """Examples read from files at every epoch, shuffled within a buffer.
 
+    Images stay encoded until `fetch`: what the split leaves out is never decoded, and what it
+    uses is decoded in parallel.
+
     Args:
-        examples: (image, label) in the same order whenever it is read.
+        examples: (encoded image, label) in the same order whenever it is read.
         total: How many there are.
+        decode: From one encoded image to uint8 (height, width, channels).
+        image_shape: (height, width, channels).
         indices: Of the examples to use; all if None.
     """
 
-    def __init__(self, examples: tf.data.Dataset, total: int, indices: np.ndarray | None = None):
+    def __init__(
+        self,
+        examples: tf.data.Dataset,
+        total: int,
+        decode: Callable[[Any], Any],
+        image_shape: tuple[int, int, int],
+        indices: np.ndarray | None = None,
+    ):
         self._examples = examples
+        self._decode = decode
+        self._image = tf.TensorSpec(image_shape, tf.uint8)
         self.total = total
         self._indices = np.arange(total) if indices is None else np.sort(indices)
         self.size = len(self._indices)
@@ -127,15 +142,20 @@ class StreamSplit:
         return tf.data.experimental.from_variant(variant, examples.element_spec)
 
     def fetch(self, references: Any) -> tuple[Any, Any, Any]:
-        return references
+        indices, encoded, labels = references
+        if encoded.shape.rank == 0:
+            return indices, self._decode(encoded), labels
+        return indices, tf.map_fn(self._decode, encoded, fn_output_signature=self._image), labels
 
     def select(self, indices: np.ndarray) -> "StreamSplit":
-        return StreamSplit(self._examples, self.total, indices)
+        shape = tuple(self._image.shape)
+        return StreamSplit(self._examples, self.total, self._decode, shape, indices)
 
     def arrays(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         examples = self.ordered().take(-1 if count is None else count)
         images, labels = [], []
-        for _, image, label in examples.as_numpy_iterator():
+        decoded = examples.map(lambda *reference: self.fetch(reference), tf.data.AUTOTUNE)
+        for _, image, label in decoded.as_numpy_iterator():
             images.append(image)
             labels.append(label)
         return np.stack(images), np.array(labels, np.int32)

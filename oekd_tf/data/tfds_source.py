@@ -1,5 +1,6 @@
 """Reads TFDS data sets, the embedded one and image folders, by feature name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,26 +33,27 @@ class TfdsSource(NamedTuple):
     image_shape: tuple[int, int, int]
     class_names: list[str]
 
-    def read(self, split: str, in_memory: bool | None = None) -> Split:
+    def read(self, split: str, in_memory: bool | str = "auto") -> Split:
         """The examples of a split.
 
         Args:
             split: Its name, as TFDS has it: "train", "train[:50%]".
-            in_memory: Whether to hold it in memory; by its size if None.
+            in_memory: Whether to hold it in memory; by its size if "auto".
 
         Returns:
             An `ArraySplit` or a `StreamSplit`.
         """
-        examples = self._decoded(split)
         total = self.size(split)
-        if in_memory is None:
+        examples = self._encoded(split)
+        if in_memory == "auto":
             in_memory = total * int(np.prod(self.image_shape)) <= MEMORY_LIMIT_BYTES
         if not in_memory:
-            return StreamSplit(examples, total)
+            return StreamSplit(examples, total, self._decode, self.image_shape)
         images = np.empty((total, *self.image_shape), np.uint8)
         labels = np.empty(total, np.int32)
         start = 0
-        for image, label in examples.batch(512).prefetch(2).as_numpy_iterator():
+        decoded = examples.map(lambda image, label: (self._decode(image), label), tf.data.AUTOTUNE)
+        for image, label in decoded.batch(512).prefetch(2).as_numpy_iterator():
             images[start : start + len(label)] = image
             labels[start : start + len(label)] = label
             start += len(label)
@@ -72,19 +74,24 @@ class TfdsSource(NamedTuple):
                 f"Received: {split!r}"
             ) from error
 
-    def _decoded(self, split: str) -> tf.data.Dataset:
-        self.size(split)
-        raw = self.builder.as_dataset(split=split, shuffle_files=False)
+    def _encoded(self, split: str) -> tf.data.Dataset:
+        import tensorflow_datasets as tfds
 
-        def pick(example: dict) -> tuple[tf.Tensor, tf.Tensor]:
-            image = example[self.image_key]
-            if tuple(image.shape) != self.image_shape:
-                resized = tf.image.resize(image, self.image_shape[:2], antialias=True)
-                image = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
-            image = tf.ensure_shape(image, self.image_shape)
-            return image, tf.cast(example[self.label_key], tf.int32)
+        raw = self.builder.as_dataset(
+            split=split,
+            shuffle_files=False,
+            decoders={self.image_key: tfds.decode.SkipDecoding()},
+        )
+        return raw.map(
+            lambda example: (example[self.image_key], tf.cast(example[self.label_key], tf.int32))
+        )
 
-        return raw.map(pick, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    def _decode(self, encoded: tf.Tensor) -> tf.Tensor:
+        image = self.builder.info.features[self.image_key].decode_example(encoded)
+        if tuple(image.shape) != self.image_shape:
+            resized = tf.image.resize(image, self.image_shape[:2], antialias=True)
+            image = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+        return tf.ensure_shape(image, self.image_shape)
 
 
 def open_tfds(
@@ -123,6 +130,10 @@ def open_tfds(
             f"image_size must be (height, width) for {name}, whose images differ in size. "
             "Received: None"
         )
+    if image_size is not None and not _is_size(image_size):
+        raise ValueError(
+            f"image_size must be (height, width), both at least 1. Received: {image_size}"
+        )
     height, width = image_size or shape[:2]
     return TfdsSource(
         builder,
@@ -134,7 +145,7 @@ def open_tfds(
 
 
 def _builder(tfds: Any, name: str, data_dir: str | None, download: bool) -> Any:
-    if name == EMBEDDED and data_dir is None:
+    if name in (EMBEDDED, f"{EMBEDDED}:1.0.0") and data_dir is None:
         package = Path(__file__).parent.parent
         return tfds.builder_from_directory(package / "datasets" / EMBEDDED / "1.0.0")
     if name == IMAGE_FOLDER:
@@ -177,6 +188,10 @@ def _feature(features: Any, kind: type, key: str, preferred: str, name: str) -> 
         f"{preferred}_key must name one of the {kind.__name__} features of {name}: "
         f"{', '.join(found) or 'there are none'}. Received: {key!r}"
     )
+
+
+def _is_size(size: Any) -> bool:
+    return isinstance(size, Sequence) and len(size) == 2 and min(size) >= 1
 
 
 def _first_line(error: Exception) -> str:

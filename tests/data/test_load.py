@@ -151,8 +151,24 @@ class TestStreaming:
         }
         validation = {image.tobytes() for image in data.validation_arrays()[0]}
         assert data.num_train + data.num_validation == 6000
+        assert {image.tobytes() for image in data.train_images(50)} <= train
         # Two of the 6,000 pictures may be pixel for pixel the same.
         assert len(train & validation) <= 2
+
+    def test_an_epoch_has_each_example_once(self):
+        data = oekd_tf.data.load(
+            "fashion_mnist_mini", in_memory=False, validation_fraction=0.95, split_seed=1
+        )
+        steps = data.steps_per_epoch(32)
+        batches = list(data.train(32, seed=0, augmentation=()).take(2 * steps))
+        epochs = [
+            [image.tobytes() for images, _ in part for image in images.numpy()]
+            for part in (batches[:steps], batches[steps:])
+        ]
+        assert data.num_train - 32 < len(epochs[0]) == steps * 32
+        # Two of the 6,000 pictures may be pixel for pixel the same.
+        assert len(epochs[0]) - len(set(epochs[0])) <= 2
+        assert epochs[0] != epochs[1]
 
 
 class TestImageFolder:
@@ -167,6 +183,19 @@ class TestImageFolder:
         images, labels = data.test_arrays()
         assert images.shape == (4, 14, 10, 3)
         assert sorted(labels.tolist()) == [0, 0, 1, 1]
+
+    def test_grey_files_become_colour(self, tmp_path):
+        write_folder(tmp_path, mode="L", sizes=((12, 12),))
+        data = oekd_tf.data.load(
+            "image_folder", data_dir=str(tmp_path), image_size=(12, 12), in_memory=False
+        )
+        images, _ = data.test_arrays()
+        assert images.shape == (4, 12, 12, 3)
+        np.testing.assert_array_equal(images[..., 0], images[..., 2])
+        files = [Image.open(path) for path in (tmp_path / "test").glob("*/*.png")]
+        assert {np.array(file).tobytes() for file in files} == {
+            image[..., 0].tobytes() for image in images
+        }
 
     def test_sizes_that_vary_need_one_to_resize_to(self, tmp_path):
         write_folder(tmp_path)
@@ -289,3 +318,27 @@ class TestArrays:
             oekd_tf.data.load({"train": numbered(), "test": numbered(size=4)})
         with pytest.raises(ValueError, match="validation_fraction must be"):
             oekd_tf.data.load(numbered(), validation_fraction=1.0)
+
+    @pytest.mark.parametrize(
+        ("source", "arguments", "message"),
+        [
+            ("arrays", {"image_size": (4, 4)}, r"resize arrays .*Received: \(4, 4\)"),
+            ("fashion_mnist_mini", {"image_size": 14}, r"\(height, width\).*Received: 14"),
+            ("fashion_mnist_mini", {"image_size": (0, 4)}, r"at least 1.*Received: \(0, 4\)"),
+            ("fashion_mnist_mini", {"num_classes": 3}, "are for arrays.*Received: 3 and None"),
+            ("arrays", {"max_examples": 0}, "max_examples must be .*Received: 0"),
+            ("arrays", {"max_examples": -1}, "max_examples must be .*Received: -1"),
+            ("arrays", {"in_memory": "yes"}, "in_memory must be .*Received: 'yes'"),
+        ],
+    )
+    def test_arguments(self, source, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            oekd_tf.data.load(numbered() if source == "arrays" else source, **arguments)
+
+    def test_nothing_held_out(self):
+        data = oekd_tf.data.load(numbered(), validation_fraction=0.01)
+        assert data.num_validation == 0
+        with pytest.raises(ValueError, match="large enough to hold out an example of arrays"):
+            data.validation(4)
+        with pytest.raises(ValueError, match=r"batch_size must be at least 1\. Received: 0"):
+            oekd_tf.data.load(numbered()).validation(0)
