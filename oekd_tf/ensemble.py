@@ -114,6 +114,11 @@ class OnlineEnsemble(keras.Model):
         finally:
             keras.config.set_dtype_policy(previous)
         self.students = branches.students
+        if keras.backend.backend() == "tensorflow":
+            from oekd_tf.fused_batch_norm import fuse_batch_norm
+
+            for student in self.students:
+                fuse_batch_norm(student)
         self._branches = branches
         for student_layers, blocks in zip(self.adaptation, branches.blocks[1:], strict=True):
             for layer, block in zip(student_layers, blocks, strict=True):
