@@ -1,6 +1,30 @@
 """Network families that can be built at any width, and the protocol for one's own."""
 
-from oekd_tf.backbones.backbone import Backbone, Branch, scale_channels
+from oekd_tf.backbones.backbone import Backbone, Branch, make_divisible, scale_channels
 from oekd_tf.backbones.cifar_resnet import CifarResNet
+from oekd_tf.backbones.convolutional import ConvolutionalBackbone
+from oekd_tf.backbones.densenet import DenseNet
+from oekd_tf.backbones.efficientnet import EfficientNet
+from oekd_tf.backbones.imagenet_densenet import ImageNetDenseNet
+from oekd_tf.backbones.mobilenet_v2 import MobileNetV2
+from oekd_tf.backbones.mobilenet_v3 import MobileNetV3
+from oekd_tf.backbones.resnet import ResNet
+from oekd_tf.backbones.resnext import ResNeXt
+from oekd_tf.backbones.wide_resnet import WideResNet
 
-__all__ = ["Backbone", "Branch", "CifarResNet", "scale_channels"]
+__all__ = [
+    "Backbone",
+    "Branch",
+    "CifarResNet",
+    "ConvolutionalBackbone",
+    "DenseNet",
+    "EfficientNet",
+    "ImageNetDenseNet",
+    "MobileNetV2",
+    "MobileNetV3",
+    "ResNeXt",
+    "ResNet",
+    "WideResNet",
+    "make_divisible",
+    "scale_channels",
+]

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from oekd_tf.backbones.backbone import Backbone, Branch, scale_channels
+from oekd_tf.backbones.backbone import Branch, scale_channels
+from oekd_tf.backbones.convolutional import ConvolutionalBackbone
 
 KerasTensor = Any
 
@@ -13,15 +14,13 @@ _CHANNELS = (16, 32, 64)
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
-class CifarResNet(Backbone):
+class CifarResNet(ConvolutionalBackbone):
     """CIFAR-style ResNet: three blocks of (depth − 2) / 6 basic residual units each.
 
     Args:
         depth: 6n + 2; the field uses 8, 20, 32, 44, 56, 110 and 1202.
-        synchronized_batch_norm: Compute batch statistics over all replicas of a
-            `tf.distribute` strategy instead of over each replica's share.
-        batch_norm_momentum: Of the moving statistics; Keras's own 0.99 lags behind the weights
-            on short runs.
+        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
+        batch_norm_momentum: Of the moving statistics.
         batch_norm_epsilon: Added to the variance.
 
     Raises:
@@ -49,13 +48,15 @@ class CifarResNet(Backbone):
                 "The depth of a CIFAR ResNet must be 6n + 2 with n ≥ 1: 8, 20, 32, 44, 56, 110, "
                 f"... Received: depth={depth}"
             )
+        super().__init__(
+            synchronized_batch_norm=synchronized_batch_norm,
+            batch_norm_momentum=batch_norm_momentum,
+            batch_norm_epsilon=batch_norm_epsilon,
+        )
         self.depth = depth
-        self.synchronized_batch_norm = synchronized_batch_norm
-        self.batch_norm_momentum = batch_norm_momentum
-        self.batch_norm_epsilon = batch_norm_epsilon
 
     def stem(self, images: KerasTensor) -> KerasTensor:
-        x = self._conv_norm(images, _CHANNELS[0], 3, 1, "stem")
+        x = self.conv_norm(images, _CHANNELS[0], 3, 1, "stem")
         return layers.ReLU(name="stem_relu")(x)
 
     def branch(self, stem_output: KerasTensor, width: float, name: str) -> Branch:
@@ -72,28 +73,9 @@ class CifarResNet(Backbone):
     def _unit(self, x: KerasTensor, channels: int, strides: int, name: str) -> KerasTensor:
         shortcut = x
         if strides != 1 or x.shape[-1] != channels:
-            shortcut = self._conv_norm(x, channels, 1, strides, f"{name}_shortcut")
-        y = self._conv_norm(x, channels, 3, strides, f"{name}_1")
+            shortcut = self.conv_norm(x, channels, 1, strides, f"{name}_shortcut")
+        y = self.conv_norm(x, channels, 3, strides, f"{name}_1")
         y = layers.ReLU(name=f"{name}_1_relu")(y)
-        y = self._conv_norm(y, channels, 3, 1, f"{name}_2")
+        y = self.conv_norm(y, channels, 3, 1, f"{name}_2")
         y = layers.Add(name=f"{name}_add")([y, shortcut])
         return layers.ReLU(name=f"{name}_relu")(y)
-
-    def _conv_norm(
-        self, x: KerasTensor, channels: int, kernel: int, strides: int, name: str
-    ) -> KerasTensor:
-        x = layers.Conv2D(
-            channels,
-            kernel,
-            strides=strides,
-            padding="same",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name=f"{name}_conv",
-        )(x)
-        return layers.BatchNormalization(
-            momentum=self.batch_norm_momentum,
-            epsilon=self.batch_norm_epsilon,
-            synchronized=self.synchronized_batch_norm,
-            name=f"{name}_norm",
-        )(x)

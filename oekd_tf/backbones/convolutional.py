@@ -1,0 +1,116 @@
+"""Convolution and batch normalisation, as the families of this package use them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import layers
+
+from oekd_tf.backbones.backbone import Backbone
+
+KerasTensor = Any
+
+
+class ConvolutionalBackbone(Backbone):
+    """A family of convolutions without bias, each with a batch normalisation.
+
+    Args:
+        synchronized_batch_norm: Compute batch statistics over all replicas of a
+            `tf.distribute` strategy instead of over each replica's share.
+        batch_norm_momentum: Of the moving statistics; Keras's own 0.99 lags behind the weights
+            on short runs.
+        batch_norm_epsilon: Added to the variance.
+    """
+
+    # Of every convolution: the published one of the family.
+    kernel_initializer: Any = "he_normal"
+
+    def __init__(
+        self,
+        *,
+        synchronized_batch_norm: bool = False,
+        batch_norm_momentum: float = 0.9,
+        batch_norm_epsilon: float = 1e-5,
+    ):
+        self.synchronized_batch_norm = synchronized_batch_norm
+        self.batch_norm_momentum = batch_norm_momentum
+        self.batch_norm_epsilon = batch_norm_epsilon
+
+    def norm(self, x: KerasTensor, name: str) -> KerasTensor:
+        """Batch normalisation in the layer `name`."""
+        return layers.BatchNormalization(
+            momentum=self.batch_norm_momentum,
+            epsilon=self.batch_norm_epsilon,
+            synchronized=self.synchronized_batch_norm,
+            name=name,
+        )(x)
+
+    def conv(
+        self,
+        x: KerasTensor,
+        channels: int,
+        kernel: int,
+        strides: int,
+        name: str,
+        *,
+        groups: int = 1,
+        padding: str = "same",
+    ) -> KerasTensor:
+        """A convolution without bias in the layer `<name>_conv`."""
+        return layers.Conv2D(
+            channels,
+            kernel,
+            strides=strides,
+            padding=padding,
+            groups=groups,
+            use_bias=False,
+            kernel_initializer=self.kernel_initializer,
+            name=f"{name}_conv",
+        )(x)
+
+    def conv_norm(
+        self, x: KerasTensor, channels: int, kernel: int, strides: int, name: str, **kwargs: Any
+    ) -> KerasTensor:
+        """A convolution, then batch normalisation in the layer `<name>_norm`."""
+        return self.norm(self.conv(x, channels, kernel, strides, name, **kwargs), f"{name}_norm")
+
+    def depthwise_norm(self, x: KerasTensor, kernel: int, strides: int, name: str) -> KerasTensor:
+        """A depthwise convolution without bias, then batch normalisation."""
+        x = layers.DepthwiseConv2D(
+            kernel,
+            strides=strides,
+            padding="same",
+            use_bias=False,
+            depthwise_initializer=self.kernel_initializer,
+            name=f"{name}_conv",
+        )(x)
+        return self.norm(x, f"{name}_norm")
+
+    def squeeze_excite(
+        self,
+        x: KerasTensor,
+        channels: int,
+        activation: str,
+        gate: Callable[[KerasTensor, str], KerasTensor],
+        name: str,
+    ) -> KerasTensor:
+        """Scales channels by what a bottleneck of their means says (Hu et al., arXiv 1709.01507).
+
+        Args:
+            x: (batch, height, width, channels).
+            channels: Of the bottleneck.
+            activation: Of the bottleneck.
+            gate: From the second convolution's output and a name to factors from 0 to 1.
+            name: Prefix of the layers' names.
+
+        Returns:
+            Of the shape of `x`.
+        """
+        y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
+        y = layers.Conv2D(
+            channels, 1, kernel_initializer=self.kernel_initializer, name=f"{name}_reduce"
+        )(y)
+        y = layers.Activation(activation, name=f"{name}_{activation}")(y)
+        y = layers.Conv2D(
+            x.shape[-1], 1, kernel_initializer=self.kernel_initializer, name=f"{name}_expand"
+        )(y)
+        return layers.Multiply(name=f"{name}_multiply")([x, gate(y, f"{name}_gate")])

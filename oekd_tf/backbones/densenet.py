@@ -1,0 +1,122 @@
+"""DenseNet-BC for 32×32 images, at any width."""
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from oekd_tf.backbones.backbone import Branch, scale_channels
+from oekd_tf.backbones.convolutional import ConvolutionalBackbone
+
+KerasTensor = Any
+
+
+@keras.saving.register_keras_serializable("oekd_tf")
+class DenseNet(ConvolutionalBackbone):
+    """DenseNet-BC: three dense blocks of (depth − 4) / 6 bottleneck layers each.
+
+    A width scales the growth rate, floor(growth_rate · width), and with it every layer; the
+    stem keeps its 2 · growth_rate channels. Blocks 1 and 2 end with their transition, block 3 with
+    the last batch normalisation and ReLU.
+
+    Args:
+        depth: 6n + 4; the paper uses 100 with growth rate 12, 250 with 24, and 190 with 40.
+        growth_rate: Channels that each layer adds.
+        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
+        batch_norm_momentum: Of the moving statistics.
+        batch_norm_epsilon: Added to the variance.
+
+    Raises:
+        ValueError: The depth is not 6n + 4, or the growth rate below 1.
+
+    Example:
+        >>> ensemble = oekd_tf.OnlineEnsemble(
+        ...     DenseNet(depth=100, growth_rate=12), input_shape=(32, 32, 3), num_classes=100)
+
+    Reference:
+        Huang et al., "Densely Connected Convolutional Networks", arXiv 1608.06993, section 3.
+    """
+
+    def __init__(
+        self,
+        depth: int = 100,
+        growth_rate: int = 12,
+        *,
+        synchronized_batch_norm: bool = False,
+        batch_norm_momentum: float = 0.9,
+        batch_norm_epsilon: float = 1e-5,
+    ):
+        if depth < 10 or (depth - 4) % 6:
+            raise ValueError(
+                "The depth of a DenseNet-BC must be 6n + 4 with n ≥ 1: 40, 100, 190, 250, ... "
+                f"Received: depth={depth}"
+            )
+        if growth_rate < 1:
+            raise ValueError(f"growth_rate must be at least 1. Received: {growth_rate}")
+        super().__init__(
+            synchronized_batch_norm=synchronized_batch_norm,
+            batch_norm_momentum=batch_norm_momentum,
+            batch_norm_epsilon=batch_norm_epsilon,
+        )
+        self.depth = depth
+        self.growth_rate = growth_rate
+
+    def stem(self, images: KerasTensor) -> KerasTensor:
+        return self.conv(images, 2 * self.growth_rate, 3, 1, "stem")
+
+    def branch(self, stem_output: KerasTensor, width: float, name: str) -> Branch:
+        growth = scale_channels(self.growth_rate, width)
+        x, blocks = stem_output, []
+        for block in (1, 2, 3):
+            prefix = f"{name}_block_{block}"
+            x = dense_block(self, x, (self.depth - 4) // 6, growth, prefix)
+            if block < 3:
+                x = transition(self, x, prefix)
+            else:
+                x = layers.ReLU(name=f"{name}_relu")(self.norm(x, f"{name}_norm"))
+            blocks.append(x)
+        features = layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
+        return Branch(tuple(blocks), features)
+
+
+def dense_block(
+    family: ConvolutionalBackbone, x: KerasTensor, size: int, growth: int, name: str
+) -> KerasTensor:
+    """Bottleneck layers that each add `growth` channels to all that came before.
+
+    Args:
+        family: Whose convolutions and normalisations are used.
+        x: The block's input.
+        size: Number of layers.
+        growth: Channels a layer adds.
+        name: Prefix of the layers' names.
+
+    Returns:
+        The input's channels and size · growth more.
+    """
+    for number in range(1, size + 1):
+        layer = f"{name}_layer_{number}"
+        y = layers.ReLU(name=f"{layer}_1_relu")(family.norm(x, f"{layer}_1_norm"))
+        y = family.conv(y, 4 * growth, 1, 1, f"{layer}_1")
+        y = layers.ReLU(name=f"{layer}_2_relu")(family.norm(y, f"{layer}_2_norm"))
+        y = family.conv(y, growth, 3, 1, f"{layer}_2")
+        x = layers.Concatenate(name=f"{layer}_concat")([x, y])
+    return x
+
+
+def transition(family: ConvolutionalBackbone, x: KerasTensor, name: str) -> KerasTensor:
+    """Halves the channels, rounding down, and the resolution.
+
+    Args:
+        family: Whose convolutions and normalisations are used.
+        x: A dense block's output.
+        name: Prefix of the layers' names.
+
+    Returns:
+        The next block's input.
+    """
+    name = f"{name}_transition"
+    channels = x.shape[-1] // 2
+    x = layers.ReLU(name=f"{name}_relu")(family.norm(x, f"{name}_norm"))
+    x = family.conv(x, channels, 1, 1, name)
+    return layers.AveragePooling2D(2, name=f"{name}_pool")(x)

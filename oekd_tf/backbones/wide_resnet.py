@@ -1,0 +1,51 @@
+"""Wide ResNet for 224×224 images, at any width."""
+
+import keras
+
+from oekd_tf.backbones.resnet import ResNet
+
+
+@keras.saving.register_keras_serializable("oekd_tf")
+class WideResNet(ResNet):
+    """ResNet with wider bottlenecks: Wide-ResNet-50-2 and 101-2.
+
+    A width scales inner and outer channels as ResNet's.
+
+    Args:
+        depth: 50, 101 or 152.
+        width_factor: How many times as many inner channels as in ResNet.
+        stem_kernel: As of `ResNet`: 7, or 3 for images of 32×32.
+        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
+        batch_norm_momentum: Of the moving statistics.
+        batch_norm_epsilon: Added to the variance.
+
+    Raises:
+        ValueError: As `ResNet`, or the factor is below 1.
+
+    Example:
+        >>> ensemble = oekd_tf.OnlineEnsemble(
+        ...     WideResNet(depth=50), input_shape=(224, 224, 3), num_classes=1000)
+
+    Reference:
+        Zagoruyko and Komodakis, "Wide Residual Networks", arXiv 1605.07146, section 3.5.
+    """
+
+    def __init__(
+        self,
+        depth: int = 50,
+        width_factor: int = 2,
+        *,
+        stem_kernel: int = 7,
+        synchronized_batch_norm: bool = False,
+        batch_norm_momentum: float = 0.9,
+        batch_norm_epsilon: float = 1e-5,
+    ):
+        super().__init__(
+            depth,
+            width_per_group=64 * width_factor,
+            stem_kernel=stem_kernel,
+            synchronized_batch_norm=synchronized_batch_norm,
+            batch_norm_momentum=batch_norm_momentum,
+            batch_norm_epsilon=batch_norm_epsilon,
+        )
+        self.width_factor = width_factor
