@@ -1,5 +1,7 @@
 """Small networks for tests."""
 
+import math
+
 import keras
 
 import oekd_tf
@@ -42,3 +44,25 @@ def small_ensemble(widths=(1.0, 0.5, 0.25), norm=True, synchronized=False, **arg
         widths=widths,
         **arguments,
     )
+
+
+def build_alone(family, image_size, classes, width):
+    """(model from raw images to logits, branch, parameters, parameters of the stem)."""
+    images = keras.Input((image_size, image_size, 3))
+    stem = family.stem(images)
+    branch = family.branch(stem, width, "s")
+    model = keras.Model(images, keras.layers.Dense(classes)(branch.features))
+    return model, branch, trainable(model), trainable(keras.Model(images, stem))
+
+
+def trainable(model):
+    return sum(math.prod(v.shape) for v in model.trainable_variables)
+
+
+def family_id(value):
+    """A test's name from a family: its class and what is not a default."""
+    if not isinstance(value, oekd_tf.backbones.Backbone):
+        return None
+    plain = type(value)().get_config()
+    changed = [f"{v}" for k, v in value.get_config().items() if v != plain[k]]
+    return "-".join([type(value).__name__, *changed])
