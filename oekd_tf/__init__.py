@@ -21,6 +21,7 @@ _PUBLIC = {
     "report": ".report",
     "schedules": ".schedules",
     "training": ".training",
+    "widths_for": ".width_search",
 }
 __all__ = sorted(_PUBLIC)
 __getattr__ = attach(__name__, _PUBLIC)

@@ -5,6 +5,7 @@ from oekd_tf.backbones.cifar_resnet import CifarResNet
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
 from oekd_tf.backbones.densenet import DenseNet
 from oekd_tf.backbones.efficientnet import EfficientNet
+from oekd_tf.backbones.function_backbone import FunctionBackbone
 from oekd_tf.backbones.imagenet_densenet import ImageNetDenseNet
 from oekd_tf.backbones.mobilenet_v2 import MobileNetV2
 from oekd_tf.backbones.mobilenet_v3 import MobileNetV3
@@ -19,6 +20,7 @@ __all__ = [
     "ConvolutionalBackbone",
     "DenseNet",
     "EfficientNet",
+    "FunctionBackbone",
     "ImageNetDenseNet",
     "MobileNetV2",
     "MobileNetV3",

@@ -90,6 +90,7 @@ class TfliteModel:
     """
 
     def __init__(self, model: bytes):
+        self._model = model
         self._interpreter = Interpreter(model_content=model)
         self.input = self._interpreter.get_input_details()[0]
         self.output = self._interpreter.get_output_details()[0]
@@ -103,11 +104,20 @@ class TfliteModel:
         Returns:
             Float logits, (images, classes).
         """
+        try:
+            return self._run(images, _BATCH)
+        except RuntimeError:
+            # The converter may have put the batch of one into a constant, for instance where
+            # the last feature maps are of 1×1 and pooling becomes a reshape.
+            self._interpreter = Interpreter(model_content=self._model)
+            return self._run(images, 1)
+
+    def _run(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         results = []
-        for start in range(0, len(images), _BATCH):
-            batch = self._quantize(images[start : start + _BATCH])
-            self._interpreter.resize_tensor_input(self.input["index"], batch.shape)
+        for start in range(0, len(images), batch_size):
+            batch = self._quantize(images[start : start + batch_size])
             with quiet_native_output():
+                self._interpreter.resize_tensor_input(self.input["index"], batch.shape)
                 self._interpreter.allocate_tensors()
             self._interpreter.set_tensor(self.input["index"], batch)
             self._interpreter.invoke()

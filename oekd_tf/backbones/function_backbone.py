@@ -1,0 +1,196 @@
+"""A family from any function that builds a functional model at a width."""
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from oekd_tf.backbones.backbone import Backbone, Branch
+
+KerasTensor = Any
+
+
+@keras.saving.register_keras_serializable("oekd_tf")
+class FunctionBackbone(Backbone):
+    """A family made of `build(width)`, cut where the stem ends.
+
+    The stem is the part of `build(1.0)` up to `stem_layer`; a student's branch is the part of
+    `build(width)` after it, on the full-width stem's output. Layers are made anew from their
+    configs, with fresh weights, under the student's name.
+
+    A network can be cut at a layer that all paths from image to output pass, if what follows
+    takes any number of channels: a convolution, also a depthwise one, does; an addition of the
+    stem's output to something narrower, or a `Reshape` to a fixed number of channels, does not.
+
+    Args:
+        build: From a width in (0, 1] to a functional `keras.Model` without a classifier: its
+            output is (batch, features), or feature maps, which are then averaged. To save an
+            ensemble, register it with `keras.saving.register_keras_serializable`.
+        stem_layer: Name of the layer where the stem ends; the same at every width.
+        block_layers: Names of the layers whose outputs are the blocks, three in the paper.
+        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
+
+    Raises:
+        ValueError: The network cannot be cut there; the message says why. Raised when an
+            ensemble is built.
+
+    Example:
+        ```python
+        @keras.saving.register_keras_serializable("my_project")
+        def mobilenet(width):
+            return keras.applications.MobileNet(
+                input_shape=(64, 64, 3), alpha=width, include_top=False, weights=None)
+
+        family = oekd_tf.backbones.FunctionBackbone(
+            mobilenet, stem_layer="conv1_relu",
+            block_layers=("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu"))
+        ensemble = oekd_tf.OnlineEnsemble(family, (64, 64, 3), num_classes=10)
+        ```
+    """
+
+    def __init__(
+        self,
+        build: Callable[[float], keras.Model],
+        stem_layer: str,
+        block_layers: Sequence[str],
+        *,
+        synchronized_batch_norm: bool = False,
+    ):
+        if not callable(build):
+            raise ValueError(f"build must be a function of a width. Received: {build!r}")
+        if isinstance(block_layers, str) or not block_layers:
+            raise ValueError(
+                f"block_layers must be at least one layer's name. Received: {block_layers!r}"
+            )
+        self.build = build
+        self.stem_layer = stem_layer
+        self.block_layers = tuple(block_layers)
+        self.synchronized_batch_norm = synchronized_batch_norm
+
+    def stem(self, images: KerasTensor) -> KerasTensor:
+        model = self._built(1.0)
+        expected = model.input.shape[1:]
+        if any(a not in (None, b) for a, b in zip(expected, images.shape[1:], strict=True)):
+            raise ValueError(
+                f"build must make a network for the ensemble's images, {images.shape[1:]}. "
+                f"Received: one for {expected}"
+            )
+        part = keras.Model(model.input, self._output(model, self.stem_layer))
+        return self._rebuild(part, images, "stem")
+
+    def branch(self, stem_output: KerasTensor, width: float, name: str) -> Branch:
+        model = self._built(width)
+        start = self._output(model, self.stem_layer)
+        ends = [self._output(model, layer) for layer in self.block_layers]
+        features = model.output
+        self._check_cut(model, start, [*ends, features], width)
+        # A graph that gives one tensor twice cannot be cut out.
+        wanted = {id(tensor): tensor for tensor in [*ends, features]}
+        part = keras.Model(start, list(wanted.values()))
+        try:
+            outputs = dict(zip(wanted, self._rebuild(part, stem_output, name), strict=True))
+        except ValueError as error:
+            raise ValueError(
+                f"What follows stem_layer {self.stem_layer!r} must accept the full-width stem's "
+                f"output, {stem_output.shape[1:]}; cut where a convolution follows. Received: at "
+                f"width {width} a layer that does not: {_first_line(error)}"
+            ) from error
+        *blocks, features = (outputs[id(tensor)] for tensor in [*ends, features])
+        if len(features.shape) == 4:
+            features = keras.layers.GlobalAveragePooling2D(name=f"{name}_pool")(features)
+        return Branch(tuple(blocks), features)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "build": keras.saving.serialize_keras_object(self.build),
+            "block_layers": list(self.block_layers),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FunctionBackbone":
+        build = config["build"]
+        if isinstance(build, dict):
+            build = keras.saving.deserialize_keras_object(build)
+        return cls(**{**config, "build": build})
+
+    def _built(self, width: float) -> keras.Model:
+        model = self.build(width)
+        functional = isinstance(model, keras.Model) and getattr(model, "inputs", None)
+        if not functional or len(model.inputs) != 1 or len(model.outputs) != 1:
+            raise ValueError(
+                "build(width) must return a functional keras.Model with one input and one output. "
+                f"Received: {model!r} at width {width}"
+            )
+        if len(model.output.shape) not in (2, 4):
+            raise ValueError(
+                "The output of build(width) must be (batch, features) or (batch, height, width, "
+                f"channels). Received: {model.output.shape} at width {width}"
+            )
+        return model
+
+    def _output(self, model: keras.Model, name: str) -> KerasTensor:
+        names = [layer.name for layer in model.layers]
+        if name not in names:
+            shown = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
+            raise ValueError(
+                f"stem_layer and block_layers must be layers of build(width): {shown}. "
+                f"Received: {name!r}"
+            )
+        return model.get_layer(name).output
+
+    def _check_cut(
+        self, model: keras.Model, start: KerasTensor, ends: list[KerasTensor], width: float
+    ) -> None:
+        """Raises where something after the stem needs something before its end."""
+        after = {id(start)}
+        for operation in _in_order(model):
+            node = operation._inbound_nodes[0]
+            if not node.input_tensors or id(start) in map(id, node.output_tensors):
+                continue
+            reached = [id(tensor) in after for tensor in node.input_tensors]
+            if any(reached):
+                after.update(map(id, node.output_tensors))
+            if any(reached) and not all(reached):
+                outside = node.input_tensors[reached.index(False)]._keras_history.operation.name
+                raise ValueError(
+                    f"All paths to the output must pass stem_layer, {self.stem_layer!r}. "
+                    f"Received: {operation.name!r}, which also takes the output of {outside!r}"
+                )
+        for name, end in zip([*self.block_layers, "the output"], ends, strict=True):
+            if id(end) not in after or end is start:
+                raise ValueError(
+                    f"Blocks must come after stem_layer, {self.stem_layer!r}. Received: {name!r} "
+                    f"at width {width}, which does not"
+                )
+
+    def _rebuild(self, part: keras.Model, tensor: KerasTensor, prefix: str) -> Any:
+        """The part's outputs on another tensor, of new layers."""
+        counts: dict[str, int] = {}
+
+        @functools.cache
+        def renamed(operation: keras.Operation) -> keras.Operation:
+            config = operation.get_config()
+            own_name = operation.name
+            kind = re.sub(r"_\d+$", "", own_name)
+            # A name that Keras gave counts what was built before; number it within the part.
+            if kind.replace("_", "") == type(operation).__name__.lower():
+                counts[kind] = counts.get(kind, 0) + 1
+                own_name = f"{kind}_{counts[kind]}"
+            config["name"] = f"{prefix}_{own_name}"
+            if self.synchronized_batch_norm and "synchronized" in config:
+                config["synchronized"] = True
+            return type(operation).from_config(config)
+
+        # What `clone_model` does, which on a tensor that is no input would make a graph apart.
+        return part._run_through_graph(tensor, operation_fn=renamed)
+
+
+def _in_order(model: keras.Model) -> list[keras.Operation]:
+    return [operation for operation in model.operations if operation._inbound_nodes]
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), "")[:300]

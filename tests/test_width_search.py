@@ -1,0 +1,94 @@
+import tempfile
+
+import numpy as np
+import pytest
+from networks import build_alone
+
+import oekd_tf
+from oekd_tf.backbones import CifarResNet, DenseNet, MobileNetV2
+from oekd_tf.export import saved_model, tflite
+from oekd_tf.model_size import count_flops
+
+RESNET = CifarResNet(8)
+
+
+def size(family, width, classes=10):
+    model, _, parameters, _ = build_alone(family, 32, classes, width)
+    return parameters, count_flops(model)
+
+
+@pytest.mark.parametrize("family", [RESNET, DenseNet(16, 12), MobileNetV2()], ids=repr)
+@pytest.mark.parametrize("unit", [0, 1])
+def test_the_answer_fits_and_a_wider_one_does_not(family, unit):
+    limit = size(family, 0.55)[unit]
+    (width,) = oekd_tf.widths_for(family, [{("parameters", "flops")[unit]: limit}])
+    assert size(family, width)[unit] <= limit
+    wider = next(
+        s for step in range(1, 400) if (s := size(family, width + step / 1000)[unit]) != limit
+    )
+    assert wider > limit
+
+
+def test_compression_of_the_papers_resnet_110():
+    # 96.3 % is what a width of 0.2 compresses this network by.
+    widths = oekd_tf.widths_for(
+        CifarResNet(20), [{"compression": 37}, {"compression": 96}], num_classes=10
+    )
+    full = size(CifarResNet(20), 1.0)[0]
+    compressed = [100 * (1 - size(CifarResNet(20), w)[0] / full) for w in widths]
+    assert 37 <= compressed[0] < 40
+    assert 96 <= compressed[1] < 96.5
+    assert oekd_tf.OnlineEnsemble(CifarResNet(20), (32, 32, 3), 10, widths=(1.0, *widths))
+
+
+def test_int8_bytes_are_those_of_the_file():
+    limit = 30_000
+    (width,) = oekd_tf.widths_for(RESNET, [{"int8_bytes": limit}], input_shape=(16, 16, 3))
+
+    def file_size(width):
+        ensemble = oekd_tf.OnlineEnsemble(RESNET, (16, 16, 3), 10, widths=(1.0, width))
+        with tempfile.TemporaryDirectory() as folder:
+            student = saved_model.plain_student(ensemble.students[1])
+            saved_model.write_converter_input(student, folder)
+            return len(tflite.convert_int8(folder, "s", np.zeros((1, 16, 16, 3), np.uint8)))
+
+    assert file_size(width) <= limit
+    here = size(RESNET, width)
+    step = next(s for s in range(1, 100) if size(RESNET, width + s / 1000) != here)
+    assert file_size(width + step / 1000) > limit
+
+
+def test_all_limits_of_a_budget_hold():
+    flops = size(RESNET, 0.3)[1]
+    (width,) = oekd_tf.widths_for(RESNET, [{"parameters": 50_000, "flops": flops}])
+    assert size(RESNET, width)[1] <= flops
+    assert size(RESNET, width)[0] <= 50_000
+
+
+def test_the_full_width_is_an_answer():
+    assert oekd_tf.widths_for(RESNET, [{"parameters": 10**9}]) == (1.0,)
+
+
+@pytest.mark.parametrize(
+    "budget", [{"parameters": 100}, {"flops": 1000}, {"compression": 99.99}, {"int8_bytes": 900}]
+)
+def test_none_fits(budget):
+    with pytest.raises(ValueError, match=r"room for the narrowest student.*Received: \{"):
+        oekd_tf.widths_for(RESNET, [budget])
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        [{"kilobytes": 1}],
+        [{}],
+        [5],
+        [{"parameters": 0}],
+        [{"compression": 100}],
+        [{"flops": float("nan")}],
+        {"parameters": 5},
+    ],
+)
+def test_budgets_have_rules(budgets):
+    with pytest.raises(ValueError, match="Received"):
+        oekd_tf.widths_for(RESNET, budgets)
