@@ -152,8 +152,12 @@ def _none_fits(sizes: _Sizes, budget: Mapping[str, float], narrowest: int) -> Va
 def _int8_bytes(student) -> int:
     from oekd_tf.export import saved_model, tflite
 
+    # An untrained student's biases are all the same, and a file holds equal constants once: only
+    # with weights that all differ is it as large as a trained student's.
+    rng = np.random.default_rng(0)
+    student.set_weights([rng.uniform(0.1, 1.0, w.shape) for w in student.get_weights()])
     # The size does not depend on what the ranges are calibrated with.
-    images = np.random.default_rng(0).integers(0, 256, (2, *student.input_shape[1:]), np.uint8)
+    images = rng.integers(0, 256, (2, *student.input_shape[1:]), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         saved_model.write_converter_input(saved_model.plain_student(student), folder)
         return len(tflite.convert_int8(folder, student.name, images))

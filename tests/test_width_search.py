@@ -1,12 +1,9 @@
-import tempfile
-
 import numpy as np
 import pytest
 from networks import build_alone
 
 import oekd_tf
 from oekd_tf.backbones import CifarResNet, DenseNet, MobileNetV2
-from oekd_tf.export import saved_model, tflite
 from oekd_tf.model_size import count_flops
 
 RESNET = CifarResNet(8)
@@ -41,16 +38,26 @@ def test_compression_of_the_papers_resnet_110():
     assert oekd_tf.OnlineEnsemble(CifarResNet(20), (32, 32, 3), 10, widths=(1.0, *widths))
 
 
-def test_int8_bytes_are_those_of_the_file():
+def test_int8_bytes_are_those_of_a_trained_students_file(rng, tmp_path):
     limit = 30_000
     (width,) = oekd_tf.widths_for(RESNET, [{"int8_bytes": limit}], input_shape=(16, 16, 3))
 
     def file_size(width):
         ensemble = oekd_tf.OnlineEnsemble(RESNET, (16, 16, 3), 10, widths=(1.0, width))
-        with tempfile.TemporaryDirectory() as folder:
-            student = saved_model.plain_student(ensemble.students[1])
-            saved_model.write_converter_input(student, folder)
-            return len(tflite.convert_int8(folder, "s", np.zeros((1, 16, 16, 3), np.uint8)))
+        images = rng.integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
+        ensemble.compile("adam")
+        ensemble.fit(images, rng.integers(0, 10, 64), batch_size=16, verbose=0)
+        manifest = oekd_tf.export.export_students(
+            [ensemble.students[1]],
+            tmp_path / f"{width}",
+            formats=["int8"],
+            calibration_images=images,
+            test_images=images,
+            test_labels=np.zeros(64, int),
+            min_agreement={"int8": 0.0},
+            progress=lambda line: None,
+        )
+        return manifest["students"][0]["formats"]["int8"]["bytes"]
 
     assert file_size(width) <= limit
     here = size(RESNET, width)
