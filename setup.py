@@ -25,6 +25,7 @@ setup(
         "ml_collections>=1.1,<2",
         "numpy>=2.4,<3",
         "pillow>=13,<14",
+        "psutil>=7,<8",
         "tensorboard>=2.21,<3",
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.10,<4.10",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 FORMATS = ("saved_model", "float32", "int8")
+AUGMENTATIONS = ("random_resized_crop", "pad_crop", "flip", "color_jitter", "rand_augment")
 
 
 class ConfigError(ValueError):
@@ -135,9 +136,27 @@ FIELDS: dict[str, Field] = {
     "data.max_examples": Field(0, *_at_least(0), "Use this many training examples; 0 is all."),
     "data.augmentation": Field(
         ("pad_crop", "flip"),
-        lambda v: all(isinstance(name, str) for name in v),
-        "names of augmentations",
+        lambda v: all(name in AUGMENTATIONS for name in v) and AUGMENTATIONS[0] not in v[1:],
+        f"among {', '.join(AUGMENTATIONS)}, {AUGMENTATIONS[0]} first",
         "Applied to training images, in this order.",
+    ),
+    "data.mixup": Field(0.0, *_at_least(0), "α of mixup's Beta distribution; 0 is off."),
+    "data.cutmix": Field(
+        0.0, *_at_least(0), "α of cutmix's Beta distribution; 0 is off. With both, one a batch."
+    ),
+    "data.label_smoothing": Field(
+        0.0, *_fraction(), "Share of a label that is spread over all classes."
+    ),
+    "data.cache": Field(
+        "auto",
+        *_one_of("auto", "decoded", "encoded", "none"),
+        "Where images are between epochs: decoded or encoded in memory, or only in their files.",
+    ),
+    "data.central_crop": Field(
+        0.875,
+        lambda v: 0 < v <= 1,
+        "above 0 and at most 1",
+        "Part of the middle of images of varying size that evaluation sees.",
     ),
     "data.download": Field(True, *_boolean(), "Let TFDS fetch a data set that is not there."),
     "backbone.name": Field(

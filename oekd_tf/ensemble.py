@@ -335,10 +335,8 @@ class OnlineEnsemble(keras.Model):
     ) -> dict[str, Tensor]:
         """Updates each student's and the teacher's accuracy, unweighted, and returns all logs."""
         del sample_weight
-        probabilities = losses.label_probabilities(y, self.num_classes)
-        target = ops.argmax(probabilities, axis=-1)
         logits = ops.stack([y_pred[name] for name in self.output_names])
-        correct = ops.cast(ops.equal(ops.argmax(logits, axis=-1), target), "float32")
+        correct = losses.label_accuracy(y, logits)
         size = ops.shape(x)[0]
         for index, tracker in enumerate(self._accuracies):
             tracker.update_state(_batch_mean(correct[index]), sample_weight=size)

@@ -53,6 +53,24 @@ def label_loss(labels: Tensor, logits: Tensor) -> Tensor:
     return -ops.sum(probabilities * ops.log_softmax(logits, axis=-1), axis=-1)
 
 
+def label_accuracy(labels: Tensor, logits: Tensor) -> Tensor:
+    """Whether the likeliest class of the logits is that of the labels.
+
+    Args:
+        labels: As in `label_loss`.
+        logits: Shape (..., batch, classes).
+
+    Returns:
+        1.0 or 0.0, shape (..., batch).
+
+    Example:
+        >>> label_accuracy(np.array([1]), np.array([[0.0, 2.0]]))  # [1.0]
+    """
+    probabilities = label_probabilities(labels, logits.shape[-1])
+    hits = ops.equal(ops.argmax(logits, axis=-1), ops.argmax(probabilities, axis=-1))
+    return ops.cast(hits, "float32")
+
+
 def label_probabilities(labels: Tensor, num_classes: int, dtype: str = "float32") -> Tensor:
     """Labels as class probabilities of shape (batch, classes).
 

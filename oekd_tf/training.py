@@ -12,7 +12,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 import oekd_tf
-from oekd_tf import callbacks, distribution, optimizers, report, schedules
+from oekd_tf import callbacks, distribution, losses, optimizers, report, schedules
 from oekd_tf import config as config_module
 from oekd_tf.atomic import write_text
 from oekd_tf.config import ConfigError
@@ -29,6 +29,7 @@ _MAY_DIFFER = (
     "checkpoints_kept",
     "data.data_dir",
     "data.download",
+    "data.cache",
     "export.",
 )
 
@@ -112,6 +113,8 @@ def load_data(config: ConfigDict) -> Data:
         split_seed=data.split_seed,
         download=data.download,
         max_examples=data.max_examples or None,
+        cache=data.cache,
+        central_crop=data.central_crop,
     )
 
 
@@ -168,8 +171,9 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
         student = ensemble.students[config.only_student - 1]
         student.compile(
             optimizer,
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
+            # Labels are class indices or, in training with soft labels, probabilities.
+            loss=losses.label_loss,
+            metrics=[keras.metrics.MeanMetricWrapper(losses.label_accuracy, name="accuracy")],
             jit_compile=config.jit_compile,
         )
         student.optimizer.build(student.trainable_variables)
@@ -363,6 +367,9 @@ def _fit_and_evaluate(
                 seed=config.seed,
                 first_epoch=first_epoch,
                 augmentation=tuple(config.data.augmentation),
+                mixup=config.data.mixup,
+                cutmix=config.data.cutmix,
+                label_smoothing=config.data.label_smoothing,
             ),
             validation_data=data.validation(config.batch_size) if data.num_validation else None,
             steps_per_epoch=data.steps_per_epoch(config.batch_size),

@@ -10,9 +10,15 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from oekd_tf.data.cropping import to_uint8
+from oekd_tf.data.rand_augment import rand_augment
+
 Tensor = Any
 
 _PADDING = 4
+_JITTER = 0.4
+# Of red, green and blue in what the eye sees as brightness (ITU-R BT.601).
+_LUMA = (0.299, 0.587, 0.114)
 
 
 class Augmentation(NamedTuple):
@@ -21,11 +27,12 @@ class Augmentation(NamedTuple):
     Attributes:
         draws: How many random numbers an example takes.
         apply: From images (batch, height, width, channels) and numbers, uniform in [0, 1), of
-            shape (batch, draws), to images of the same shape.
+            shape (batch, draws), to images of the same shape; None for what is done while images
+            are read.
     """
 
     draws: int
-    apply: Callable[[Tensor, Tensor], Tensor]
+    apply: Callable[[Tensor, Tensor], Tensor] | None
 
 
 def pad_crop(images: Tensor, draws: Tensor) -> Tensor:
@@ -63,25 +70,68 @@ def flip(images: Tensor, draws: Tensor) -> Tensor:
     return tf.gather(images, tf.where(draws < 0.5, columns[::-1], columns), axis=2, batch_dims=1)
 
 
-AUGMENTATIONS = {"pad_crop": Augmentation(2, pad_crop), "flip": Augmentation(1, flip)}
+def color_jitter(images: Tensor, draws: Tensor) -> Tensor:
+    """Changes brightness, contrast and saturation, each by a factor from 0.6 to 1.4.
+
+    Args:
+        images: uint8, (batch, height, width, channels); grey ones have no saturation.
+        draws: Uniform in [0, 1), (batch, 3): one a factor, in this order.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    factors = 1 - _JITTER + 2 * _JITTER * draws
+    brightness, contrast, saturation = tf.unstack(factors[:, None, None, :, None], axis=3)
+    pixels = tf.clip_by_value(tf.cast(images, tf.float32) * brightness, 0, 255)
+    middle = tf.reduce_mean(_grey(pixels), axis=(1, 2, 3), keepdims=True)
+    pixels = tf.clip_by_value(middle + contrast * (pixels - middle), 0, 255)
+    grey = _grey(pixels)
+    return to_uint8(grey + saturation * (pixels - grey))
+
+
+def _grey(pixels: Tensor) -> Tensor:
+    if pixels.shape[-1] != 3:
+        return tf.reduce_mean(pixels, axis=-1, keepdims=True)
+    return tf.reduce_sum(pixels * _LUMA, axis=-1, keepdims=True)
+
+
+AUGMENTATIONS = {
+    "random_resized_crop": Augmentation(4, None),
+    "pad_crop": Augmentation(2, pad_crop),
+    "flip": Augmentation(1, flip),
+    "color_jitter": Augmentation(3, color_jitter),
+    "rand_augment": Augmentation(3, rand_augment),
+}
 
 
 def draws_needed(names: Sequence[str]) -> int:
     """How many random numbers an example takes for these augmentations.
 
     Raises:
-        ValueError: There is no augmentation of a name.
+        ValueError: There is no augmentation of a name, or a random resized crop is not the first.
     """
-    for name in names:
+    for position, name in enumerate(names):
         if name not in AUGMENTATIONS:
             raise ValueError(
                 f"An augmentation must be one of {', '.join(AUGMENTATIONS)}. Received: {name!r}"
             )
+        if AUGMENTATIONS[name].apply is None and position:
+            raise ValueError(
+                f"{name} is done while images are read and must be the first augmentation. "
+                f"Received: {tuple(names)}"
+            )
     return sum(AUGMENTATIONS[name].draws for name in names)
 
 
+def crop_draws(names: Sequence[str], draws: Tensor) -> Tensor | None:
+    """The numbers for the crop that is done while images are read; None if there is none."""
+    if not names or AUGMENTATIONS[names[0]].apply is not None:
+        return None
+    return draws[:, : AUGMENTATIONS[names[0]].draws]
+
+
 def augment(images: Tensor, names: Sequence[str], draws: Tensor) -> Tensor:
-    """Applies augmentations by name.
+    """Applies augmentations by name, but for what is done while images are read.
 
     Args:
         images: (batch, height, width, channels).
@@ -97,6 +147,7 @@ def augment(images: Tensor, names: Sequence[str], draws: Tensor) -> Tensor:
     start = 0
     for name in names:
         count, apply = AUGMENTATIONS[name]
-        images = apply(images, draws[:, start : start + count])
+        if apply is not None:
+            images = apply(images, draws[:, start : start + count])
         start += count
     return images

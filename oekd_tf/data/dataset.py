@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from oekd_tf.data.augmentation import augment, draws_needed
+from oekd_tf.data.augmentation import augment, crop_draws, draws_needed
+from oekd_tf.data.mixing import Mixing, check_mixing, mix
 from oekd_tf.data.splits import ArraySplit, Split
+from oekd_tf.data.tfds_source import unpacked
 
 # Batches of 500 training images that a streamed data set's mean and deviation are taken from.
 _STATISTICS_BATCHES = 10
@@ -57,7 +59,7 @@ class Data:
         return (
             f"{self.name}, {self.num_train:,} training, {self.num_validation:,} validation and "
             f"{self.num_test:,} test images of {height}×{width}×{channels}, "
-            f"{self.num_classes} classes"
+            f"{self.num_classes} classes; training images {self._train.held}"
         )
 
     @property
@@ -93,6 +95,9 @@ class Data:
         seed: int,
         first_epoch: int = 0,
         augmentation: Sequence[str] = ("pad_crop", "flip"),
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        label_smoothing: float = 0.0,
     ) -> tf.data.Dataset:
         """Endless training batches; pass `steps_per_epoch` to `fit`.
 
@@ -104,19 +109,29 @@ class Data:
             batch_size: Every batch is full; what is left at an epoch's end is dropped.
             seed: At least 0.
             first_epoch: Where to start, from 0.
-            augmentation: Names of `oekd_tf.data.augmentation.AUGMENTATIONS`.
+            augmentation: Names of `oekd_tf.data.augmentation.AUGMENTATIONS`, in the order of
+                application: "random_resized_crop" (first, if at all), "pad_crop", "flip",
+                "color_jitter", "rand_augment".
+            mixup: α of mixup's Beta distribution; 0 is off.
+            cutmix: α of cutmix's Beta distribution; 0 is off. With mixup too, each batch has one
+                of the two.
+            label_smoothing: Share of a label that is spread over all classes.
 
         Returns:
-            Batches of images (batch, height, width, channels), uint8, and labels (batch,), int32.
+            Batches of images (batch, height, width, channels), uint8, and labels: class indices
+            (batch,), int32, or with mixup, cutmix or label smoothing class probabilities
+            (batch, classes), float32.
 
         Raises:
-            ValueError: The batch is too large or an augmentation unknown.
+            ValueError: The batch is too large, an augmentation unknown or a number out of range.
 
         Example:
             >>> ensemble.fit(data.train(128, seed=0), epochs=30,
             ...              steps_per_epoch=data.steps_per_epoch(128))
         """
         draws_an_example = draws_needed(augmentation)
+        mixing = Mixing(mixup, cutmix, label_smoothing)
+        check_mixing(mixing)
         self.steps_per_epoch(batch_size)
 
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -124,13 +139,19 @@ class Data:
             shape = (self._train.total, draws_an_example)
             draws = tf.random.stateless_uniform(shape, tf.random.fold_in(epoch_seed, 1))
             references = self._train.shuffled(seed, epoch).batch(batch_size, drop_remainder=True)
-            return references.map(
-                lambda *reference: (_single(reference), tf.gather(draws, reference[0]))
+            mixing_seed = tf.random.fold_in(epoch_seed, 2)
+            return references.enumerate().map(
+                lambda batch, reference: (
+                    reference,
+                    tf.gather(draws, reference[0] if isinstance(reference, tuple) else reference),
+                    tf.random.fold_in(mixing_seed, batch),
+                )
             )
 
-        def one_batch(references: Any, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            _, images, labels = self._train.fetch(references)
-            return augment(images, augmentation, draws), labels
+        def one_batch(references: Any, draws: tf.Tensor, seed: tf.Tensor) -> tuple:
+            _, images, labels = self._train.fetch(references, crop_draws(augmentation, draws))
+            images = augment(images, augmentation, draws)
+            return mix(images, labels, self.num_classes, mixing, seed)
 
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
         # The work is mapped over the flat stream: within `flat_map` it would not run in parallel.
@@ -163,17 +184,17 @@ class Data:
                 f"count must be from 1 to the number of training examples, {self.num_train}. "
                 f"Received: {count}"
             )
-        chosen = self._train.shuffled(seed, tf.constant(0, tf.int64)).take(count)
-        fetched = chosen.map(lambda *reference: self._train.fetch(_single(reference)))
-        return np.stack([image for _, image, _ in fetched.as_numpy_iterator()])
+        chosen = self._train.shuffled(seed, tf.constant(0, tf.int64)).take(count).batch(256)
+        fetched = chosen.map(lambda *reference: self._train.fetch(unpacked(reference)))
+        return np.concatenate([images for _, images, _ in fetched.as_numpy_iterator()])
 
     def validation_arrays(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The first validation images (uint8) and labels (int32); all if `count` is None."""
-        return self._validation_split().arrays(count)
+        return _arrays(self._validation_split(), count)
 
     def test_arrays(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The first test images (uint8) and labels (int32); all if `count` is None."""
-        return self._test_split.arrays(count)
+        return _arrays(self._test_split, count)
 
     def _validation_split(self) -> Split:
         if self._validation is None:
@@ -205,21 +226,27 @@ class Data:
         return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
 
 
-def _batches(split: Split, batch_size: int) -> tf.data.Dataset:
+def _batches(split: Split, batch_size: int, count: int = -1) -> tf.data.Dataset:
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1. Received: {batch_size}")
-    references = split.ordered().batch(batch_size)
+    references = split.ordered().take(count).batch(batch_size)
     batches = references.map(
-        lambda *reference: split.fetch(_single(reference))[1:],
+        lambda *reference: split.fetch(unpacked(reference))[1:],
         tf.data.AUTOTUNE,
         deterministic=True,
     )
     return _distributable(batches.prefetch(tf.data.AUTOTUNE))
 
 
-def _single(reference: tuple) -> Any:
-    # `map` spreads a tuple over its arguments and passes anything else as one.
-    return reference[0] if len(reference) == 1 else reference
+def _arrays(split: Split, count: int | None) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(split, ArraySplit):
+        return split.arrays(count)
+    taken = split.size if count is None else min(count, split.size)
+    images, labels = [], []
+    for batch, batch_labels in _batches(split, 256, taken).as_numpy_iterator():
+        images.append(batch)
+        labels.append(batch_labels)
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def _distributable(batches: tf.data.Dataset) -> tf.data.Dataset:

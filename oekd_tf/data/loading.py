@@ -7,8 +7,8 @@ import numpy as np
 
 from oekd_tf.data.arrays import check_arrays, check_no_empty_class
 from oekd_tf.data.dataset import Data
-from oekd_tf.data.splits import ArraySplit, Split
-from oekd_tf.data.tfds_source import open_tfds
+from oekd_tf.data.splits import ArraySplit, IndexedSplit, Split
+from oekd_tf.data.tfds_source import CACHES, open_tfds
 
 
 def load(
@@ -24,7 +24,8 @@ def load(
     split_seed: int = 0,
     download: bool = True,
     max_examples: int | None = None,
-    in_memory: bool | str = "auto",
+    cache: str = "auto",
+    central_crop: float = 0.875,
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Data:
@@ -47,7 +48,11 @@ def load(
             so that runs of several seeds share both.
         download: Whether TFDS may fetch what is not there.
         max_examples: Use only so many training examples, for quick studies.
-        in_memory: Whether to hold decoded images in memory; "auto" does up to 2 GiB a split.
+        cache: Where images are between epochs: "decoded" in memory, "encoded" in memory, or
+            "none", read from files each time. "auto" decodes up to 2 GiB a split, else keeps them
+            encoded where a quarter of the free memory holds them.
+        central_crop: For images that differ in size: the part of their middle that evaluation
+            sees; 0.875 is the field's.
         num_classes: For arrays; the largest label + 1 if None.
         class_names: For arrays; numbers if None.
 
@@ -70,22 +75,24 @@ def load(
         )
     if max_examples is not None and max_examples < 1:
         raise ValueError(f"max_examples must be at least 1, or None. Received: {max_examples}")
-    if in_memory not in (True, False, "auto"):
-        raise ValueError(f"in_memory must be True, False or 'auto'. Received: {in_memory!r}")
+    if cache not in CACHES:
+        raise ValueError(f"cache must be one of {', '.join(CACHES)}. Received: {cache!r}")
     if isinstance(source, str):
         if num_classes is not None or class_names is not None:
             raise ValueError(
                 f"num_classes and class_names are for arrays; {source} has its own. "
                 f"Received: {num_classes} and {class_names}"
             )
-        tfds_source = open_tfds(source, data_dir, image_key, label_key, image_size, download)
+        tfds_source = open_tfds(
+            source, data_dir, image_key, label_key, image_size, download, central_crop
+        )
         name, names = tfds_source.builder.name, tfds_source.class_names
         name = source if source == "image_folder" else name
-        shape = tfds_source.image_shape
-        everything = tfds_source.read(train_split, in_memory)
+        shape = tfds_source.decoder.image_shape
+        everything = tfds_source.read(train_split, cache)
         test_name = _test_name(tfds_source.builder, test_split)
         num_test = tfds_source.size(test_name) if test_name else 0
-        read_test = (lambda: tfds_source.read(test_name, in_memory)) if test_name else None
+        read_test = (lambda: tfds_source.read(test_name, cache)) if test_name else None
     else:
         name = "arrays"
         if image_size is not None:
@@ -97,7 +104,7 @@ def load(
         shape = everything.arrays(1)[0].shape[1:]
         num_test, read_test = (test.size, lambda: test) if test else (0, None)
     train, validation = _split_off(everything, validation_fraction, split_seed, max_examples)
-    if isinstance(train, ArraySplit):
+    if isinstance(train, IndexedSplit):
         check_no_empty_class(train.labels, names)
     return Data(name, shape, names, train, validation, read_test, num_test)
 

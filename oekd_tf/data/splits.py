@@ -1,4 +1,4 @@
-"""The examples of one split: in memory, or streamed from files."""
+"""The examples of one split, in memory or read when they are needed."""
 
 import functools
 from collections.abc import Callable
@@ -7,7 +7,12 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-# Examples that a streamed epoch is shuffled among.
+from oekd_tf.data.cropping import crop_and_resize
+from oekd_tf.data.decoding import ImageDecoder
+
+Tensor = Any
+
+# Examples that a streamed epoch is shuffled among, after its files.
 SHUFFLE_BUFFER = 10_000
 
 
@@ -21,38 +26,42 @@ class Split(Protocol):
     Attributes:
         size: How many examples there are.
         total: How many there were before any `select`; indices are below it.
+        held: Where the examples are, in words.
     """
 
     size: int
     total: int
+    held: str
 
     def ordered(self) -> tf.data.Dataset:
         """References to all examples in a fixed order."""
 
-    def shuffled(self, seed: int, epoch: Any) -> tf.data.Dataset:
+    def shuffled(self, seed: int, epoch: Tensor) -> tf.data.Dataset:
         """References to all examples in an order that is a function of (seed, epoch)."""
 
-    def fetch(self, references: Any) -> tuple[Any, Any, Any]:
-        """The (indices, images, labels) that a reference, or a batch of them, stands for."""
+    def fetch(self, references: Any, crops: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The (indices, images, labels) that a batch of references stands for.
+
+        Args:
+            references: A batch from `ordered` or `shuffled`.
+            crops: For a random window of each image, numbers as of `random_window`, (batch, 4).
+        """
 
     def select(self, indices: np.ndarray) -> "Split":
         """The split of these examples only."""
 
-    def arrays(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The first `count` images (uint8) and labels (int32); all if None."""
 
-
-class ArraySplit:
-    """Examples held in memory, shuffled as a whole.
+class IndexedSplit:
+    """Examples that can be had in any order, shuffled as a whole.
 
     Args:
-        images: uint8, (examples, height, width, channels).
         labels: int32, (examples,).
         indices: Of the examples to use; all if None.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray | None = None):
-        self._images = images
+    held = ""
+
+    def __init__(self, labels: np.ndarray, indices: np.ndarray | None = None):
         self._labels = labels
         self.total = len(labels)
         self._indices = np.arange(len(labels)) if indices is None else np.sort(indices)
@@ -65,70 +74,130 @@ class ArraySplit:
     def ordered(self) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(self._indices)
 
-    def shuffled(self, seed: int, epoch: Any) -> tf.data.Dataset:
+    def shuffled(self, seed: int, epoch: Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
             tf.constant(self._indices), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
         )
         return tf.data.Dataset.from_tensor_slices(order)
 
-    def fetch(self, references: Any) -> tuple[Any, Any, Any]:
+
+class ArraySplit(IndexedSplit):
+    """Pixels in memory.
+
+    Args:
+        images: uint8, (examples, height, width, channels).
+        labels: int32, (examples,).
+        indices: Of the examples to use; all if None.
+    """
+
+    held = "decoded, in memory"
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray | None = None):
+        super().__init__(labels, indices)
+        self._images = images
+
+    def fetch(self, references: Any, crops: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         images, labels = self._tensors
-        return references, tf.gather(images, references), tf.gather(labels, references)
+        images = tf.gather(images, references)
+        if crops is not None:
+            images = crop_and_resize(images, crops)
+        return references, images, tf.gather(labels, references)
 
     def select(self, indices: np.ndarray) -> "ArraySplit":
         return ArraySplit(self._images, self._labels, indices)
 
     def arrays(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The first images and labels, without a pipeline."""
         indices = self._indices[:count]
         return self._images[indices], self._labels[indices]
 
     @functools.cached_property
-    def _tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+    def _tensors(self) -> tuple[Tensor, Tensor]:
         # Made outside of any graph, so that a graph captures the array instead of copying it.
         with tf.init_scope():
             return tf.constant(self._images), tf.constant(self._labels)
 
 
-class StreamSplit:
-    """Examples read from files at every epoch, shuffled within a buffer.
-
-    Images stay encoded until `fetch`: what the split leaves out is never decoded, and what it
-    uses is decoded in parallel.
+class EncodedSplit(IndexedSplit):
+    """Encoded images in memory, or files, decoded when they are needed.
 
     Args:
-        examples: (encoded image, label) in the same order whenever it is read.
-        total: How many there are.
-        decode: From one encoded image to uint8 (height, width, channels).
-        image_shape: (height, width, channels).
+        encoded: The images' bytes, or their paths.
+        labels: int32, (examples,).
+        decoder: From bytes to pixels.
+        are_paths: Whether `encoded` are paths.
         indices: Of the examples to use; all if None.
     """
 
     def __init__(
         self,
-        examples: tf.data.Dataset,
-        total: int,
-        decode: Callable[[Any], Any],
-        image_shape: tuple[int, int, int],
+        encoded: np.ndarray,
+        labels: np.ndarray,
+        decoder: ImageDecoder,
+        are_paths: bool = False,
         indices: np.ndarray | None = None,
     ):
-        self._examples = examples
-        self._decode = decode
-        self._image = tf.TensorSpec(image_shape, tf.uint8)
+        super().__init__(labels, indices)
+        self._encoded = encoded
+        self._decoder = decoder
+        self._are_paths = are_paths
+        self.held = "read from image files" if are_paths else "encoded, in memory"
+
+    def fetch(self, references: Any, crops: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        encoded, labels = self._tensors
+        encoded = tf.gather(encoded, references)
+        images = decode_batch(self._decoder, encoded, crops, read_files=self._are_paths)
+        return references, images, tf.gather(labels, references)
+
+    def select(self, indices: np.ndarray) -> "EncodedSplit":
+        return EncodedSplit(self._encoded, self._labels, self._decoder, self._are_paths, indices)
+
+    @functools.cached_property
+    def _tensors(self) -> tuple[Tensor, Tensor]:
+        with tf.init_scope():
+            return tf.constant(self._encoded), tf.constant(self._labels)
+
+
+class StreamSplit:
+    """Examples read from shards at every epoch: the shards shuffled, then within a buffer.
+
+    Images stay encoded until `fetch`: what the split leaves out is never decoded, and what it
+    uses is decoded in parallel.
+
+    Args:
+        read: From an order of the shards to (index, encoded image, label), several shards read
+            at a time.
+        num_shards: How many shards there are.
+        total: How many examples there are.
+        decoder: From bytes to pixels.
+        indices: Of the examples to use; all if None.
+    """
+
+    held = "read from shards"
+
+    def __init__(
+        self,
+        read: Callable[[Tensor], tf.data.Dataset],
+        num_shards: int,
+        total: int,
+        decoder: ImageDecoder,
+        indices: np.ndarray | None = None,
+    ):
+        self._read = read
+        self._num_shards = num_shards
+        self._decoder = decoder
         self.total = total
         self._indices = np.arange(total) if indices is None else np.sort(indices)
         self.size = len(self._indices)
 
     def ordered(self) -> tf.data.Dataset:
-        numbered = self._examples.enumerate().map(lambda index, example: (index, *example))
-        if self.size == self.total:
-            return numbered
-        chosen = np.zeros(self.total, bool)
-        chosen[self._indices] = True
-        return numbered.filter(lambda index, image, label: tf.gather(chosen, index))
+        return self._chosen(tf.range(self._num_shards))
 
-    def shuffled(self, seed: int, epoch: Any) -> tf.data.Dataset:
-        seeds = tf.cast(tf.random.fold_in(tf.stack([tf.cast(seed, tf.int64), epoch]), 0), tf.int64)
-        examples = self.ordered()
+    def shuffled(self, seed: int, epoch: Tensor) -> tf.data.Dataset:
+        epoch_seed = tf.stack([tf.cast(seed, tf.int64), epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.range(self._num_shards), epoch_seed)
+        examples = self._chosen(order)
+        seeds = tf.cast(tf.random.fold_in(epoch_seed, 0), tf.int64)
         # `Dataset.shuffle` takes no tensor as its seed and mixes in the process's global one.
         variant = tf.raw_ops.ShuffleDataset(
             input_dataset=tf.data.experimental.to_variant(examples),
@@ -141,21 +210,41 @@ class StreamSplit:
         )
         return tf.data.experimental.from_variant(variant, examples.element_spec)
 
-    def fetch(self, references: Any) -> tuple[Any, Any, Any]:
+    def fetch(self, references: Any, crops: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         indices, encoded, labels = references
-        if encoded.shape.rank == 0:
-            return indices, self._decode(encoded), labels
-        return indices, tf.map_fn(self._decode, encoded, fn_output_signature=self._image), labels
+        return indices, decode_batch(self._decoder, encoded, crops), labels
 
     def select(self, indices: np.ndarray) -> "StreamSplit":
-        shape = tuple(self._image.shape)
-        return StreamSplit(self._examples, self.total, self._decode, shape, indices)
+        return StreamSplit(self._read, self._num_shards, self.total, self._decoder, indices)
 
-    def arrays(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        examples = self.ordered().take(-1 if count is None else count)
-        images, labels = [], []
-        decoded = examples.map(lambda *reference: self.fetch(reference), tf.data.AUTOTUNE)
-        for _, image, label in decoded.as_numpy_iterator():
-            images.append(image)
-            labels.append(label)
-        return np.stack(images), np.array(labels, np.int32)
+    def _chosen(self, order: Tensor) -> tf.data.Dataset:
+        examples = self._read(order)
+        if self.size == self.total:
+            return examples
+        chosen = np.zeros(self.total, bool)
+        chosen[self._indices] = True
+        return examples.filter(lambda index, image, label: tf.gather(chosen, index))
+
+
+def decode_batch(
+    decoder: ImageDecoder, encoded: Tensor, crops: Tensor | None, read_files: bool = False
+) -> Tensor:
+    """Decodes a batch of images.
+
+    Args:
+        decoder: From bytes to pixels.
+        encoded: The images' bytes, or their paths, (batch,).
+        crops: As of `Split.fetch`.
+        read_files: Whether `encoded` are paths.
+
+    Returns:
+        uint8, (batch, height, width, channels).
+    """
+
+    def one(values: tuple) -> Tensor:
+        content = tf.io.read_file(values[0]) if read_files else values[0]
+        return decoder.whole(content) if crops is None else decoder.random_crop(content, values[1])
+
+    values = (encoded,) if crops is None else (encoded, crops)
+    spec = tf.TensorSpec(decoder.image_shape, tf.uint8)
+    return tf.map_fn(one, values, fn_output_signature=spec)

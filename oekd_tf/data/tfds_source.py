@@ -5,15 +5,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import tensorflow as tf
 
-from oekd_tf.data.splits import ArraySplit, Split, StreamSplit
+from oekd_tf.data.decoding import ImageDecoder
+from oekd_tf.data.splits import ArraySplit, EncodedSplit, Split, StreamSplit
 
 EMBEDDED = "fashion_mnist_mini"
 IMAGE_FOLDER = "image_folder"
+CACHES = ("auto", "decoded", "encoded", "none")
 
-# A decoded split up to this size is held in memory and shuffled as a whole.
+# A decoded split up to this size is held in memory; the same on every machine.
 MEMORY_LIMIT_BYTES = 2 * 2**30
+
+# Share of the memory that is free for a split that stays encoded.
+_ENCODED_SHARE = 0.25
+
+# Shards that are read at a time, and examples from each in turn.
+_SHARDS_AT_A_TIME = 16
+_SHARD_BLOCK = 16
+
+Tensor = Any
 
 
 class TfdsSource(NamedTuple):
@@ -23,41 +35,42 @@ class TfdsSource(NamedTuple):
         builder: The TFDS builder.
         image_key: Feature that holds the image.
         label_key: Feature that holds the label.
-        image_shape: (height, width, channels) after resizing.
+        decoder: From encoded images to pixels.
         class_names: One a class.
+        folder: An image folder's root; None for other sources.
     """
 
     builder: Any
     image_key: str
     label_key: str
-    image_shape: tuple[int, int, int]
+    decoder: ImageDecoder
     class_names: list[str]
+    folder: Path | None = None
 
-    def read(self, split: str, in_memory: bool | str = "auto") -> Split:
-        """The examples of a split.
+    def read(self, split: str, cache: str = "auto") -> Split:
+        """The examples of a split; an example's index does not depend on how they are held.
 
         Args:
             split: Its name, as TFDS has it: "train", "train[:50%]".
-            in_memory: Whether to hold it in memory; by its size if "auto".
+            cache: "decoded" holds pixels in memory, "encoded" the images' bytes, "none" reads
+                them at every epoch; "auto" takes the first of them that fits.
 
         Returns:
-            An `ArraySplit` or a `StreamSplit`.
+            A split.
         """
         total = self.size(split)
-        examples = self._encoded(split)
-        if in_memory == "auto":
-            in_memory = total * int(np.prod(self.image_shape)) <= MEMORY_LIMIT_BYTES
-        if not in_memory:
-            return StreamSplit(examples, total, self._decode, self.image_shape)
-        images = np.empty((total, *self.image_shape), np.uint8)
-        labels = np.empty(total, np.int32)
-        start = 0
-        decoded = examples.map(lambda image, label: (self._decode(image), label), tf.data.AUTOTUNE)
-        for image, label in decoded.batch(512).prefetch(2).as_numpy_iterator():
-            images[start : start + len(label)] = image
-            labels[start : start + len(label)] = label
-            start += len(label)
-        return ArraySplit(images, labels)
+        if self.folder is not None:
+            paths, labels = self._files(split)
+            source: Any = EncodedSplit(paths, labels, self.decoder, are_paths=True)
+        else:
+            source = self._stream(split, total)
+        if cache == "auto":
+            cache = self._cache_that_fits(split, total)
+        if cache == "decoded":
+            return self._decoded(source)
+        if cache == "encoded" and self.folder is None:
+            return self._encoded(source)
+        return source
 
     def size(self, split: str) -> int:
         """The number of examples of a split.
@@ -74,24 +87,103 @@ class TfdsSource(NamedTuple):
                 f"Received: {split!r}"
             ) from error
 
-    def _encoded(self, split: str) -> tf.data.Dataset:
+    def _cache_that_fits(self, split: str, total: int) -> str:
+        if total * int(np.prod(self.decoder.image_shape)) <= MEMORY_LIMIT_BYTES:
+            return "decoded"
+        if self.folder is not None:
+            return "none"
+        shards = self.builder.info.splits[split].file_instructions
+        size = sum(
+            Path(shard.filename).stat().st_size * _count(shard) / shard.examples_in_shard
+            for shard in shards
+        )
+        return "encoded" if size <= _ENCODED_SHARE * psutil.virtual_memory().available else "none"
+
+    def _stream(self, split: str, total: int) -> StreamSplit:
+        shards = self.builder.info.splits[split].file_instructions
+        if self.builder.info.file_format.value != "tfrecord":
+            # Other formats have readers of their own, in TFDS; shards cannot be told apart.
+            return StreamSplit(lambda order: self._all(split), 1, total, self.decoder)
+        names = tf.constant([str(shard.filename) for shard in shards])
+        skips = tf.constant([shard.skip for shard in shards], tf.int64)
+        takes = tf.constant([_count(shard) for shard in shards], tf.int64)
+        starts = tf.cumsum(takes, exclusive=True)
+
+        def read_shard(number: Tensor) -> tf.data.Dataset:
+            records = tf.data.TFRecordDataset(names[number])
+            records = records.skip(skips[number]).take(takes[number])
+            return records.enumerate(starts[number])
+
+        def read(order: Tensor) -> tf.data.Dataset:
+            records = tf.data.Dataset.from_tensor_slices(order).interleave(
+                read_shard,
+                cycle_length=min(_SHARDS_AT_A_TIME, len(shards)),
+                block_length=_SHARD_BLOCK,
+                num_parallel_calls=min(_SHARDS_AT_A_TIME, len(shards)),
+                deterministic=True,
+            )
+            return records.map(lambda index, record: (index, *self._parse(record)))
+
+        return StreamSplit(read, len(shards), total, self.decoder)
+
+    def _parse(self, record: Tensor) -> tuple[Tensor, Tensor]:
+        return self._image_and_label(
+            self.builder.info.features.deserialize_example(record, decoders=self._skip_decoding())
+        )
+
+    def _all(self, split: str) -> tf.data.Dataset:
+        examples = self.builder.as_dataset(
+            split=split, shuffle_files=False, decoders=self._skip_decoding()
+        )
+        numbered = examples.enumerate()
+        return numbered.map(lambda index, example: (index, *self._image_and_label(example)))
+
+    def _skip_decoding(self) -> dict[str, Any]:
         import tensorflow_datasets as tfds
 
-        raw = self.builder.as_dataset(
-            split=split,
-            shuffle_files=False,
-            decoders={self.image_key: tfds.decode.SkipDecoding()},
-        )
-        return raw.map(
-            lambda example: (example[self.image_key], tf.cast(example[self.label_key], tf.int32))
-        )
+        return {self.image_key: tfds.decode.SkipDecoding()}
 
-    def _decode(self, encoded: tf.Tensor) -> tf.Tensor:
-        image = self.builder.info.features[self.image_key].decode_example(encoded)
-        if tuple(image.shape) != self.image_shape:
-            resized = tf.image.resize(image, self.image_shape[:2], antialias=True)
-            image = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
-        return tf.ensure_shape(image, self.image_shape)
+    def _image_and_label(self, example: dict) -> tuple[Tensor, Tensor]:
+        return example[self.image_key], tf.cast(example[self.label_key], tf.int32)
+
+    def _files(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        paths, labels = [], []
+        for label, name in enumerate(self.class_names):
+            files = sorted((self.folder / split / name).iterdir())
+            files = [file for file in files if file.suffix.lower() in (".jpg", ".jpeg", ".png")]
+            paths += [str(file) for file in files]
+            labels += [label] * len(files)
+        return np.array(paths), np.array(labels, np.int32)
+
+    def _decoded(self, source: Split) -> ArraySplit:
+        images = np.empty((source.total, *self.decoder.image_shape), np.uint8)
+        labels = np.empty(source.total, np.int32)
+        references = source.ordered().batch(256)
+        examples = references.map(lambda *batch: source.fetch(unpacked(batch)), tf.data.AUTOTUNE)
+        for indices, pixels, classes in examples.prefetch(2).as_numpy_iterator():
+            images[indices] = pixels
+            labels[indices] = classes
+        return ArraySplit(images, labels)
+
+    def _encoded(self, source: StreamSplit) -> EncodedSplit:
+        images = np.empty(source.total, object)
+        labels = np.empty(source.total, np.int32)
+        for indices, encoded, classes in source.ordered().batch(1024).as_numpy_iterator():
+            images[indices] = encoded
+            labels[indices] = classes
+        return EncodedSplit(images, labels, self.decoder)
+
+
+def unpacked(reference: tuple) -> Any:
+    """A reference from the arguments of a mapped function.
+
+    `map` spreads a tuple over its function's arguments and passes anything else as one.
+    """
+    return reference[0] if len(reference) == 1 else reference
+
+
+def _count(shard: Any) -> int:
+    return shard.take if shard.take >= 0 else shard.examples_in_shard - shard.skip
 
 
 def open_tfds(
@@ -101,6 +193,7 @@ def open_tfds(
     label_key: str = "auto",
     image_size: tuple[int, int] | None = None,
     download: bool = True,
+    central_crop: float = 0.875,
 ) -> TfdsSource:
     """Opens a data set; fetches it if that is wanted and needed.
 
@@ -111,6 +204,7 @@ def open_tfds(
         label_key: Feature that holds the label; the only one there is if "auto".
         image_size: (height, width) to resize to; as they are if None.
         download: Whether to let TFDS prepare what is not there.
+        central_crop: As of `ImageDecoder`, for images that differ in size.
 
     Returns:
         The source.
@@ -134,13 +228,17 @@ def open_tfds(
         raise ValueError(
             f"image_size must be (height, width), both at least 1. Received: {image_size}"
         )
+    if not 0 < central_crop <= 1:
+        raise ValueError(f"central_crop must be above 0 and at most 1. Received: {central_crop}")
     height, width = image_size or shape[:2]
+    image_shape = (int(height), int(width), int(shape[2] or 3))
     return TfdsSource(
         builder,
         image_key,
         label_key,
-        (int(height), int(width), int(shape[2] or 3)),
+        ImageDecoder(image_shape, None in shape[:2], central_crop),
         list(features[label_key].names),
+        Path(data_dir) if name == IMAGE_FOLDER else None,
     )
 
 

@@ -75,10 +75,10 @@ class TestOrder:
             np.testing.assert_array_equal(la, lb)
             assert not np.array_equal(a, c)
 
-    @pytest.mark.parametrize("in_memory", [True, False])
-    def test_going_on_from_an_epoch_gives_its_batches(self, in_memory):
+    @pytest.mark.parametrize("cache", ["decoded", "encoded", "none"])
+    def test_going_on_from_an_epoch_gives_its_batches(self, cache):
         data = oekd_tf.data.load(
-            "fashion_mnist_mini", max_examples=300, validation_fraction=0.9, in_memory=in_memory
+            "fashion_mnist_mini", max_examples=300, validation_fraction=0.9, cache=cache
         )
         whole = list(data.train(64, seed=5).take(12))
         rest = data.train(64, seed=5, first_epoch=2).take(4)
@@ -133,9 +133,10 @@ class TestOrder:
 
 
 class TestStreaming:
-    def test_holds_the_same_examples_as_memory(self):
+    @pytest.mark.parametrize("cache", ["encoded", "none"])
+    def test_holds_the_same_examples_as_memory(self, cache):
         in_memory, stream = (
-            oekd_tf.data.load("fashion_mnist_mini", in_memory=choice) for choice in (True, False)
+            oekd_tf.data.load("fashion_mnist_mini", cache=choice) for choice in ("decoded", cache)
         )
         assert stream.num_train == in_memory.num_train
         np.testing.assert_array_equal(in_memory.test_arrays(50)[0], stream.test_arrays(50)[0])
@@ -144,7 +145,7 @@ class TestStreaming:
         assert labels.dtype == "int32"
 
     def test_validation_is_disjoint_from_training(self):
-        data = oekd_tf.data.load("fashion_mnist_mini", in_memory=False, validation_fraction=0.95)
+        data = oekd_tf.data.load("fashion_mnist_mini", cache="none", validation_fraction=0.95)
         train = {
             images.numpy().tobytes()
             for images, _ in data.train(1, seed=0, augmentation=()).take(data.num_train)
@@ -157,7 +158,7 @@ class TestStreaming:
 
     def test_an_epoch_has_each_example_once(self):
         data = oekd_tf.data.load(
-            "fashion_mnist_mini", in_memory=False, validation_fraction=0.95, split_seed=1
+            "fashion_mnist_mini", cache="none", validation_fraction=0.95, split_seed=1
         )
         steps = data.steps_per_epoch(32)
         batches = list(data.train(32, seed=0, augmentation=()).take(2 * steps))
@@ -187,7 +188,7 @@ class TestImageFolder:
     def test_grey_files_become_colour(self, tmp_path):
         write_folder(tmp_path, mode="L", sizes=((12, 12),))
         data = oekd_tf.data.load(
-            "image_folder", data_dir=str(tmp_path), image_size=(12, 12), in_memory=False
+            "image_folder", data_dir=str(tmp_path), image_size=(12, 12), cache="none"
         )
         images, _ = data.test_arrays()
         assert images.shape == (4, 12, 12, 3)
@@ -328,7 +329,7 @@ class TestArrays:
             ("fashion_mnist_mini", {"num_classes": 3}, "are for arrays.*Received: 3 and None"),
             ("arrays", {"max_examples": 0}, "max_examples must be .*Received: 0"),
             ("arrays", {"max_examples": -1}, "max_examples must be .*Received: -1"),
-            ("arrays", {"in_memory": "yes"}, "in_memory must be .*Received: 'yes'"),
+            ("arrays", {"cache": "yes"}, "cache must be .*Received: 'yes'"),
         ],
     )
     def test_arguments(self, source, arguments, message):

@@ -1,0 +1,20 @@
+"""Five DenseNet-BC (L = 100, k = 12) students on SVHN.
+
+Source: https://arxiv.org/abs/2011.07449, section 4, its recipe for DenseNet-BC on CIFAR: SGD 0.1
+with momentum 0.9, L2 1e-4, batch 48, 350 epochs, ×0.1 at 170 and 250; pad and crop.
+Command: python -m oekd_tf.train --config=configs/svhn_densenet100_k12.py
+Baseline of the smallest student: the same with --config.only_student=5
+Cost: 480,550 steps. Students have 769,162 to 33,002 parameters; all five take 1.22 GFLOPs an
+image forward, 2.5 times as much a step as configs/cifar10_resnet20.py, whose step takes 1.35 s on
+two CPU cores. Run time not measured; needs a GPU.
+Accuracy: not measured here; no published figure for this network trained alone from scratch on
+this data is known to us.
+"""
+
+from oekd_tf import recipes
+
+
+def get_config():
+    return recipes.small_images_densenet(
+        "svhn_densenet100_k12", "svhn_cropped", depth=100, growth_rate=12
+    )
