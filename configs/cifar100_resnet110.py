@@ -5,8 +5,8 @@ L2 1e-5, batch 128, 350 epochs, ×0.1 at 200 and 300; pad, crop and flip.
 Command: python -m oekd_tf.train --config=configs/cifar100_resnet110.py
 Baseline of the smallest student: the same with --config.only_student=5
 Cost: 122,850 steps. Students have 1,736,564 to 64,233 parameters; all five take 1.08 GFLOPs an
-image forward, 6.0 times as much a step as configs/cifar10_resnet20.py, whose step takes 1.35 s on
-two CPU cores. Run time not measured; needs a GPU.
+image forward, 6.0 times the FLOPs a step of configs/cifar10_resnet20.py, whose step takes 1.35 s
+on two CPU cores. Run time not measured; needs a GPU.
 Accuracy: not measured here; the paper's: student 5, 97 % compressed, gains 10.64 % relative to
 itself trained alone; published for the full-width network alone: 74.3 %.
 """

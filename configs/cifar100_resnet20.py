@@ -5,7 +5,7 @@ L2 1e-5, batch 128, 350 epochs, ×0.1 at 200 and 300; pad, crop and flip.
 Command: python -m oekd_tf.train --config=configs/cifar100_resnet20.py
 Baseline of the smallest student: the same with --config.only_student=5
 Cost: 122,850 steps. Students have 278,324 to 11,943 parameters; all five take 180 MFLOPs an image
-forward, 1.0 times as much a step as configs/cifar10_resnet20.py, whose step takes 1.35 s on two
+forward, 1.0 times the FLOPs a step of configs/cifar10_resnet20.py, whose step takes 1.35 s on two
 CPU cores. Run time not measured; needs a GPU.
 Accuracy: not measured here; published for the full-width network alone: 69.1 %.
 """

@@ -5,7 +5,7 @@ L2 1e-5, batch 128, 350 epochs, ×0.1 at 200 and 300; pad, crop and flip.
 Command: python -m oekd_tf.train --config=configs/cifar100_resnet56.py
 Baseline of the smallest student: the same with --config.only_student=5
 Cost: 122,850 steps. Students have 861,620 to 32,859 parameters; all five take 541 MFLOPs an image
-forward, 3.0 times as much a step as configs/cifar10_resnet20.py, whose step takes 1.35 s on two
+forward, 3.0 times the FLOPs a step of configs/cifar10_resnet20.py, whose step takes 1.35 s on two
 CPU cores. Run time not measured; needs a GPU.
 Accuracy: not measured here; published for the full-width network alone: 72.3 %.
 """

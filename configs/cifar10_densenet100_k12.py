@@ -5,8 +5,8 @@ with momentum 0.9, L2 1e-4, batch 48, 350 epochs, ×0.1 at 170 and 250; pad, cro
 Command: python -m oekd_tf.train --config=configs/cifar10_densenet100_k12.py
 Baseline of the smallest student: the same with --config.only_student=5
 Cost: 327,950 steps. Students have 769,162 to 33,002 parameters; all five take 1.22 GFLOPs an
-image forward, 2.5 times as much a step as configs/cifar10_resnet20.py, whose step takes 1.35 s on
-two CPU cores. Run time not measured; needs a GPU.
+image forward, 2.5 times the FLOPs a step of configs/cifar10_resnet20.py, whose step takes 1.35 s
+on two CPU cores. Run time not measured; needs a GPU.
 Accuracy: not measured here; published for the full-width network alone: 95.5 %.
 """
 

@@ -5,7 +5,7 @@ L2 1e-5, batch 128, 350 epochs, ×0.1 at 200 and 300; pad, crop and flip.
 Command: python -m oekd_tf.train --config=configs/cifar10_resnet32.py
 Baseline of the smallest student: the same with --config.only_student=5
 Cost: 122,850 steps. Students have 466,906 to 17,745 parameters; all five take 301 MFLOPs an image
-forward, 1.7 times as much a step as configs/cifar10_resnet20.py, whose step takes 1.35 s on two
+forward, 1.7 times the FLOPs a step of configs/cifar10_resnet20.py, whose step takes 1.35 s on two
 CPU cores. Run time not measured; needs a GPU.
 Accuracy: not measured here; published for the full-width network alone: 93.0 %.
 """

@@ -5,7 +5,7 @@ Source: https://arxiv.org/abs/2011.07449, section 4, its recipe for EfficientNet
 Command: python -m oekd_tf.train --config=configs/imagenet_densenet121.py
 Baseline of the smallest student: the same with --config.only_student=5
 Cost: 990,900 steps. Students have 7,978,856 to 501,582 parameters; all five take 13.25 GFLOPs an
-image forward, 73.4 times as much a step as configs/cifar10_resnet20.py, whose step takes 1.35 s
+image forward, 73.4 times the FLOPs a step of configs/cifar10_resnet20.py, whose step takes 1.35 s
 on two CPU cores. Run time not measured; needs a GPU.
 Accuracy: not measured here; published for the full-width network alone: 74.4 %.
 """

@@ -5,8 +5,8 @@ Source: https://arxiv.org/abs/2011.07449, section 4, its recipe for EfficientNet
 Command: python -m oekd_tf.train --config=configs/imagenet_resnet50.py
 Baseline of the smallest student: the same with --config.only_student=5
 Cost: 990,900 steps. Students have 25,557,032 to 1,362,541 parameters; all five take 18.68 GFLOPs
-an image forward, 103.6 times as much a step as configs/cifar10_resnet20.py, whose step takes 1.35
-s on two CPU cores. Run time not measured; needs a GPU.
+an image forward, 103.6 times the FLOPs a step of configs/cifar10_resnet20.py, whose step takes
+1.35 s on two CPU cores. Run time not measured; needs a GPU.
 Accuracy: not measured here; published for the full-width network alone: 76.1 %.
 """
 

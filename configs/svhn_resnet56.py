@@ -5,7 +5,7 @@ L2 1e-5, batch 128, 350 epochs, ×0.1 at 200 and 300; pad and crop.
 Command: python -m oekd_tf.train --config=configs/svhn_resnet56.py
 Baseline of the smallest student: the same with --config.only_student=5
 Cost: 180,250 steps. Students have 855,770 to 31,689 parameters; all five take 541 MFLOPs an image
-forward, 3.0 times as much a step as configs/cifar10_resnet20.py, whose step takes 1.35 s on two
+forward, 3.0 times the FLOPs a step of configs/cifar10_resnet20.py, whose step takes 1.35 s on two
 CPU cores. Run time not measured; needs a GPU.
 Accuracy: not measured here; no published figure for this network trained alone from scratch on
 this data is known to us.

@@ -91,5 +91,9 @@ def _write(student: keras.Model, path: str | Path, function: object, spec: tf.Te
     module.serve = tf.function(function, input_signature=[spec], autograph=False)
     signature = module.serve.get_concrete_function()
     tf.saved_model.save(
-        module, str(path), signatures={SIGNATURE: signature, "serving_default": signature}
+        module,
+        str(path),
+        signatures={SIGNATURE: signature, "serving_default": signature},
+        # Swish has a gradient of its own; tracing it for every layer takes as long as the rest.
+        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
     )

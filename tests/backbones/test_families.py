@@ -20,19 +20,32 @@ FAMILIES = [
     (backbones.ResNeXt(50, stem_kernel=3), 16),
     (backbones.WideResNet(50), 32),
 ]
+# The others are exported by the configs' tests.
+QUICK = (backbones.DenseNet, backbones.MobileNetV2, backbones.WideResNet)
 
 
 @pytest.mark.parametrize(("family", "size"), FAMILIES, ids=family_id)
-def test_a_narrow_student_saves_exports_and_keeps_its_shapes(family, size, rng, tmp_path):
+def test_students_blocks_fit_the_pseudo_teachers(family, size):
     ensemble = oekd_tf.OnlineEnsemble(family, (size, size, 3), 4, widths=(1.0, 0.2))
-    images = rng.integers(0, 256, (8, size, size, 3), dtype=np.uint8)
-    outputs = ensemble(images, with_blocks=True)
-    wide, narrow = outputs["blocks"]
+    wide, narrow = ensemble._branches.blocks
     assert len(wide) == 3
-    for full, student, adapted in zip(wide, narrow, outputs["adapted"][0], strict=True):
+    for full, student, layer in zip(wide, narrow, ensemble.adaptation[0], strict=True):
         assert full.shape[:3] == student.shape[:3]
         assert student.shape[3] < full.shape[3]
-        assert adapted.shape == full.shape
+        assert layer.compute_output_shape(student.shape) == full.shape
+
+
+@pytest.mark.parametrize(
+    ("family", "size"),
+    [
+        pytest.param(*case, marks=[] if isinstance(case[0], QUICK) else pytest.mark.slow)
+        for case in FAMILIES
+    ],
+    ids=family_id,
+)
+def test_a_narrow_student_saves_and_exports(family, size, rng, tmp_path):
+    ensemble = oekd_tf.OnlineEnsemble(family, (size, size, 3), 4, widths=(1.0, 0.2))
+    images = rng.integers(0, 256, (8, size, size, 3), dtype=np.uint8)
     check_student(ensemble.students[1], images, rng.integers(0, 4, 8), tmp_path)
 
 
