@@ -66,6 +66,7 @@ def main(argv: list[str]) -> None:
     import oekd_tf
     from oekd_tf import config as config_module
     from oekd_tf import training
+    from oekd_tf.fused_batch_norm import fuse_batch_norm
     from oekd_tf.report import markdown_table
 
     training.set_runtime(config_module.default_config())
@@ -80,6 +81,7 @@ def main(argv: list[str]) -> None:
     def alone(student):
         # A copy: a student that is trained alone must not share its stem with the others.
         copy = keras.models.clone_model(student)
+        fuse_batch_norm(copy)
         copy.compile(
             oekd_tf.optimizers.Adam(),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

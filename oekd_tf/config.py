@@ -162,7 +162,7 @@ FIELDS: dict[str, Field] = {
     "backbone.name": Field(
         "CifarResNet",
         *_text(),
-        "Class in oekd_tf.backbones, or 'module:Class' for one's own.",
+        "Class in oekd_tf.backbones, or 'module:name' for a class or function of one's own.",
     ),
     "backbone.arguments": Field(
         ConfigDict({"depth": 8}),
@@ -343,18 +343,25 @@ def make_backbone(config: ConfigDict, **arguments: Any) -> Any:
     module, _, attribute = name.rpartition(":")
     try:
         family = getattr(importlib.import_module(module) if module else backbones, attribute)
-        is_family = isinstance(family, type) and hasattr(family, "branch")
+        # One's own may also be a function that makes a family; the package has only classes.
+        is_family = hasattr(family, "branch") or (bool(module) and callable(family))
     except (ImportError, AttributeError):
         is_family = False
     if not is_family:
         raise ConfigError(
-            "config.backbone.name must be a class of oekd_tf.backbones, or 'module:Class' with "
-            f"the methods stem and branch. Received: {name!r}"
+            "config.backbone.name must be a class of oekd_tf.backbones, or the 'module:name' of "
+            f"one's own that gives an object with stem and branch. Received: {name!r}"
         )
     try:
-        return family(**config.backbone.arguments.to_dict(), **arguments)
+        backbone = family(**config.backbone.arguments.to_dict(), **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"config.backbone.arguments must suit {name}: {error}") from error
+    if not (hasattr(backbone, "stem") and hasattr(backbone, "branch")):
+        raise ConfigError(
+            f"config.backbone.name must give an object with stem and branch. Received: {name!r}, "
+            f"which gives {type(backbone).__name__}"
+        )
+    return backbone
 
 
 def get(config: ConfigDict, path: str) -> Any:

@@ -35,6 +35,11 @@ class PlainCnn(oekd_tf.backbones.Backbone):
         return oekd_tf.backbones.Branch(tuple(blocks), pooled)
 
 
+def plain_cnn_family(channels=(8, 16), synchronized_batch_norm=False):
+    """A function that makes a family, as a config may name it."""
+    return PlainCnn(channels, synchronized_batch_norm=synchronized_batch_norm)
+
+
 def small_ensemble(widths=(1.0, 0.5, 0.25), norm=True, synchronized=False, **arguments):
     """Three students for 16×16×3 images of four classes."""
     return oekd_tf.OnlineEnsemble(

@@ -123,6 +123,19 @@ def test_backbone_of_ones_own():
     assert c.make_backbone(config).norm is False
 
 
+def test_a_function_of_ones_own_that_gives_a_backbone():
+    config = c.default_config()
+    config.backbone.name = "networks:plain_cnn_family"
+    with config.unlocked():
+        config.backbone.arguments = {"channels": (4, 8)}
+    assert c.make_backbone(config, synchronized_batch_norm=True).channels == (4, 8)
+    config.backbone.name = "networks:family_id"
+    with config.unlocked():
+        config.backbone.arguments = {"value": 1}
+    with pytest.raises(c.ConfigError, match=r"stem and branch.*networks:family_id', which gives"):
+        c.make_backbone(config)
+
+
 def test_unknown_field():
     config = c.default_config()
     with config.unlocked():

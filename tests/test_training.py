@@ -52,6 +52,24 @@ def run(tmp_path_factory):
     return workdir, summary, said
 
 
+@pytest.mark.parametrize("only_student", [0, 2])
+def test_soft_labels_train_the_ensemble_and_its_baselines(tmp_path, only_student):
+    config = small_config(
+        epochs=1,
+        only_student=only_student,
+        data__augmentation=("random_resized_crop", "flip", "color_jitter"),
+        data__mixup=0.2,
+        data__cutmix=1.0,
+        data__label_smoothing=0.1,
+    )
+    summary = training.train(config, tmp_path, lambda line: None)
+    assert 0 <= summary["students"][-1]["test_accuracy"] <= 1
+    (row,) = read_csv(training.run_folder(tmp_path, only_student) / "metrics.csv")
+    # Cross-entropy against smoothed and mixed labels is never near 0.
+    assert float(row["loss"]) > 0.3
+    assert np.isfinite(float(row["val_loss"]))
+
+
 class TestRun:
     def test_what_it_leaves(self, run):
         workdir, summary, _ = run
