@@ -12,8 +12,8 @@ from oekd_tf.data.mixing import Mixing, check_mixing, mix
 from oekd_tf.data.splits import ArraySplit, Split
 from oekd_tf.data.tfds_source import unpacked
 
-# Batches of 500 training images that a streamed data set's mean and deviation are taken from.
-_STATISTICS_BATCHES = 10
+# Training images that mean and deviation are taken from where not all are in memory.
+_STATISTICS_IMAGES = 5000
 
 
 class Data:
@@ -215,8 +215,8 @@ class Data:
         total = np.zeros((2, self.image_shape[2]))
         count = 0
         in_memory = isinstance(self._train, ArraySplit)
-        batches = _batches(self._train, 500).take(-1 if in_memory else _STATISTICS_BATCHES)
-        for images, _ in batches:
+        sample = self._train.sample(-1 if in_memory else _STATISTICS_IMAGES)
+        for images, _ in _batches(self._train, 250, sample):
             pixels = images.numpy().astype(np.float64)
             total += [pixels.sum((0, 1, 2)), (pixels**2).sum((0, 1, 2))]
             count += pixels[..., 0].size
@@ -226,11 +226,13 @@ class Data:
         return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
 
 
-def _batches(split: Split, batch_size: int, count: int = -1) -> tf.data.Dataset:
+def _batches(
+    split: Split, batch_size: int, references: tf.data.Dataset | None = None
+) -> tf.data.Dataset:
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1. Received: {batch_size}")
-    references = split.ordered().take(count).batch(batch_size)
-    batches = references.map(
+    references = split.ordered() if references is None else references
+    batches = references.batch(batch_size).map(
         lambda *reference: split.fetch(unpacked(reference))[1:],
         tf.data.AUTOTUNE,
         deterministic=True,
@@ -241,9 +243,9 @@ def _batches(split: Split, batch_size: int, count: int = -1) -> tf.data.Dataset:
 def _arrays(split: Split, count: int | None) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(split, ArraySplit):
         return split.arrays(count)
-    taken = split.size if count is None else min(count, split.size)
+    references = split.ordered().take(-1 if count is None else count)
     images, labels = [], []
-    for batch, batch_labels in _batches(split, 256, taken).as_numpy_iterator():
+    for batch, batch_labels in _batches(split, 256, references).as_numpy_iterator():
         images.append(batch)
         labels.append(batch_labels)
     return np.concatenate(images), np.concatenate(labels)

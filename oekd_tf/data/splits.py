@@ -15,6 +15,9 @@ Tensor = Any
 # Examples that a streamed epoch is shuffled among, after its files.
 SHUFFLE_BUFFER = 10_000
 
+# Shards that a shuffled epoch reads in turns.
+SHARDS_AT_A_TIME = 16
+
 
 class Split(Protocol):
     """Examples as (index, image, label), where an example's index never changes.
@@ -38,6 +41,9 @@ class Split(Protocol):
 
     def shuffled(self, seed: int, epoch: Tensor) -> tf.data.Dataset:
         """References to all examples in an order that is a function of (seed, epoch)."""
+
+    def sample(self, count: int) -> tf.data.Dataset:
+        """References to a fair sample, the same however the split is held."""
 
     def fetch(self, references: Any, crops: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The (indices, images, labels) that a batch of references stands for.
@@ -79,6 +85,10 @@ class IndexedSplit:
             tf.constant(self._indices), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
         )
         return tf.data.Dataset.from_tensor_slices(order)
+
+    def sample(self, count: int) -> tf.data.Dataset:
+        # A prepared data set was shuffled when it was written.
+        return self.ordered().take(count)
 
 
 class ArraySplit(IndexedSplit):
@@ -149,6 +159,12 @@ class EncodedSplit(IndexedSplit):
         images = decode_batch(self._decoder, encoded, crops, read_files=self._are_paths)
         return references, images, tf.gather(labels, references)
 
+    def sample(self, count: int) -> tf.data.Dataset:
+        if not self._are_paths:
+            return super().sample(count)
+        # Files lie there class by class.
+        return self.shuffled(0, tf.constant(0, tf.int64)).take(count)
+
     def select(self, indices: np.ndarray) -> "EncodedSplit":
         return EncodedSplit(self._encoded, self._labels, self._decoder, self._are_paths, indices)
 
@@ -165,8 +181,8 @@ class StreamSplit:
     uses is decoded in parallel.
 
     Args:
-        read: From an order of the shards to (index, encoded image, label), several shards read
-            at a time.
+        read: From an order of the shards, and how many to read in turns, to (index, encoded
+            image, label).
         num_shards: How many shards there are.
         total: How many examples there are.
         decoder: From bytes to pixels.
@@ -177,7 +193,7 @@ class StreamSplit:
 
     def __init__(
         self,
-        read: Callable[[Tensor], tf.data.Dataset],
+        read: Callable[[Tensor, int], tf.data.Dataset],
         num_shards: int,
         total: int,
         decoder: ImageDecoder,
@@ -191,12 +207,15 @@ class StreamSplit:
         self.size = len(self._indices)
 
     def ordered(self) -> tf.data.Dataset:
-        return self._chosen(tf.range(self._num_shards))
+        return self._chosen(tf.range(self._num_shards), at_a_time=1)
+
+    def sample(self, count: int) -> tf.data.Dataset:
+        return self.ordered().take(count)
 
     def shuffled(self, seed: int, epoch: Tensor) -> tf.data.Dataset:
         epoch_seed = tf.stack([tf.cast(seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(self._num_shards), epoch_seed)
-        examples = self._chosen(order)
+        examples = self._chosen(order, SHARDS_AT_A_TIME)
         seeds = tf.cast(tf.random.fold_in(epoch_seed, 0), tf.int64)
         # `Dataset.shuffle` takes no tensor as its seed and mixes in the process's global one.
         variant = tf.raw_ops.ShuffleDataset(
@@ -217,8 +236,8 @@ class StreamSplit:
     def select(self, indices: np.ndarray) -> "StreamSplit":
         return StreamSplit(self._read, self._num_shards, self.total, self._decoder, indices)
 
-    def _chosen(self, order: Tensor) -> tf.data.Dataset:
-        examples = self._read(order)
+    def _chosen(self, order: Tensor, at_a_time: int) -> tf.data.Dataset:
+        examples = self._read(order, min(at_a_time, self._num_shards))
         if self.size == self.total:
             return examples
         chosen = np.zeros(self.total, bool)

@@ -21,8 +21,7 @@ MEMORY_LIMIT_BYTES = 2 * 2**30
 # Share of the memory that is free for a split that stays encoded.
 _ENCODED_SHARE = 0.25
 
-# Shards that are read at a time, and examples from each in turn.
-_SHARDS_AT_A_TIME = 16
+# Examples from each shard in turn.
 _SHARD_BLOCK = 16
 
 Tensor = Any
@@ -103,7 +102,7 @@ class TfdsSource(NamedTuple):
         shards = self.builder.info.splits[split].file_instructions
         if self.builder.info.file_format.value != "tfrecord":
             # Other formats have readers of their own, in TFDS; shards cannot be told apart.
-            return StreamSplit(lambda order: self._all(split), 1, total, self.decoder)
+            return StreamSplit(lambda order, _: self._all(split), 1, total, self.decoder)
         names = tf.constant([str(shard.filename) for shard in shards])
         skips = tf.constant([shard.skip for shard in shards], tf.int64)
         takes = tf.constant([_count(shard) for shard in shards], tf.int64)
@@ -114,12 +113,12 @@ class TfdsSource(NamedTuple):
             records = records.skip(skips[number]).take(takes[number])
             return records.enumerate(starts[number])
 
-        def read(order: Tensor) -> tf.data.Dataset:
+        def read(order: Tensor, at_a_time: int) -> tf.data.Dataset:
             records = tf.data.Dataset.from_tensor_slices(order).interleave(
                 read_shard,
-                cycle_length=min(_SHARDS_AT_A_TIME, len(shards)),
+                cycle_length=at_a_time,
                 block_length=_SHARD_BLOCK,
-                num_parallel_calls=min(_SHARDS_AT_A_TIME, len(shards)),
+                num_parallel_calls=at_a_time,
                 deterministic=True,
             )
             return records.map(lambda index, record: (index, *self._parse(record)))

@@ -19,6 +19,18 @@ SAME_LAYERS = [
 ]
 
 
+MORE = [
+    (backbones.EfficientNet("b1"), applications.EfficientNetB1, 64),
+    (backbones.EfficientNet("b2"), applications.EfficientNetB2, 64),
+    (backbones.EfficientNet("b4"), applications.EfficientNetB4, 64),
+    (backbones.EfficientNet("b5"), applications.EfficientNetB5, 64),
+    (backbones.EfficientNet("b6"), applications.EfficientNetB6, 64),
+    (backbones.EfficientNet("b7"), applications.EfficientNetB7, 64),
+    (backbones.ImageNetDenseNet(169), applications.DenseNet169, 64),
+    (backbones.ImageNetDenseNet(201), applications.DenseNet201, 64),
+]
+
+
 class StrideInFirstConvolution(backbones.ResNet):
     """ResNet as keras.applications has it: a bottleneck's stride is in its first 1×1."""
 
@@ -61,7 +73,11 @@ def compare(ours, theirs, rng, size, rtol=1e-4):
     np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("family", "application", "size"), SAME_LAYERS, ids=family_id)
+@pytest.mark.parametrize(
+    ("family", "application", "size"),
+    [*SAME_LAYERS, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)],
+    ids=family_id,
+)
 def test_logits_are_those_of_keras_applications(family, application, size, rng):
     theirs = application(
         input_shape=(size, size, 3), weights=None, classes=7, classifier_activation=None
@@ -82,13 +98,21 @@ def test_logits_are_those_of_keras_applications(family, application, size, rng):
     compare(ours, skipped, rng, size)
 
 
-def test_resnet_50_logits_are_those_of_keras_applications(rng):
+@pytest.mark.parametrize(
+    ("depth", "application", "all_units"),
+    [
+        (50, applications.ResNet50, (3, 4, 6, 3)),
+        pytest.param(101, applications.ResNet101, (3, 4, 23, 3), marks=pytest.mark.slow),
+        pytest.param(152, applications.ResNet152, (3, 8, 36, 3), marks=pytest.mark.slow),
+    ],
+)
+def test_resnet_logits_are_those_of_keras_applications(depth, application, all_units, rng):
     size = 64
-    theirs = applications.ResNet50(
+    theirs = application(
         input_shape=(size, size, 3), weights=None, classes=7, classifier_activation=None
     )
     randomise(theirs, rng)
-    family = StrideInFirstConvolution(50, batch_norm_epsilon=1.001e-5)
+    family = StrideInFirstConvolution(depth, batch_norm_epsilon=1.001e-5)
     ours, *_ = build_alone(family, size, 7, 1.0)
 
     def copy(name, theirs_name):
@@ -99,7 +123,7 @@ def test_resnet_50_logits_are_those_of_keras_applications(rng):
         ours.get_layer(f"{name}_norm").set_weights([gamma, beta, mean - bias, variance])
 
     copy("stem", "conv1")
-    for stage, units in enumerate((3, 4, 6, 3), start=1):
+    for stage, units in enumerate(all_units, start=1):
         for unit in range(1, units + 1):
             for number, name in enumerate(("shortcut", "1", "2", "3")):
                 if number or unit == 1:

@@ -198,6 +198,29 @@ class TestImageFolder:
             image[..., 0].tobytes() for image in images
         }
 
+    def test_a_folder_is_shuffled_as_a_whole_and_sampled_from_all_classes(
+        self, tmp_path, monkeypatch
+    ):
+        write_folder(tmp_path, sizes=((12, 12),))
+        arguments = {"data_dir": str(tmp_path), "image_size": (12, 12), "validation_fraction": 0.0}
+        files, memory = (
+            oekd_tf.data.load("image_folder", cache=cache, **arguments)
+            for cache in ("none", "decoded")
+        )
+        assert "read from image files" in files.splits_summary()
+        np.testing.assert_array_equal(files.test_arrays()[0], memory.test_arrays()[0])
+        _, labels = next(iter(files.train(6, seed=0)))
+        assert 0 < labels.numpy().sum() < 6
+        monkeypatch.setattr("oekd_tf.data.dataset._STATISTICS_IMAGES", 6)
+        sampled = [int(label) for _, _, label in self.sample(files._train, 6)]
+        assert 0 < sum(sampled) < 6
+        np.testing.assert_allclose(files.mean, memory.mean, rtol=0.1)
+
+    @staticmethod
+    def sample(split, count):
+        (batch,) = split.sample(count).batch(count)
+        return zip(*split.fetch(batch), strict=True)
+
     def test_sizes_that_vary_need_one_to_resize_to(self, tmp_path):
         write_folder(tmp_path)
         with pytest.raises(ValueError, match=r"image_size must be \(height, width\)"):

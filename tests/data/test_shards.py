@@ -92,12 +92,19 @@ def test_shards_are_shuffled_and_read_in_turns(photos):
     data = load(photos, cache="none")
     stream = data._train
     orders = [
-        [int(index) for index, *_ in stream._read(tf.constant(order))]
+        [int(index) for index, *_ in stream._read(tf.constant(order), 6)]
         for order in ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0])
     ]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(COUNT))
     # The first 16 come from the first shard asked for; with fewer in a shard, from the next too.
     assert max(orders[0][:10]) < min(orders[1][:10])
+
+
+def test_mean_and_deviation_do_not_depend_on_where_images_are(photos, monkeypatch):
+    monkeypatch.setattr("oekd_tf.data.dataset._STATISTICS_IMAGES", 40)
+    encoded, streamed = (load(photos, cache=cache) for cache in ("encoded", "none"))
+    assert encoded.mean == streamed.mean
+    assert encoded.std == streamed.std
 
 
 def test_what_is_cached_is_said(photos):
