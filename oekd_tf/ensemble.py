@@ -116,9 +116,11 @@ class OnlineEnsemble(keras.Model):
         self.students = branches.students
         if keras.backend.backend() == "tensorflow":
             from oekd_tf.fused_batch_norm import fuse_batch_norm
+            from oekd_tf.strided_convolution import subsample_first
 
             for student in self.students:
                 fuse_batch_norm(student)
+                subsample_first(student)
         self._branches = branches
         for student_layers, blocks in zip(self.adaptation, branches.blocks[1:], strict=True):
             for layer, block in zip(student_layers, blocks, strict=True):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
 from keras import layers
 
 from oekd_tf.backbones.backbone import Backbone
@@ -21,9 +22,6 @@ class ConvolutionalBackbone(Backbone):
         batch_norm_epsilon: Added to the variance.
     """
 
-    # Of every convolution: the published one of the family.
-    kernel_initializer: Any = "he_normal"
-
     def __init__(
         self,
         *,
@@ -34,6 +32,11 @@ class ConvolutionalBackbone(Backbone):
         self.synchronized_batch_norm = synchronized_batch_norm
         self.batch_norm_momentum = batch_norm_momentum
         self.batch_norm_epsilon = batch_norm_epsilon
+
+    @property
+    def kernel_initializer(self) -> Any:
+        """A new initializer: one for all layers would give all of them the same numbers."""
+        return keras.initializers.HeNormal()
 
     def norm(self, x: KerasTensor, name: str) -> KerasTensor:
         """Batch normalisation in the layer `name`."""
@@ -80,7 +83,8 @@ class ConvolutionalBackbone(Backbone):
             strides=strides,
             padding="same",
             use_bias=False,
-            depthwise_initializer=self.kernel_initializer,
+            # The kernel has one output a channel: its fan-in, as Keras counts it, is too large.
+            depthwise_initializer=keras.initializers.VarianceScaling(2.0, "fan_out"),
             name=f"{name}_conv",
         )(x)
         return self.norm(x, f"{name}_norm")

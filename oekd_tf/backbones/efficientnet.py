@@ -82,8 +82,6 @@ class EfficientNet(ConvolutionalBackbone):
         arXiv 1905.11946; layer by layer the network of `keras.applications.EfficientNetB0`.
     """
 
-    kernel_initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal")
-
     def __init__(
         self,
         variant: str = "b0",
@@ -109,6 +107,10 @@ class EfficientNet(ConvolutionalBackbone):
         self.variant = variant
         self.dropout_rate = dropout_rate
         self.drop_connect_rate = drop_connect_rate
+
+    @property
+    def kernel_initializer(self) -> keras.initializers.Initializer:
+        return keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal")
 
     def stem(self, images: KerasTensor) -> KerasTensor:
         channels = make_divisible(_STEM_CHANNELS * _VARIANTS[self.variant].width)

@@ -49,8 +49,8 @@ def load(
         download: Whether TFDS may fetch what is not there.
         max_examples: Use only so many training examples, for quick studies.
         cache: Where images are between epochs: "decoded" in memory, "encoded" in memory, or
-            "none", read from files each time. "auto" decodes up to 2 GiB a split, else keeps them
-            encoded where a quarter of the free memory holds them.
+            "none", read from files each time. "auto" decodes up to 2 GiB a split of images of one
+            size, else keeps them encoded where a quarter of the free memory holds them.
         central_crop: For images that differ in size: the part of their middle that evaluation
             sees; 0.875 is the field's.
         num_classes: For arrays; the largest label + 1 if None.

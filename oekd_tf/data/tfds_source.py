@@ -52,7 +52,8 @@ class TfdsSource(NamedTuple):
         Args:
             split: Its name, as TFDS has it: "train", "train[:50%]".
             cache: "decoded" holds pixels in memory, "encoded" the images' bytes, "none" reads
-                them at every epoch; "auto" takes the first of them that fits.
+                them at every epoch; "auto" takes the first of them that fits, but decodes nothing
+                beforehand that differs in size.
 
         Returns:
             A split.
@@ -87,7 +88,9 @@ class TfdsSource(NamedTuple):
             ) from error
 
     def _cache_that_fits(self, split: str, total: int) -> str:
-        if total * int(np.prod(self.decoder.image_shape)) <= MEMORY_LIMIT_BYTES:
+        size = total * int(np.prod(self.decoder.image_shape))
+        # Of images that differ in size, a random crop takes more than what was cut out of them.
+        if size <= MEMORY_LIMIT_BYTES and not self.decoder.varying:
             return "decoded"
         if self.folder is not None:
             return "none"

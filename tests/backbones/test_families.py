@@ -57,6 +57,22 @@ def test_configs_round_trip(family, size):
     assert type(family)(synchronized_batch_norm=True).synchronized_batch_norm
 
 
+@pytest.mark.parametrize(("family", "size"), FAMILIES, ids=family_id)
+def test_every_layer_has_numbers_of_its_own_and_the_seed_decides_them(family, size):
+    def kernels(seed):
+        keras.utils.set_random_seed(seed)
+        images = keras.Input((size, size, 3))
+        branch = family.branch(family.stem(images), 0.2, "s")
+        weights = keras.Model(images, branch.features).trainable_variables
+        return [v.numpy() for v in weights if len(v.shape) == 4]
+
+    first, again, other = kernels(0), kernels(0), kernels(1)
+    assert len({kernel.tobytes() for kernel in first}) == len(first)
+    for a, b, c in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert not np.array_equal(a, c)
+
+
 @pytest.mark.parametrize("width", [0.9, 0.5, 0.3, 0.11, 0.02])
 def test_groups_divide_at_every_width(width):
     images = keras.Input((16, 16, 3))
