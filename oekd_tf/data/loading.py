@@ -162,7 +162,7 @@ def _split_off(
 
 
 def _stratified(everything: Split, order: np.ndarray, fraction: float) -> np.ndarray:
-    if not isinstance(everything, ArraySplit):
+    if not isinstance(everything, IndexedSplit):
         return order[: round(fraction * len(order))]
     labels = everything.labels[order]
     classes = (order[labels == label] for label in np.unique(labels))

@@ -128,54 +128,53 @@ class ArraySplit(IndexedSplit):
             return tf.constant(self._images), tf.constant(self._labels)
 
 
-class EncodedSplit(IndexedSplit):
-    """Encoded images in memory, or files, decoded when they are needed.
+class FileSplit(IndexedSplit):
+    """Image files, read and decoded when they are needed.
 
     Args:
-        encoded: The images' bytes, or their paths.
+        paths: Of the files.
         labels: int32, (examples,).
-        decoder: From bytes to pixels.
-        are_paths: Whether `encoded` are paths.
+        decoder: From a file's bytes to pixels.
         indices: Of the examples to use; all if None.
     """
 
+    held = "read from image files"
+
     def __init__(
         self,
-        encoded: np.ndarray,
+        paths: np.ndarray,
         labels: np.ndarray,
         decoder: ImageDecoder,
-        are_paths: bool = False,
         indices: np.ndarray | None = None,
     ):
         super().__init__(labels, indices)
-        self._encoded = encoded
+        self._paths = paths
         self._decoder = decoder
-        self._are_paths = are_paths
-        self.held = "read from image files" if are_paths else "encoded, in memory"
 
     def fetch(self, references: Any, crops: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        encoded, labels = self._tensors
-        encoded = tf.gather(encoded, references)
-        images = decode_batch(self._decoder, encoded, crops, read_files=self._are_paths)
+        paths, labels = self._tensors
+        encoded = tf.map_fn(tf.io.read_file, tf.gather(paths, references))
+        images = decode_batch(self._decoder, encoded, crops)
         return references, images, tf.gather(labels, references)
 
     def sample(self, count: int) -> tf.data.Dataset:
-        if not self._are_paths:
-            return super().sample(count)
         # Files lie there class by class.
         return self.shuffled(0, tf.constant(0, tf.int64)).take(count)
 
-    def select(self, indices: np.ndarray) -> "EncodedSplit":
-        return EncodedSplit(self._encoded, self._labels, self._decoder, self._are_paths, indices)
+    def select(self, indices: np.ndarray) -> "FileSplit":
+        return FileSplit(self._paths, self._labels, self._decoder, indices)
 
     @functools.cached_property
     def _tensors(self) -> tuple[Tensor, Tensor]:
         with tf.init_scope():
-            return tf.constant(self._encoded), tf.constant(self._labels)
+            return tf.constant(self._paths), tf.constant(self._labels)
 
 
 class StreamSplit:
     """Examples read from shards at every epoch: the shards shuffled, then within a buffer.
+
+    The order does not depend on whether the shards are files or in memory: how much memory is
+    free changes no run.
 
     Images stay encoded until `fetch`: what the split leaves out is never decoded, and what it
     uses is decoded in parallel.
@@ -186,10 +185,9 @@ class StreamSplit:
         num_shards: How many shards there are.
         total: How many examples there are.
         decoder: From bytes to pixels.
+        held: Where the examples are, in words.
         indices: Of the examples to use; all if None.
     """
-
-    held = "read from shards"
 
     def __init__(
         self,
@@ -197,24 +195,26 @@ class StreamSplit:
         num_shards: int,
         total: int,
         decoder: ImageDecoder,
+        held: str = "read from shards",
         indices: np.ndarray | None = None,
     ):
+        self.held = held
         self._read = read
-        self._num_shards = num_shards
+        self.num_shards = num_shards
         self._decoder = decoder
         self.total = total
         self._indices = np.arange(total) if indices is None else np.sort(indices)
         self.size = len(self._indices)
 
     def ordered(self) -> tf.data.Dataset:
-        return self._chosen(tf.range(self._num_shards), at_a_time=1)
+        return self._chosen(tf.range(self.num_shards), at_a_time=1)
 
     def sample(self, count: int) -> tf.data.Dataset:
         return self.ordered().take(count)
 
     def shuffled(self, seed: int, epoch: Tensor) -> tf.data.Dataset:
         epoch_seed = tf.stack([tf.cast(seed, tf.int64), epoch])
-        order = tf.random.experimental.stateless_shuffle(tf.range(self._num_shards), epoch_seed)
+        order = tf.random.experimental.stateless_shuffle(tf.range(self.num_shards), epoch_seed)
         examples = self._chosen(order, SHARDS_AT_A_TIME)
         seeds = tf.cast(tf.random.fold_in(epoch_seed, 0), tf.int64)
         # `Dataset.shuffle` takes no tensor as its seed and mixes in the process's global one.
@@ -234,10 +234,12 @@ class StreamSplit:
         return indices, decode_batch(self._decoder, encoded, crops), labels
 
     def select(self, indices: np.ndarray) -> "StreamSplit":
-        return StreamSplit(self._read, self._num_shards, self.total, self._decoder, indices)
+        return StreamSplit(
+            self._read, self.num_shards, self.total, self._decoder, self.held, indices
+        )
 
     def _chosen(self, order: Tensor, at_a_time: int) -> tf.data.Dataset:
-        examples = self._read(order, min(at_a_time, self._num_shards))
+        examples = self._read(order, min(at_a_time, self.num_shards))
         if self.size == self.total:
             return examples
         chosen = np.zeros(self.total, bool)
@@ -245,25 +247,20 @@ class StreamSplit:
         return examples.filter(lambda index, image, label: tf.gather(chosen, index))
 
 
-def decode_batch(
-    decoder: ImageDecoder, encoded: Tensor, crops: Tensor | None, read_files: bool = False
-) -> Tensor:
+def decode_batch(decoder: ImageDecoder, encoded: Tensor, crops: Tensor | None) -> Tensor:
     """Decodes a batch of images.
 
     Args:
         decoder: From bytes to pixels.
-        encoded: The images' bytes, or their paths, (batch,).
+        encoded: The images' bytes, (batch,).
         crops: As of `Split.fetch`.
-        read_files: Whether `encoded` are paths.
 
     Returns:
         uint8, (batch, height, width, channels).
     """
-
-    def one(values: tuple) -> Tensor:
-        content = tf.io.read_file(values[0]) if read_files else values[0]
-        return decoder.whole(content) if crops is None else decoder.random_crop(content, values[1])
-
-    values = (encoded,) if crops is None else (encoded, crops)
     spec = tf.TensorSpec(decoder.image_shape, tf.uint8)
-    return tf.map_fn(one, values, fn_output_signature=spec)
+    if crops is None:
+        return tf.map_fn(decoder.whole, encoded, fn_output_signature=spec)
+    return tf.map_fn(
+        lambda values: decoder.random_crop(*values), (encoded, crops), fn_output_signature=spec
+    )

@@ -1,6 +1,6 @@
 """Reads TFDS data sets, the embedded one and image folders, by feature name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import psutil
 import tensorflow as tf
 
 from oekd_tf.data.decoding import ImageDecoder
-from oekd_tf.data.splits import ArraySplit, EncodedSplit, Split, StreamSplit
+from oekd_tf.data.splits import ArraySplit, FileSplit, Split, StreamSplit
 
 EMBEDDED = "fashion_mnist_mini"
 IMAGE_FOLDER = "image_folder"
@@ -61,7 +61,7 @@ class TfdsSource(NamedTuple):
         total = self.size(split)
         if self.folder is not None:
             paths, labels = self._files(split)
-            source: Any = EncodedSplit(paths, labels, self.decoder, are_paths=True)
+            source: Any = FileSplit(paths, labels, self.decoder)
         else:
             source = self._stream(split, total)
         if cache == "auto":
@@ -69,7 +69,7 @@ class TfdsSource(NamedTuple):
         if cache == "decoded":
             return self._decoded(source)
         if cache == "encoded" and self.folder is None:
-            return self._encoded(source)
+            return self._encoded(split, source)
         return source
 
     def size(self, split: str) -> int:
@@ -102,14 +102,13 @@ class TfdsSource(NamedTuple):
         return "encoded" if size <= _ENCODED_SHARE * psutil.virtual_memory().available else "none"
 
     def _stream(self, split: str, total: int) -> StreamSplit:
-        shards = self.builder.info.splits[split].file_instructions
         if self.builder.info.file_format.value != "tfrecord":
             # Other formats have readers of their own, in TFDS; shards cannot be told apart.
             return StreamSplit(lambda order, _: self._all(split), 1, total, self.decoder)
+        shards = self.builder.info.splits[split].file_instructions
         names = tf.constant([str(shard.filename) for shard in shards])
         skips = tf.constant([shard.skip for shard in shards], tf.int64)
-        takes = tf.constant([_count(shard) for shard in shards], tf.int64)
-        starts = tf.cumsum(takes, exclusive=True)
+        takes, starts = _extents(shards)
 
         def read_shard(number: Tensor) -> tf.data.Dataset:
             records = tf.data.TFRecordDataset(names[number])
@@ -117,16 +116,31 @@ class TfdsSource(NamedTuple):
             return records.enumerate(starts[number])
 
         def read(order: Tensor, at_a_time: int) -> tf.data.Dataset:
-            records = tf.data.Dataset.from_tensor_slices(order).interleave(
-                read_shard,
-                cycle_length=at_a_time,
-                block_length=_SHARD_BLOCK,
-                num_parallel_calls=at_a_time,
-                deterministic=True,
-            )
+            records = _in_turns(order, read_shard, at_a_time)
             return records.map(lambda index, record: (index, *self._parse(record)))
 
         return StreamSplit(read, len(shards), total, self.decoder)
+
+    def _encoded(self, split: str, source: StreamSplit) -> StreamSplit:
+        images = np.empty(source.total, object)
+        labels = np.empty(source.total, np.int32)
+        for indices, encoded, classes in source.ordered().batch(1024).as_numpy_iterator():
+            images[indices] = encoded
+            labels[indices] = classes
+        images, labels = tf.constant(images), tf.constant(labels)
+        takes, starts = tf.constant([source.total], tf.int64), tf.constant([0], tf.int64)
+        if source.num_shards > 1:
+            takes, starts = _extents(self.builder.info.splits[split].file_instructions)
+
+        def read_shard(number: Tensor) -> tf.data.Dataset:
+            return tf.data.Dataset.range(starts[number], starts[number] + takes[number])
+
+        def read(order: Tensor, at_a_time: int) -> tf.data.Dataset:
+            indices = _in_turns(order, read_shard, at_a_time)
+            return indices.map(lambda i: (i, tf.gather(images, i), tf.gather(labels, i)))
+
+        held = "encoded, in memory"
+        return StreamSplit(read, source.num_shards, source.total, self.decoder, held)
 
     def _parse(self, record: Tensor) -> tuple[Tensor, Tensor]:
         return self._image_and_label(
@@ -167,13 +181,23 @@ class TfdsSource(NamedTuple):
             labels[indices] = classes
         return ArraySplit(images, labels)
 
-    def _encoded(self, source: StreamSplit) -> EncodedSplit:
-        images = np.empty(source.total, object)
-        labels = np.empty(source.total, np.int32)
-        for indices, encoded, classes in source.ordered().batch(1024).as_numpy_iterator():
-            images[indices] = encoded
-            labels[indices] = classes
-        return EncodedSplit(images, labels, self.decoder)
+
+def _extents(shards: list) -> tuple[Tensor, Tensor]:
+    """How many examples each shard has, and the index of its first."""
+    takes = tf.constant([_count(shard) for shard in shards], tf.int64)
+    return takes, tf.cumsum(takes, exclusive=True)
+
+
+def _in_turns(
+    order: Tensor, read_shard: Callable[[Tensor], tf.data.Dataset], at_a_time: int
+) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(order).interleave(
+        read_shard,
+        cycle_length=at_a_time,
+        block_length=_SHARD_BLOCK,
+        num_parallel_calls=at_a_time,
+        deterministic=True,
+    )
 
 
 def unpacked(reference: tuple) -> Any:

@@ -88,6 +88,18 @@ def test_all_ways_number_the_examples_alike(photos):
         np.testing.assert_array_equal(labels, tests[0][1])
 
 
+def test_how_much_memory_is_free_changes_no_batch(photos):
+    encoded, streamed = (
+        load(photos, cache=cache).train(15, seed=2, augmentation=("random_resized_crop", "flip"))
+        for cache in ("encoded", "none")
+    )
+    for (images, labels), (other, other_labels) in zip(
+        encoded.take(9), streamed.take(9), strict=True
+    ):
+        np.testing.assert_array_equal(images, other)
+        np.testing.assert_array_equal(labels, other_labels)
+
+
 def test_shards_are_shuffled_and_read_in_turns(photos):
     data = load(photos, cache="none")
     stream = data._train
@@ -108,7 +120,7 @@ def test_mean_and_deviation_do_not_depend_on_where_images_are(photos, monkeypatc
 
 
 def test_what_is_cached_is_said(photos):
-    said = [load(photos, cache=cache).splits_summary() for cache in ("auto", "encoded", "none")]
+    said = [load(photos, cache=cache).splits_summary() for cache in ("decoded", "auto", "none")]
     assert "training images decoded, in memory" in said[0]
     assert "encoded, in memory" in said[1]
     assert "read from shards" in said[2]
@@ -117,9 +129,11 @@ def test_what_is_cached_is_said(photos):
 def test_the_cache_is_chosen_by_size(photos, monkeypatch):
     path, _ = photos
     source = open_tfds("photos", path, image_size=(32, 32))
-    assert source._cache_that_fits("train", COUNT) == "decoded"
-    monkeypatch.setattr("oekd_tf.data.tfds_source.MEMORY_LIMIT_BYTES", 1000)
     assert source._cache_that_fits("train", COUNT) == "encoded"
+    one_size = source._replace(decoder=source.decoder._replace(varying=False))
+    assert one_size._cache_that_fits("train", COUNT) == "decoded"
+    monkeypatch.setattr("oekd_tf.data.tfds_source.MEMORY_LIMIT_BYTES", 1000)
+    assert one_size._cache_that_fits("train", COUNT) == "encoded"
     monkeypatch.setattr("oekd_tf.data.tfds_source._ENCODED_SHARE", 1e-9)
     assert source._cache_that_fits("train", COUNT) == "none"
 
