@@ -49,9 +49,13 @@ def main(argv: list[str]) -> None:
     import oekd_tf
     from oekd_tf import config as config_module
     from oekd_tf import training
+    from oekd_tf.fused_batch_norm import fuse_batch_norm
     from oekd_tf.report import markdown_table
+    from oekd_tf.strided_convolution import subsample_first
 
     training.set_runtime(config_module.default_config())
+    # Several networks in one process look like one that is traced again and again.
+    tf.get_logger().setLevel("ERROR")
     rng = np.random.default_rng(0)
     size = (_BATCH_SIZE.value, _IMAGE_SIZE.value, _IMAGE_SIZE.value, 3)
     images = rng.integers(0, 256, size, dtype=np.uint8)
@@ -74,6 +78,9 @@ def main(argv: list[str]) -> None:
     alone = []
     for student in ensemble.students:
         copy = keras.models.clone_model(student)
+        # As the training binary trains a baseline.
+        fuse_batch_norm(copy)
+        subsample_first(copy)
         copy.compile(
             oekd_tf.optimizers.Adam(),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
