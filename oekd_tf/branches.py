@@ -1,6 +1,8 @@
 """Assembles a backbone's stem and branches into functional models that share their layers."""
 
-from collections.abc import Sequence
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -9,6 +11,9 @@ from keras import layers
 from oekd_tf.backbones.backbone import Backbone
 
 KerasTensor = Any
+
+# Keras walks a functional graph by recursion, a few frames a layer: enough for 10,000 layers.
+_RECURSION_LIMIT = 100_000
 
 
 class Branches(NamedTuple):
@@ -51,6 +56,28 @@ def build_branches(
     Raises:
         ValueError: A branch's blocks do not fit the pseudo teacher's in number, height or width.
     """
+    with _deep_recursion():
+        return _build(backbone, image_shape, num_classes, widths, mean, std)
+
+
+@contextlib.contextmanager
+def _deep_recursion() -> Iterator[None]:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _build(
+    backbone: Backbone,
+    image_shape: Sequence[int],
+    num_classes: int,
+    widths: Sequence[float],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Branches:
     images = keras.Input(tuple(image_shape), name="images", dtype="float32")
     # In float32 under any policy: half precision would round the pixels' differences.
     normalised = layers.Rescaling(

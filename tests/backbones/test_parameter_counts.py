@@ -3,6 +3,8 @@ import pytest
 from networks import build_alone, family_id
 
 from oekd_tf import backbones
+from oekd_tf.branches import build_branches
+from oekd_tf.model_size import count_parameters
 
 WIDTHS = (1.0, 0.8, 0.6, 0.4, 0.2)
 
@@ -86,7 +88,8 @@ def test_deep_densenets_have_the_published_size(depth, growth_rate, millions):
 
 
 @pytest.mark.slow
-def test_resnet_1202_builds():
-    _, _, parameters, _ = build_alone(backbones.CifarResNet(1202), 32, 10, 1.0)
-    assert round(parameters / 1e6, 1) == 19.4
-    assert build_alone(backbones.CifarResNet(1202), 32, 10, 0.2)[2] < parameters * 0.04
+@pytest.mark.parametrize(("width", "millions"), [(1.0, 19.4), (0.2, 0.7)])
+def test_resnet_1202_builds(width, millions):
+    family = backbones.CifarResNet(1202)
+    built = build_branches(family, (32, 32, 3), 10, [width], (0.0,) * 3, (1.0,) * 3)
+    assert round(count_parameters(built.students[0]) / 1e6, 1) == millions
