@@ -1,0 +1,13 @@
+"""What a device does with an export; nothing in here needs TensorFlow."""
+
+from oekd_tf.lazy import attach
+
+_PUBLIC = {
+    "TfliteModel": ".tflite_model",
+}
+__all__ = sorted(_PUBLIC)
+__getattr__ = attach(__name__, _PUBLIC)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])
