@@ -1,0 +1,135 @@
+"""One file of an export in a folder of its own, with its labels and a card."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from oekd_tf.device.exported import ExportedFile, verified_path
+from oekd_tf.export.replacement import replaced
+
+
+def deliver(
+    exports: str | Path,
+    manifest: Mapping[str, Any],
+    file: ExportedFile,
+    output: str | Path,
+    limits: Mapping[str, float] | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Copies a file out of an export, with `labels.txt`, `card.json` and `CARD.md`.
+
+    Args:
+        exports: The export's folder.
+        manifest: Its content.
+        file: Which one; compared with its SHA-256 before it is copied.
+        output: The folder to make, whole or not at all.
+        limits: That it was chosen under, for the card.
+        overwrite: Replace `output` if it is there.
+
+    Returns:
+        The card.
+
+    Raises:
+        ValueError: The file is not what was exported, or `output` is there.
+        OSError: It cannot be written; what was there stays.
+
+    Example:
+        >>> deliver("savedmodels/demo", manifest, file, "savedmodels/demo_picked")
+    """
+    output = Path(output)
+    if output.exists() and not overwrite:
+        raise ValueError(
+            f"--output must be a folder that is not there yet, or --overwrite given. "
+            f"Received: {output}, which exists"
+        )
+    source = verified_path(exports, file)
+    if Path(exports).resolve().is_relative_to(output.resolve()):
+        raise ValueError(f"--output must not be where the export is. Received: {output}")
+    content = card(exports, manifest, file, limits or {})
+    with replaced(output, overwrite) as folder:
+        if source.is_dir():
+            shutil.copytree(source, folder / source.name)
+        else:
+            shutil.copy2(source, folder / source.name)
+        (folder / "labels.txt").write_text("".join(f"{n}\n" for n in manifest["class_names"]))
+        (folder / "card.json").write_text(json.dumps(content, indent=2) + "\n")
+        (folder / "CARD.md").write_text(card_text(content))
+    return content
+
+
+def card(
+    exports: str | Path,
+    manifest: Mapping[str, Any],
+    file: ExportedFile,
+    limits: Mapping[str, float],
+) -> dict[str, Any]:
+    """All that is known of a file.
+
+    Returns:
+        `student` and `format` as in the manifest (`format.path` is below the card's folder),
+        `devices` with the results of this file, `class_names`, `limits` and `source`.
+    """
+    student = {name: value for name, value in file.student.items() if name != "formats"}
+    devices = {
+        name: {**device, "results": device["results"][file.key]}
+        for name, device in manifest.get("devices", {}).items()
+        if device["results"].get(file.key, {}).get("sha256") == file.facts["sha256"]
+    }
+    return {
+        "student": student,
+        "format": {"name": file.format, **file.facts, "path": Path(file.facts["path"]).name},
+        "limits": dict(limits),
+        "devices": devices,
+        "class_names": manifest["class_names"],
+        "source": {
+            "exports": str(exports),
+            "path": file.facts["path"],
+            "checked_on_images": manifest.get("checked_on_images"),
+            "calibration_images": manifest.get("calibration_images"),
+            "made_by": manifest.get("made_by", {}),
+        },
+    }
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """A card as a short Markdown page."""
+    student, form, source = card["student"], card["format"], card["source"]
+    lines = [
+        f"# {student['name']}, {form['name']}",
+        "",
+        f"`{form['path']}`, {form['bytes']:,} bytes, SHA-256 `{form['sha256']}`.",
+        "",
+        f"- test accuracy {form['accuracy']:.2%} on {source['checked_on_images']:,} images "
+        f"(the Keras student: {student['accuracy']:.2%}; same answer on {form['agreement']:.2%})",
+        f"- {student['parameters']:,} trainable parameters, {student['flops'] / 1e6:.2f} MFLOPs "
+        "an image",
+        f"- {len(card['class_names'])} classes, by line in `labels.txt`",
+    ]
+    lines += [f"- {end}: {_tensor(form[end])}" for end in ("input", "output") if end in form]
+    for name, device in card["devices"].items():
+        for threads, times in device["results"]["threads"].items():
+            lines.append(
+                f"- {times['median_ms']:.3f} ms (median; p90 {times['p90_ms']:.3f} ms) on {name}, "
+                f"{device['cpu']}, {threads} thread{'s'[: int(threads) > 1]}"
+            )
+    if card["limits"]:
+        limits = ", ".join(f"{name} {value:g}" for name, value in card["limits"].items())
+        lines.append(f"- chosen as the most accurate under {limits}")
+    made_by = source["made_by"]
+    lines += [
+        "",
+        f"From `{source['exports']}/{source['path']}`, exported {made_by.get('time', '')} by "
+        f"oekd_tf {made_by.get('oekd_tf', '')}. The input is raw pixels from 0 to 255; all facts "
+        "are in `card.json`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _tensor(facts: Mapping[str, Any]) -> str:
+    shape = "×".join("any" if size < 0 else str(size) for size in facts["shape"])
+    if not facts.get("scale"):
+        return f"{facts['dtype']}, {shape}"
+    offset = f"{-facts['zero_point']:+d}".replace("+", "+ ").replace("-", "− ")
+    return f"{facts['dtype']}, {shape}, value = {facts['scale']:.6g} × (stored {offset})"

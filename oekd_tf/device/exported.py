@@ -1,0 +1,157 @@
+"""The files of an export, one by one, and additions to its manifest."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from oekd_tf.atomic import write_text
+from oekd_tf.export.manifest import FILE_NAME, file_facts
+
+
+class ExportedFile(NamedTuple):
+    """A student in one format.
+
+    Attributes:
+        student: The student's entry in the manifest.
+        format: The format's name.
+        facts: The format's entry.
+    """
+
+    student: dict[str, Any]
+    format: str
+    facts: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """As results are filed, for instance "student_5/int8"."""
+        return f"{self.student['name']}/{self.format}"
+
+    @property
+    def is_tflite(self) -> bool:
+        return self.facts["path"].endswith(".tflite")
+
+
+def read_export(folder: str | Path) -> dict[str, Any]:
+    """The manifest of an export.
+
+    Args:
+        folder: The export's.
+
+    Returns:
+        Its content, described at the top of `oekd_tf.export.manifest`.
+
+    Raises:
+        ValueError: The folder is no export.
+    """
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise ValueError(f"An export must hold {FILE_NAME}. Received: {folder}, which does not")
+    try:
+        manifest = json.loads(path.read_text())
+        files = exported_files(manifest)
+        if not files:
+            raise ValueError("it holds no files")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} must be an export's manifest. Received: {error}") from None
+    return manifest
+
+
+def exported_files(
+    manifest: dict[str, Any],
+    students: Sequence[str] | None = None,
+    formats: Sequence[str] | None = None,
+) -> list[ExportedFile]:
+    """The files of an export, in the manifest's order.
+
+    Args:
+        manifest: Of the export.
+        students: Only these; all if None.
+        formats: Only these; all if None.
+
+    Returns:
+        One for each student and format.
+
+    Raises:
+        ValueError: A name is not in the manifest.
+
+    Example:
+        >>> [file.key for file in exported_files(read_export("savedmodels/demo"))]
+    """
+    files = [
+        ExportedFile(student, name, facts)
+        for student in manifest["students"]
+        for name, facts in student["formats"].items()
+    ]
+    there = dict.fromkeys(student["name"] for student in manifest["students"])
+    _check_names("students", students, there)
+    _check_names("formats", formats, dict.fromkeys(file.format for file in files))
+    return [
+        file
+        for file in files
+        if (students is None or file.student["name"] in students)
+        and (formats is None or file.format in formats)
+    ]
+
+
+def find_file(manifest: dict[str, Any], student: str, file_format: str) -> ExportedFile:
+    """One student's file of one format.
+
+    Raises:
+        ValueError: The export does not hold it.
+    """
+    files = exported_files(manifest, [student], [file_format])
+    if not files:
+        raise ValueError(f"The export must hold {student} as {file_format}. Received: it does not")
+    return files[0]
+
+
+def verified_path(folder: str | Path, file: ExportedFile) -> Path:
+    """Where a file is, after it was compared with the manifest's SHA-256.
+
+    Args:
+        folder: The export's.
+        file: Of its manifest.
+
+    Returns:
+        The path of the file or folder.
+
+    Raises:
+        ValueError: It is missing, or is not what was exported.
+    """
+    path = Path(folder) / file.facts["path"]
+    if not path.exists():
+        raise ValueError(
+            f"The export must hold {file.facts['path']}. Received: {folder} without it"
+        )
+    found = file_facts(path, Path(folder))["sha256"]
+    if found != file.facts["sha256"]:
+        raise ValueError(
+            f"{path} must be the file that was exported, of SHA-256 {file.facts['sha256']}. "
+            f"Received: {found}"
+        )
+    return path
+
+
+def update_manifest(folder: str | Path, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Changes an export's manifest, which is written whole or not at all.
+
+    Args:
+        folder: The export's.
+        change: Is given the manifest as it is now, to change in place.
+
+    Returns:
+        The manifest as written.
+    """
+    manifest = read_export(folder)
+    change(manifest)
+    write_text(Path(folder) / FILE_NAME, json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def _check_names(what: str, given: Sequence[str] | None, there: Sequence[str]) -> None:
+    unknown = [name for name in given or () if name not in there]
+    if unknown or given == []:
+        raise ValueError(
+            f"--{what} must be among {', '.join(there)}. Received: {', '.join(unknown) or 'none'}"
+        )

@@ -1,0 +1,152 @@
+"""What was measured on a device, as it stands in a manifest under "devices".
+
+By the device's name: `cpu`, `platform`, `litert` (version), `time`, and `results`: for each
+"student_1/int8" `bytes`, `sha256`, `peak_activation_bytes` (see `activation_memory`),
+`batch_size`, and `threads`: by their number `median_ms`, `p90_ms` and `runs`.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from oekd_tf.device.exported import ExportedFile, exported_files
+from oekd_tf.device.latency import Latency
+
+
+def device_facts() -> dict[str, Any]:
+    """Processor, platform, LiteRT's version and the time."""
+    try:
+        litert = importlib.metadata.version("ai-edge-litert")
+    except importlib.metadata.PackageNotFoundError:
+        litert = "unknown"
+    return {
+        "cpu": _cpu(),
+        "platform": platform.platform(),
+        "litert": litert,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def result(
+    file: ExportedFile,
+    peak_activation_bytes: int,
+    batch_size: int,
+    latencies: Mapping[int, Latency],
+) -> dict[str, Any]:
+    """A file's entry."""
+    return {
+        "bytes": file.facts["bytes"],
+        "sha256": file.facts["sha256"],
+        "peak_activation_bytes": peak_activation_bytes,
+        "batch_size": batch_size,
+        "threads": {str(count): latency._asdict() for count, latency in latencies.items()},
+    }
+
+
+def merge(manifest: dict[str, Any], devices: Mapping[str, Any]) -> None:
+    """Takes measurements into a manifest.
+
+    Other devices stay, and so do the device's results of other files and numbers of threads.
+
+    Args:
+        manifest: Changed in place.
+        devices: By name, as described at the top of this module.
+
+    Raises:
+        ValueError: A result is of a file that is not in the manifest, or was another file there.
+    """
+    files = {file.key: file for file in exported_files(manifest)}
+    for name, device in devices.items():
+        for key, found in device["results"].items():
+            if key not in files:
+                raise ValueError(
+                    f"Results must be of files of the export. Received: {key} on {name}, "
+                    "which it does not hold"
+                )
+            expected = files[key].facts["sha256"]
+            if found["sha256"] != expected:
+                raise ValueError(
+                    f"Results must be of the files of the export: {key} has SHA-256 "
+                    f"{expected}. Received: {found['sha256']} on {name}"
+                )
+    for name, device in devices.items():
+        there = manifest.setdefault("devices", {}).get(name, {"results": {}})
+        results = there["results"]
+        for key, found in device["results"].items():
+            old = results.get(key, {})
+            same = old.get("sha256") == found["sha256"]
+            threads = {**(old["threads"] if same else {}), **found["threads"]}
+            ordered = dict(sorted(threads.items(), key=lambda item: int(item[0])))
+            results[key] = {**found, "threads": ordered}
+        manifest["devices"][name] = {**device, "results": results}
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """Devices from a file that `oekd_tf.bench --output` wrote.
+
+    Raises:
+        ValueError: It is not one.
+        OSError: It cannot be read.
+    """
+    try:
+        devices = json.loads(Path(path).read_text())["devices"]
+        for device in devices.values():
+            for found in device["results"].values():
+                found["sha256"].encode()
+                for times in found["threads"].values():
+                    float(times["median_ms"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(
+            f"Results must be a file that oekd_tf.bench --output wrote. Received: {path}"
+        ) from None
+    return devices
+
+
+def median_ms(
+    manifest: dict[str, Any], file: ExportedFile, device: str | None, threads: int
+) -> float | None:
+    """A file's median latency on a device, None where it was not measured.
+
+    A result of another file of the same name does not count.
+    """
+    found = manifest.get("devices", {}).get(device, {}).get("results", {}).get(file.key)
+    if not found or found["sha256"] != file.facts["sha256"]:
+        return None
+    return found["threads"].get(str(threads), {}).get("median_ms")
+
+
+def choose_device(manifest: dict[str, Any], name: str | None) -> str:
+    """The device that is meant: the one that is named, or the only one there is.
+
+    Raises:
+        ValueError: None was measured, the named one was not, or there are several.
+    """
+    there = list(manifest.get("devices", {}))
+    if not there:
+        raise ValueError(
+            "A latency must have been measured: run python -m oekd_tf.bench first. "
+            "Received: an export without measurements"
+        )
+    if name is None and len(there) == 1:
+        return there[0]
+    if name not in there:
+        raise ValueError(
+            f"--device must be one that was measured, of {', '.join(there)}. "
+            f"Received: {name or 'none'}"
+        )
+    return name
+
+
+def _cpu() -> str:
+    board = Path("/proc/device-tree/model")
+    if board.exists():
+        return board.read_text().rstrip("\0")
+    information = Path("/proc/cpuinfo")
+    for line in information.read_text().splitlines() if information.exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
