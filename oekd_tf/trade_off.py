@@ -95,7 +95,7 @@ def draw_trade_off(
             f"device must be one that was measured, of {', '.join(devices) or 'none'}. "
             f"Received: {device!r}"
         )
-    panels = [("bytes of the file, kB", {f.key: f.facts["bytes"] / 1e3 for f in files})]
+    panels = [("size of the file, kB", {f.key: f.facts["bytes"] / 1e3 for f in files})]
     if devices:
         device = device or max(devices, key=lambda name: devices[name]["time"])
         latency = {f.key: median_ms(manifest, f, device, threads) for f in files}

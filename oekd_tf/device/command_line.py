@@ -93,6 +93,17 @@ def share(text: str) -> float:
     return value
 
 
+def positive_share(text: str) -> float:
+    """A share above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not (value := share(text)):
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1. Received: {text!r}")
+    return value
+
+
 def positive_number(text: str) -> float:
     """A number above 0.
 
