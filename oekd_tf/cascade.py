@@ -14,6 +14,7 @@ The functions need numpy only; the binary needs TensorFlow, for the data.
 
 from argparse import Namespace
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -275,6 +276,11 @@ def _splits(workdir: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     path = workdir / "config.json"
     if not path.exists():
         raise ValueError(f"A workdir must hold a run's config.json. Received: {workdir}")
+    if find_spec("tensorflow") is None:
+        raise ValueError(
+            "Choosing a threshold needs the run's data, and so TensorFlow. "
+            "Received: an environment without it"
+        )
     from oekd_tf.command_line import quiet_tensorflow
 
     quiet_tensorflow()

@@ -24,7 +24,9 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(f"error: {message}. --help says what there is")
 
 
-def run(parser: Parser, main: Callable[[argparse.Namespace], Any], argv: Sequence[str] | None):
+def run(
+    parser: Parser, main: Callable[[argparse.Namespace], Any], argv: Sequence[str] | None
+) -> None:
     """Parses flags and runs `main`; an expected error becomes one line and exit code 1.
 
     Args:
