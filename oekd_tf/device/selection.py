@@ -77,7 +77,7 @@ def best(candidates: Sequence[Candidate], limits: Mapping[str, float]) -> Candid
         The best; None if none fits.
     """
     fitting = [candidate for candidate in candidates if not misses(candidate, limits)]
-    return min(fitting, key=_rank, default=None)
+    return min(fitting, key=lambda candidate: _rank(candidate, limits), default=None)
 
 
 def nearest(candidates: Sequence[Candidate], limits: Mapping[str, float]) -> Candidate:
@@ -94,11 +94,12 @@ def nearest(candidates: Sequence[Candidate], limits: Mapping[str, float]) -> Can
         candidates,
         key=lambda candidate: (
             sum(miss.violation for miss in misses(candidate, limits)),
-            _rank(candidate),
+            _rank(candidate, limits),
         ),
     )
 
 
-def _rank(candidate: Candidate) -> tuple[float, float, float]:
+def _rank(candidate: Candidate, limits: Mapping[str, float]) -> tuple[float, ...]:
     values = candidate.values
-    return -values["min_accuracy"], values.get("max_latency_ms", 0.0), values["max_bytes"]
+    latency = values["max_latency_ms"] if "max_latency_ms" in limits else 0.0
+    return -values["min_accuracy"], latency, values["max_bytes"]
