@@ -36,8 +36,8 @@ class TestPictures:
         found = read_image(path, shape, 0.875)
         assert (found.shape, found.dtype) == (shape, np.uint8)
         difference = np.abs(found.astype(int) - expected.numpy())
-        # Pillow rounds between its two passes; TensorFlow decodes JPEG fast rather than exactly.
-        most, mean = (1, 0.5) if suffix == "png" else (6, 1.3)
+        # Pillow rounds between its passes; TensorFlow decodes JPEG fast rather than exactly.
+        most, mean = (2, 0.8) if suffix == "png" else (6, 1.3)
         assert difference.max() <= most
         assert difference.mean() < mean
 
