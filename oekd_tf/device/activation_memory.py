@@ -30,8 +30,9 @@ def peak_activation_bytes(model: bytes, batch_size: int = 1) -> int:
 
     LiteRT has no call that tells the size of its tensor arena. This is what any arena must hold:
     the tensors between their first and last use, and the network's input and output, which the
-    interpreter keeps, throughout. Weights, padding, what a kernel needs for itself (a convolution
-    that is not XNNPACK's may unroll its patches), and copies that a delegate makes come on top.
+    interpreter keeps, throughout. On top of it come weights, also those that are unpacked first,
+    what a kernel needs for itself (a convolution without XNNPACK may unroll its patches), and
+    copies that a delegate makes.
 
     Args:
         model: A TFLite file's content.
@@ -46,16 +47,18 @@ def peak_activation_bytes(model: bytes, batch_size: int = 1) -> int:
     tree = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model, 0))
     graph = tree.subgraphs[0]
     steps = len(graph.operators)
-    born, dies = {}, {}
-    for index in graph.inputs:
-        born[index], dies[index] = 0, steps
+    born, dies = {int(index): 0 for index in graph.inputs}, {}
     for step, operator in enumerate(graph.operators):
-        for index in _indices(operator.inputs):
-            dies[index] = max(dies.get(index, step), step)
+        used = [index for index in _indices(operator.inputs) if index in born]
+        if not used:
+            # What does not depend on the input is a weight that is unpacked, from float16 say.
+            continue
+        for index in used:
+            dies[index] = step
         for index in [*_indices(operator.outputs), *_indices(operator.intermediates)]:
             born.setdefault(index, step)
-            dies[index] = max(dies.get(index, step), step)
-    for index in graph.outputs:
+            dies.setdefault(index, step)
+    for index in [*graph.inputs, *graph.outputs]:
         dies[index] = steps
     change = np.zeros(steps + 2, np.int64)
     for index, first in born.items():

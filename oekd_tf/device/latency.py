@@ -60,7 +60,8 @@ def measure(
         share = runs * (turn + 1) // turns - runs * turn // turns
         for name, count in seconds:
             seconds[name, count] += _turn(models[name], count, share)
-        progress(f"turn {turn + 1} of {turns}: {len(models)} files, {runs} runs in the end")
+        done = runs * (turn + 1) // turns
+        progress(f"turn {turn + 1} of {turns}: {done} of {runs} runs of {len(models)} files")
     results = {name: {} for name in models}
     for (name, count), times in seconds.items():
         results[name][count] = summarize(times)

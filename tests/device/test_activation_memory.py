@@ -11,11 +11,15 @@ from oekd_tf.device.exported import exported_files, read_export
 from oekd_tf.quiet import quiet_native_output
 
 
-def convert(network, tmp_path, batch=1):
+def convert(network, tmp_path, batch=1, half=False):
     signature = [keras.InputSpec(shape=(batch, *network.input_shape[1:]), dtype="float32")]
     with quiet_native_output():
         network.export(tmp_path / "network", verbose=False, input_signature=signature)
-        return tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "network")).convert()
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "network"))
+        if half:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        return converter.convert()
 
 
 @pytest.mark.parametrize("batch", [1, None])
@@ -66,6 +70,17 @@ def test_is_the_span_of_the_interpreters_own_arena(tmp_path):
             start = values.__array_interface__["data"][0]
             ends += [start, start + values.nbytes]
     assert peak_activation_bytes(content) == max(ends) - min(ends)
+
+
+def test_weights_that_are_unpacked_are_no_activations(tmp_path):
+    images = keras.Input((8, 8, 2))
+    network = keras.Model(images, keras.layers.Conv2D(64, 7, padding="same")(images))
+    found = {}
+    for half in (False, True):
+        content = convert(network, tmp_path / str(half), half=half)
+        found[half] = peak_activation_bytes(content), len(content)
+    assert found[True][1] < 0.6 * found[False][1]
+    assert found[True][0] == found[False][0] == 4 * 64 * (2 + 64)
 
 
 def test_of_exported_files(exported):
