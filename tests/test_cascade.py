@@ -111,9 +111,12 @@ class TestChoice:
         assert found == pytest.approx((0.8, 1.0, 7.0, 0.6))
         found = choose_threshold(small, large, labels, 1.0, 10.0, max_accuracy_drop=0.2)
         assert found == pytest.approx((0.6, 0.8, 3.0, 0.2))
-        # An accuracy is a count: 0.2 less than all of five must not fail by rounding.
-        found = choose_threshold(small, large, labels, 1.0, 10.0, max_accuracy_drop=1 - 0.8)
-        assert found.threshold == pytest.approx(0.6)
+
+    def test_accuracies_are_counts(self):
+        assert 0.8 - 0.1 > 0.7
+        sure, labels = np.linspace(0.6, 0.9, 10), np.ones(10, int)
+        small, large = logits_of(sure, [0] * 3 + [1] * 7), logits_of(sure, [0] * 2 + [1] * 8)
+        assert choose_threshold(small, large, labels, 1.0, 10.0, 0.1).share_asked == 0
 
     def test_smaller_student_that_is_better_is_never_left(self, two):
         small, large, labels = two
