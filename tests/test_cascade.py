@@ -77,15 +77,19 @@ class TestCurve:
         assert found[1].threshold == pytest.approx(0.75)
 
     def test_probabilities_that_are_neighbours(self):
-        # Nothing lies between these two; a cascade at the threshold must still part them.
-        small = np.array([[0.0, 0.5], [0.0, np.nextafter(0.5, 1)]])
-        sure = probabilities(small).max(-1)
-        assert sure[0] != sure[1]
-        for operation in curve(small, small, np.array([0, 1]), SMALL_COST, LARGE_COST):
-            same = evaluate_cascade(
-                operation.threshold, small, small, np.array([0, 1]), SMALL_COST, LARGE_COST
-            )
-            assert same == pytest.approx(operation)
+        """No number lies between them, and their mean may be rounded to the lower one."""
+        labels, down = np.array([0, 1]), 0
+        for top in 0.5 + np.arange(200) * 2.0**-52:
+            small = np.array([[0.0, top], [0.0, top + 2.0**-52]])
+            sure = probabilities(small).max(-1)
+            down += sure[0] < sure[1] and sure.mean() == sure[0]
+            for operation in curve(small, small, labels, SMALL_COST, LARGE_COST):
+                assert operation == pytest.approx(
+                    evaluate_cascade(
+                        operation.threshold, small, small, labels, SMALL_COST, LARGE_COST
+                    )
+                )
+        assert down > 0
 
 
 class TestChoice:
