@@ -1,16 +1,19 @@
 """What can be configured: every field with its default, its rule and what it means."""
 
+import ast
+import contextlib
 import importlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-FORMATS = ("saved_model", "float32", "int8")
+from oekd_tf.export.formats import RULE, is_format
+
 AUGMENTATIONS = ("random_resized_crop", "pad_crop", "flip", "color_jitter", "rand_augment")
 
 
@@ -223,22 +226,47 @@ FIELDS: dict[str, Field] = {
     ),
     "export.formats": Field(
         (),
-        lambda v: all(f in FORMATS for f in v) and len(set(v)) == len(v),
-        "formats among " + ", ".join(FORMATS),
+        lambda v: all(is_format(f) for f in v) and len(set(v)) == len(v),
+        "formats, each " + RULE,
         "What to export when training ends; () exports nothing.",
     ),
     "export.output": Field(
         "", *_text(empty=True), "Folder to export to; '' is savedmodels/<name>."
     ),
     "export.overwrite": Field(False, *_boolean(), "Replace an export that is there."),
+    "export.batch_size": Field(
+        1, *_at_least(0), "Of the TFLite and ONNX files; 0 leaves it to whoever runs them."
+    ),
     "export.calibration_images": Field(
-        500, *_at_least(1), "Training images that int8 ranges are measured on."
+        500, *_at_least(1), "Training images that int8 and int16 ranges are measured on."
+    ),
+    "export.calibration_batch_size": Field(
+        1, *_at_least(1), "Images at a time; more than 1 with export.batch_size 0."
+    ),
+    "export.calibration_seed": Field(0, *_at_least(0), "Of the choice of calibration images."),
+    "export.max_accuracy_drop_float": Field(
+        0.005,
+        *_share(),
+        "Most that the test accuracy of a file in float may be below the Keras student's, of 1.",
+    ),
+    "export.max_accuracy_drop": Field(
+        0.02, *_share(), "The same for a file that is quantized or was fine-tuned."
     ),
     "export.min_agreement_float": Field(
         0.99, *_share(), "Least top-1 agreement of a float file with the Keras student."
     ),
-    "export.min_agreement_int8": Field(
-        0.9, *_share(), "Least top-1 agreement of an int8 file with the Keras student."
+    "export.processes": Field(
+        -1, *_at_least(-1), "Processes that convert; 0 is the one that exports, -1 what pays."
+    ),
+    "fine_tuning.epochs": Field(
+        5, *_at_least(1), "Of each of pruned_, clustered_ and qat_, before an export."
+    ),
+    "fine_tuning.learning_rate": Field(3e-4, *_above(0), "Of Adam, at the start; falls to 0."),
+    "fine_tuning.sparsity": Field(
+        0.7, *_fraction(), "Share of each kernel's weights that pruned_ makes zero."
+    ),
+    "fine_tuning.clusters": Field(
+        16, *_at_least(2), "Values that clustered_ leaves each kernel's weights."
     ),
 }
 
@@ -311,6 +339,11 @@ def check(config: ConfigDict) -> None:
             f"config.schedule.warmup_epochs must be below config.epochs, {config.epochs}. "
             f"Received: {config.schedule.warmup_epochs}"
         )
+    if config.export.calibration_batch_size > 1 and config.export.batch_size:
+        raise ConfigError(
+            "config.export.calibration_batch_size must be 1 unless config.export.batch_size is 0. "
+            f"Received: {config.export.calibration_batch_size}"
+        )
     if config.logical_cpus and config.strategy != "mirrored":
         raise ConfigError(
             "config.logical_cpus must be 0 unless config.strategy is 'mirrored'. "
@@ -364,6 +397,40 @@ def make_backbone(config: ConfigDict, **arguments: Any) -> Any:
     return backbone
 
 
+def set_fields(config: ConfigDict, values: Mapping[str, Any], within: Sequence[str]) -> None:
+    """Sets fields of a finished run's config, and checks it.
+
+    Args:
+        config: The config; changed in place.
+        values: By dotted path; text is read as Python where the field is not text.
+        within: The sections that may change.
+
+    Raises:
+        ConfigError: There is no such field in these sections, or a rule is broken.
+
+    Example:
+        >>> set_fields(config, {"export.batch_size": "0"}, within=("export",))
+    """
+    for path, value in values.items():
+        if path not in FIELDS or path.partition(".")[0] not in within:
+            allowed = " or ".join(f"{section}." for section in within)
+            raise ConfigError(f"A field to set must be one of {allowed}* Received: {path!r}")
+        *parents, name = path.split(".")
+        node = config
+        for parent in parents:
+            node = node[parent]
+        if isinstance(value, str) and not isinstance(node[name], str):
+            with contextlib.suppress(ValueError, SyntaxError):
+                value = ast.literal_eval(value)
+        try:
+            node[name] = value
+        except TypeError as error:
+            raise ConfigError(
+                f"config.{path} must be {FIELDS[path].rule}. Received: {value!r}"
+            ) from error
+    check(config)
+
+
 def get(config: ConfigDict, path: str) -> Any:
     """The value of the field with this dotted path."""
     for name in path.split("."):
@@ -382,13 +449,13 @@ def from_json(text: str) -> ConfigDict:
     """The config that `to_json` wrote, checked.
 
     Args:
-        text: JSON.
+        text: JSON. A field that the version which wrote it did not have yet takes its default.
 
     Returns:
         The config.
 
     Raises:
-        ConfigError: A field is missing, unknown or breaks its rule.
+        ConfigError: A field breaks its rule.
     """
     values = json.loads(text)
     config = default_config()
@@ -398,7 +465,7 @@ def from_json(text: str) -> ConfigDict:
         for parent in parents:
             node, given = node[parent], given.get(parent, {})
         if name not in given:
-            raise ConfigError(f"config.{path} must be set. Received: a config without it")
+            continue
         value = given[name]
         if isinstance(node[name], ConfigDict):
             with node.unlocked():

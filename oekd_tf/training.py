@@ -4,8 +4,9 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,6 +19,7 @@ from oekd_tf.atomic import write_text
 from oekd_tf.config import ConfigError
 from oekd_tf.data import Data, load
 from oekd_tf.ensemble import OnlineEnsemble
+from oekd_tf.export.formats import DEFAULT_FORMATS, parse
 from oekd_tf.model_size import count_flops, count_parameters
 
 # What may differ when a run goes on: where it runs and what becomes of it, not what it computes.
@@ -31,6 +33,7 @@ _MAY_DIFFER = (
     "data.download",
     "data.cache",
     "export.",
+    "fine_tuning.",
 )
 
 
@@ -244,6 +247,7 @@ def export_run(
     output: str | Path | None = None,
     formats: tuple[str, ...] | None = None,
     overwrite: bool | None = None,
+    fields: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> dict:
     """Exports every student of a finished run.
@@ -251,40 +255,46 @@ def export_run(
     Args:
         workdir: The run's.
         output: Folder to export to; the config's if None.
-        formats: Among `oekd_tf.config.FORMATS`; the config's if None.
+        formats: Names of `oekd_tf.export.formats`; the config's if None.
         overwrite: Whether to replace an export that is there; the config's if None.
+        fields: Values for fields of the config's `export` and `fine_tuning`, by dotted path.
         say: Receives a line a file.
 
     Returns:
         The manifest, which is also written to `output`.
 
     Raises:
-        ConfigError: The workdir holds no ensemble.
-        ExportError: A file does not do what the Keras student does.
+        ConfigError: The workdir holds no ensemble, or a field breaks its rule.
+        ExportError: A file does not do what the Keras student does; those that do are delivered.
     """
     config, data, model = restore_run(workdir)
+    config_module.set_fields(config, fields or {}, within=("export", "fine_tuning"))
     if config.only_student:
         raise ConfigError(
             "A workdir to export must hold an ensemble. Received: the baseline of student "
             f"{config.only_student} in {workdir}"
         )
     output = Path(output) if output else export_folder(config)
+    wanted = tuple(config.export.formats if formats is None else formats) or DEFAULT_FORMATS
     say(f"exporting to {output}")
     images, labels = data.test_arrays()
     calibration = min(config.export.calibration_images, data.num_train)
+    exact = [name for name in wanted if parse(name).exact]
+    drops = dict.fromkeys(wanted, config.export.max_accuracy_drop)
+    drops |= dict.fromkeys(exact, config.export.max_accuracy_drop_float)
+    processes = config.export.processes
     return oekd_tf.export.export_students(
         model,
         output,
-        formats=tuple(config.export.formats if formats is None else formats),
-        calibration_images=data.train_images(calibration),
+        formats=wanted,
+        calibration_images=data.train_images(calibration, config.export.calibration_seed),
+        calibration_batch_size=config.export.calibration_batch_size,
+        batch_size=config.export.batch_size or None,
         test_images=images,
         test_labels=labels,
         class_names=data.class_names,
-        min_agreement={
-            "saved_model": config.export.min_agreement_float,
-            "float32": config.export.min_agreement_float,
-            "int8": config.export.min_agreement_int8,
-        },
+        max_accuracy_drop=drops,
+        min_agreement=dict.fromkeys(exact, config.export.min_agreement_float),
         widths=list(config.ensemble.widths),
         provenance={
             "config": config.to_dict(),
@@ -292,6 +302,7 @@ def export_run(
             "command": " ".join(sys.argv),
         },
         overwrite=config.export.overwrite if overwrite is None else overwrite,
+        processes=None if processes < 0 else processes,
         progress=say,
     )
 

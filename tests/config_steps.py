@@ -103,6 +103,7 @@ def step_and_export(config, folder, formats):
         test_images=images,
         test_labels=np.zeros(4, int),
         # Two steps make no classifier: what its top class is, rounding may decide.
+        max_accuracy_drop=dict.fromkeys(formats, 1.0),
         min_agreement=dict.fromkeys(formats, 0.0),
         progress=lambda line: None,
     )

@@ -54,7 +54,16 @@ BAD = {
     "export.formats": ("int9",),
     "export.calibration_images": 0,
     "export.min_agreement_float": 1.5,
-    "export.min_agreement_int8": -0.5,
+    "export.max_accuracy_drop": -0.5,
+    "export.max_accuracy_drop_float": 2.0,
+    "export.batch_size": -1,
+    "export.calibration_batch_size": 0,
+    "export.calibration_seed": -1,
+    "export.processes": -2,
+    "fine_tuning.epochs": 0,
+    "fine_tuning.learning_rate": 0.0,
+    "fine_tuning.sparsity": 1.0,
+    "fine_tuning.clusters": 1,
 }
 ANY_VALUE = {
     "backbone.arguments",

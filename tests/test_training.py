@@ -250,7 +250,7 @@ SMALL = (
     "--config.batch_size=32",
     "--config.data.max_examples=128",
     "--config.ensemble.widths=(1.0, 0.25)",
-    "--config.export.min_agreement_int8=0.5",
+    "--config.export.max_accuracy_drop=0.5",
 )
 
 

@@ -54,7 +54,7 @@ def test_int8_bytes_are_those_of_a_trained_students_file(rng, tmp_path):
             calibration_images=images,
             test_images=images,
             test_labels=np.zeros(64, int),
-            min_agreement={"int8": 0.0},
+            max_accuracy_drop={"int8": 1.0},
             progress=lambda line: None,
         )
         return manifest["students"][0]["formats"]["int8"]["bytes"]

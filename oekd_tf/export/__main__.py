@@ -1,17 +1,25 @@
 """Exports every student of a finished run.
 
-python -m oekd_tf.export --workdir=runs/demo --output=savedmodels/demo
+    python -m oekd_tf.export --workdir=runs/demo --output=savedmodels/demo --formats=float32,int8
+
+`--set=export.calibration_images=1000` changes a field of the run's config that has to do with the
+export (`export.*`, `fine_tuning.*`); it can be given several times.
 """
 
 from absl import flags
 
 from oekd_tf import command_line
-from oekd_tf.config import FORMATS
+from oekd_tf.export.formats import DEFAULT_FORMATS, RULE, parse
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A run's folder.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Where to export to; the config's if unset.")
-_FORMATS = flags.DEFINE_list("formats", list(FORMATS), f"Among {', '.join(FORMATS)}.")
-_OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace an export that is there.")
+_FORMATS = flags.DEFINE_list(
+    "formats",
+    None,
+    f"Each {RULE}. The config's if unset, or {', '.join(DEFAULT_FORMATS)} if it names none.",
+)
+_OVERWRITE = flags.DEFINE_boolean("overwrite", None, "Replace an export that is there.")
+_SET = flags.DEFINE_multi_string("set", [], "FIELD=VALUE of the config, export.* or fine_tuning.*.")
 
 
 def main() -> None:
@@ -19,10 +27,14 @@ def main() -> None:
 
 
 def _export() -> None:
+    formats = None if _FORMATS.value is None else tuple(_FORMATS.value)
+    for name in formats or ():
+        parse(name)
+    fields = dict(text.partition("=")[::2] for text in _SET.value)
     command_line.quiet_tensorflow()
     from oekd_tf.training import export_run
 
-    export_run(_WORKDIR.value, _OUTPUT.value, tuple(_FORMATS.value), _OVERWRITE.value)
+    export_run(_WORKDIR.value, _OUTPUT.value, formats, _OVERWRITE.value, fields)
 
 
 if __name__ == "__main__":

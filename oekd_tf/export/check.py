@@ -1,18 +1,16 @@
-"""Opens a TFLite file again: what it holds, and what it says to real images."""
+"""What a TFLite file holds, and how far its answers are from the student's."""
 
 from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
 
 from oekd_tf.export.errors import ExportError
-from oekd_tf.quiet import quiet_native_output
+from oekd_tf.export.formats import Format
 
 _BUILTINS = {value: name for name, value in vars(schema.BuiltinOperator).items() if name[0] != "_"}
 _TYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if name[0] != "_"}
-_BATCH = 50
 
 
 class Contents(NamedTuple):
@@ -50,92 +48,33 @@ def contents(model: bytes) -> Contents:
     return Contents(dict(sorted(operations.items())), dict(sorted(types.items())))
 
 
-def check_contents(found: Contents, dtype: str, name: str) -> None:
-    """Checks that a file holds TFLite's own operations and the types asked for.
+def check_contents(found: Contents, what: Format, name: str) -> None:
+    """Checks that a file holds TFLite's own operations and the types of its format.
 
     Args:
         found: What it holds.
-        dtype: "float32" or "int8".
+        what: Its format.
         name: Of the file, for the error.
 
     Raises:
-        ExportError: An operation or a type does not belong there.
+        ExportError: An operation or a type does not belong there, or the weights' type is missing.
     """
     custom = [operation for operation in found.operations if operation.startswith("CUSTOM")]
     if custom:
         raise ExportError(
             f"Every operation of {name} must be one of TFLite's own. Received: {', '.join(custom)}"
         )
-    wrong = {"int8": ("float32", "float16"), "float32": ("int8", "float16")}[dtype]
-    strays = [f"{found.tensor_types[t]} of {t}" for t in wrong if t in found.tensor_types]
+    types = what.kind.tensor_types
+    strays = [f"{count} of {t}" for t, count in found.tensor_types.items() if t not in types]
     if strays:
         raise ExportError(
-            f"Every tensor of {name} must be of {dtype} or its accumulators. "
-            f"Received: {', '.join(strays)}"
+            f"Every tensor of {name} must be of {', '.join(types)}. Received: {', '.join(strays)}"
         )
-
-
-class TfliteModel:
-    """A TFLite classifier, run on raw images whatever its input and output types.
-
-    Args:
-        model: The file's content.
-
-    Attributes:
-        input: The input's details as LiteRT gives them.
-        output: The output's.
-
-    Example:
-        >>> logits = TfliteModel(path.read_bytes()).logits(images)
-    """
-
-    def __init__(self, model: bytes):
-        self._model = model
-        self._interpreter = Interpreter(model_content=model)
-        self.input = self._interpreter.get_input_details()[0]
-        self.output = self._interpreter.get_output_details()[0]
-
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Runs images, several at a time where the file allows it.
-
-        Args:
-            images: Raw pixels, (images, height, width, channels).
-
-        Returns:
-            Float logits, (images, classes).
-        """
-        try:
-            return self._run(images, _BATCH)
-        except RuntimeError:
-            # The converter may have put the batch of one into a constant, for instance where
-            # the last feature maps are of 1×1 and pooling becomes a reshape.
-            self._interpreter = Interpreter(model_content=self._model)
-            return self._run(images, 1)
-
-    def _run(self, images: np.ndarray, batch_size: int) -> np.ndarray:
-        results = []
-        for start in range(0, len(images), batch_size):
-            batch = self._quantize(images[start : start + batch_size])
-            with quiet_native_output():
-                self._interpreter.resize_tensor_input(self.input["index"], batch.shape)
-                self._interpreter.allocate_tensors()
-            self._interpreter.set_tensor(self.input["index"], batch)
-            self._interpreter.invoke()
-            results.append(self._dequantize(self._interpreter.get_tensor(self.output["index"])))
-        return np.concatenate(results)
-
-    def _quantize(self, images: np.ndarray) -> np.ndarray:
-        images, dtype = images.astype(np.float32), self.input["dtype"]
-        scale, zero_point = self.input["quantization"]
-        if not scale:
-            return images.astype(dtype)
-        limits = np.iinfo(dtype)
-        return np.clip(np.round(images / scale) + zero_point, limits.min, limits.max).astype(dtype)
-
-    def _dequantize(self, values: np.ndarray) -> np.ndarray:
-        scale, zero_point = self.output["quantization"]
-        values = values.astype(np.float32)
-        return (values - zero_point) * scale if scale else values
+    if what.kind.required_type not in found.tensor_types:
+        raise ExportError(
+            f"Weights of {name} must be of {what.kind.required_type}. "
+            f"Received: tensors of {', '.join(found.tensor_types)}"
+        )
 
 
 def compare(logits: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -5,11 +5,15 @@
 - `made_by`: versions, platform, UTC time, and what the caller adds (config, command);
 - `class_names`, `checked_on_images` (how many test images every file was run on),
   `calibration_images`;
+- `failures`: a line for each file that was not delivered;
 - `students`: a list of objects with `name`, `width`, `parameters` (trainable), `flops` (two a
   multiply-add, one image), `input_shape`, `accuracy` of the Keras student, and `formats`: for each
-  format `path` below the manifest's folder, `bytes`, `sha256`, `accuracy`, `agreement` (share of
-  test images with the Keras student's top class), `largest_logit_difference`, and for TFLite
-  `input` and `output` (dtype, shape, scale, zero_point), `operations` and `tensor_types`.
+  format `path` below the manifest's folder, `bytes`, `gzip_bytes` (of a file), `sha256`,
+  `accuracy`, `agreement` (share of test images with the Keras student's top class),
+  `largest_logit_difference`, for TFLite and ONNX `input` and `output` (dtype, shape, -1 where it
+  is free, scale, zero_point) and `operations`, for TFLite `tensor_types`, and after fine-tuning
+  `fine_tuning` (what was done, with sparsity or number of clusters by layer);
+- `devices` and `cascades`: what `oekd_tf.bench` and `oekd_tf.cascade` measured.
 
 The SHA-256 of a folder is that of the lines "<sha256>  <path>" of its files, sorted by path: what
 `find . -type f | sort | xargs sha256sum | sha256sum` prints, without the "./".

@@ -27,7 +27,9 @@ def plain_student(student: keras.Model) -> keras.Model:
             config["dtype"] = "float32"
         return type(operation).from_config(config)
 
-    copy = keras.models.clone_model(student, clone_function=in_float32)
+    # A compiled model's clone would be compiled too, of losses that Keras cannot always restore.
+    graph = keras.Model(student.inputs[0], student.outputs[0], name=student.name)
+    copy = keras.models.clone_model(graph, clone_function=in_float32)
     copy.set_weights(student.get_weights())
     return copy
 
@@ -49,22 +51,25 @@ def write_saved_model(student: keras.Model, path: str | Path) -> None:
         return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
     spec = tf.TensorSpec((None, *student.input_shape[1:]), tf.uint8, name="images")
-    _write(student, path, serve, spec)
+    _write(path, serve, spec)
 
 
-def write_converter_input(student: keras.Model, path: str | Path) -> None:
-    """Writes the SavedModel that TFLite converts: one raw float32 image to its logits.
+def write_converter_input(
+    student: keras.Model, path: str | Path, batch_size: int | None = 1
+) -> None:
+    """Writes the SavedModel that TFLite and ONNX convert: raw float32 images to logits.
 
     Args:
-        student: From `plain_student`.
+        student: From `plain_student`, or a tf_keras model.
         path: The folder.
+        batch_size: Of the file that is made of it; None leaves it free.
     """
 
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"logits": student(images, training=False)}
 
-    spec = tf.TensorSpec((1, *student.input_shape[1:]), tf.float32, name="images")
-    _write(student, path, serve, spec)
+    spec = tf.TensorSpec((batch_size, *student.input_shape[1:]), tf.float32, name="images")
+    _write(path, serve, spec)
 
 
 def run_saved_model(path: str | Path, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
@@ -84,12 +89,12 @@ def run_saved_model(path: str | Path, images: np.ndarray, batch_size: int = 256)
     return np.concatenate([signature(images=batch)["logits"].numpy() for batch in batches])
 
 
-def _write(student: keras.Model, path: str | Path, function: object, spec: tf.TensorSpec) -> None:
-    # Holding the variables alone, not the layers, writes in a third of the time of `model.export`.
+def _write(path: str | Path, function: object, spec: tf.TensorSpec) -> None:
     module = tf.Module()
-    module.variables_ = [variable.value for variable in student.variables]
     module.serve = tf.function(function, input_signature=[spec], autograph=False)
     signature = module.serve.get_concrete_function()
+    # Holding the variables alone, not the layers, writes in a third of the time of `model.export`.
+    module.variables_ = list(signature.variables)
     tf.saved_model.save(
         module,
         str(path),

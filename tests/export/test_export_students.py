@@ -189,12 +189,35 @@ class TestWholeOrNotAtAll:
             **arguments,
         )  # fmt: skip
 
-    def test_bad_calibration_is_caught_and_leaves_nothing(self, ensemble, test_set, tmp_path):
-        black = np.zeros((1, 28, 28, 1), np.uint8)
-        with pytest.raises(ExportError, match=r"student_2 int8 must have .*calibration.*Received"):
+    @pytest.mark.parametrize("broken", ["one black image", "noise around grey"])
+    def test_broken_calibration_is_caught_and_the_others_delivered(
+        self, ensemble, test_set, tmp_path, rng, broken
+    ):
+        if broken == "noise around grey":
+            images = rng.integers(126, 130, (100, 28, 28, 1), dtype=np.uint8)
+        else:
+            images = np.zeros((1, 28, 28, 1), np.uint8)
+        lines = []
+        with pytest.raises(
+            ExportError,
+            match=r"1 of 2 files .*student_2 int8: its test accuracy .*try more, .*Received: ",
+        ) as error:
             self.export(
-                ensemble, test_set, tmp_path / "run",
-                formats=("float32", "int8"), calibration_images=black,
+                ensemble, test_set, tmp_path / "run", formats=("float32", "int8"),
+                calibration_images=images, progress=lines.append,
+            )  # fmt: skip
+        assert "\n" not in str(error.value)
+        assert lines[-1] == "student_2 int8: refused"
+        assert sorted(leftovers(tmp_path / "run" / "student_2")) == ["float32.tflite", "labels.txt"]
+        manifest = read_manifest(tmp_path / "run")
+        assert list(manifest["students"][0]["formats"]) == ["float32"]
+        assert manifest["failures"][0].startswith("student_2 int8: its test accuracy")
+
+    def test_nothing_is_left_where_all_fails(self, ensemble, test_set, tmp_path):
+        with pytest.raises(ExportError, match=r"^student_2 int8: its test accuracy must"):
+            self.export(
+                ensemble, test_set, tmp_path / "run", formats=("int8",),
+                calibration_images=np.zeros((1, 28, 28, 1), np.uint8),
             )  # fmt: skip
         assert leftovers(tmp_path) == []
 
@@ -240,8 +263,13 @@ class TestWholeOrNotAtAll:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"formats": ("int4",)}, r"Formats must be among .*Received: \['int4'\]"),
-        ({"formats": ()}, "Formats must be among .*Received: none"),
+        ({"formats": ("int4",)}, r"A format must be among .*Received: 'int4'"),
+        ({"formats": ("qat_float32",)}, r"A format must be among .*Received: 'qat_float32'"),
+        ({"formats": ()}, r"There must be formats.*Received: \[\]"),
+        ({"formats": ("int8", "int8")}, "each once. Received"),
+        ({"formats": ("qat_int8",)}, "qat_int8 needs fine_tuning. Received: None"),
+        ({"batch_size": 0}, "batch_size must be at least 1, or None. Received: 0"),
+        ({"calibration_batch_size": 5}, "calibration_batch_size must be 1 unless .*Received: 5"),
         ({"formats": ("int8",)}, "int8 needs calibration_images .*Received: None"),
         (
             {"formats": ("int8",), "calibration_images": np.zeros((2, 28, 28, 3), np.uint8)},
@@ -254,7 +282,8 @@ class TestWholeOrNotAtAll:
         ({"test_images": np.zeros((0, 28, 28, 1), np.uint8)}, "test_images must be .*not empty"),
         ({"test_labels": np.zeros(3)}, r"test_labels must be one class .*Received: shape \(3,\)"),
         ({"class_names": ["a"]}, "class_names must be 10 names.*Received: 1"),
-        ({"min_agreement": {"int9": 1.0}}, "Formats must be among"),
+        ({"min_agreement": {"int9": 1.0}}, "A format must be among"),
+        ({"max_accuracy_drop": {"int9": 1.0}}, "A format must be among"),
     ],
 )
 def test_refusals(ensemble, test_set, tmp_path, arguments, message):

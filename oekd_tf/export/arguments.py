@@ -1,0 +1,95 @@
+"""The rules of `export_students`' arguments."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from oekd_tf.export import formats as forms
+from oekd_tf.export.errors import ExportError
+
+
+def check_arguments(
+    students: list[keras.Model],
+    output: Path,
+    formats: Sequence[str],
+    test_images: np.ndarray,
+    test_labels: np.ndarray,
+    calibration_images: Any,
+    calibration_batch_size: int,
+    batch_size: int | None,
+    fine_tuning: Any,
+    class_names: Sequence[str] | None,
+    limits: Mapping[str, Mapping[str, float]],
+    overwrite: bool,
+) -> None:
+    """Raises an `ExportError` at the first argument that breaks its rule."""
+    if not students:
+        raise ExportError("There must be at least one student to export. Received: none")
+    check_formats((*formats, *(name for limit in limits.values() for name in limit)))
+    wanted = [forms.parse(name) for name in formats]
+    if not wanted or len(set(formats)) < len(formats):
+        raise ExportError(f"There must be formats to write, each once. Received: {list(formats)}")
+    tuned = [form.name for form in wanted if form.stages]
+    if tuned and fine_tuning is None:
+        raise ExportError(f"{tuned[0]} needs fine_tuning. Received: None")
+    names = [student.name for student in students]
+    if len(set(names)) < len(names):
+        raise ExportError(f"Students must have names that differ. Received: {names}")
+    if output.exists() and not overwrite:
+        raise ExportError(
+            f"The output must be a folder that is not there yet, or overwrite True. "
+            f"Received: {output}, which exists"
+        )
+    shape = tuple(students[0].input_shape[1:])
+    _check_images(test_images, shape, "test_images")
+    if test_labels.shape != (len(test_images),):
+        raise ExportError(
+            f"test_labels must be one class index an image, ({len(test_images)},). "
+            f"Received: shape {test_labels.shape}"
+        )
+    classes = students[0].output_shape[-1]
+    if class_names is not None and len(class_names) != classes:
+        raise ExportError(
+            f"class_names must be {classes} names, one a class. Received: {len(class_names)}"
+        )
+    if batch_size is not None and batch_size < 1:
+        raise ExportError(f"batch_size must be at least 1, or None. Received: {batch_size}")
+    if calibration_batch_size != 1 and batch_size is not None:
+        raise ExportError(
+            "calibration_batch_size must be 1 unless batch_size is None. "
+            f"Received: {calibration_batch_size} with batch_size {batch_size}"
+        )
+    calibrated = [form.name for form in wanted if form.calibrated]
+    if calibrated:
+        if calibration_images is None:
+            raise ExportError(
+                f"{calibrated[0]} needs calibration_images from the training split. Received: None"
+            )
+        _check_images(np.asarray(calibration_images), shape, "calibration_images")
+
+
+def check_formats(names: Sequence[str]) -> None:
+    """Raises an `ExportError` if there is no such format.
+
+    Args:
+        names: As users write them.
+    """
+    for name in names:
+        if not forms.is_format(name):
+            raise ExportError(f"A format must be {forms.RULE}. Received: {name!r}")
+
+
+def _check_images(images: np.ndarray, shape: tuple[int, ...], name: str) -> None:
+    if images.ndim != 4 or images.shape[1:] != shape or not len(images):
+        raise ExportError(
+            f"{name} must be of shape (images, {', '.join(map(str, shape))}) and not empty. "
+            f"Received: shape {images.shape}"
+        )
+    if images.dtype != np.uint8 and (images.min() < 0 or images.max() > 255 or images.max() <= 1):
+        raise ExportError(
+            f"{name} must be raw pixels from 0 to 255. "
+            f"Received: {images.dtype} from {images.min()} to {images.max()}"
+        )

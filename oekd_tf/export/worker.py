@@ -1,0 +1,43 @@
+"""A process that runs export jobs: one JSON line in, one out.
+
+The converter is native code that may end its process; here it takes none of the user's with it.
+"""
+
+import json
+import os
+import sys
+from typing import Any, TextIO
+
+from oekd_tf.export.errors import ExportError
+from oekd_tf.export.job import Job, run_job
+
+
+def answer(job: Job) -> dict[str, Any]:
+    """Runs a job; what is expected to go wrong is part of the answer.
+
+    Args:
+        job: What to make.
+
+    Returns:
+        An object with "facts", or with "refused" (the student or the file is at fault), or with
+        "failed" (the machine is).
+    """
+    try:
+        return {"facts": run_job(job)}
+    except ExportError as error:
+        return {"refused": str(error)}
+    except OSError as error:
+        return {"failed": f"{job.path} must be writable. Received: {error}"}
+
+
+def _serve(given: TextIO, taken: TextIO) -> None:
+    for line in given:
+        taken.write(json.dumps(answer(Job(*json.loads(line)))) + "\n")
+        taken.flush()
+
+
+if __name__ == "__main__":
+    # Answers have a pipe of their own, so that nothing a library prints is taken for one.
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        _serve(sys.stdin, answers)
