@@ -12,6 +12,8 @@ _PUBLIC = {
     "OnlineEnsemble": ".ensemble",
     "backbones": ".backbones",
     "callbacks": ".callbacks",
+    "cascade": ".cascade",
+    "compression": ".compression",
     "config": ".config",
     "data": ".data",
     "export": ".export",

@@ -16,9 +16,11 @@ import oekd_tf
 from oekd_tf import callbacks, distribution, losses, optimizers, report, schedules
 from oekd_tf import config as config_module
 from oekd_tf.atomic import write_text
+from oekd_tf.compression import FineTuning
 from oekd_tf.config import ConfigError
 from oekd_tf.data import Data, load
 from oekd_tf.ensemble import OnlineEnsemble
+from oekd_tf.export.errors import ExportError
 from oekd_tf.export.formats import DEFAULT_FORMATS, parse
 from oekd_tf.model_size import count_flops, count_parameters
 
@@ -85,13 +87,20 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
         model = build_model(config, data, strategy)
         summary = _fit_and_evaluate(config, data, model, strategy, workdir, say)
         write_text(summary_path, json.dumps(summary, indent=2) + "\n")
+    refused = None
     if exports and not export_folder(config).exists():
-        export_run(workdir, say=say)
+        try:
+            export_run(workdir, say=say)
+        except ExportError as error:
+            # What passed is delivered, and the report tells of it.
+            refused = error
     if (family / "summary.json").exists():
         say(report.write_report(family))
     elif config.only_student:
         student = summary["students"][0]
         say(f"{student['name']} alone: test accuracy {student['test_accuracy']:.4f}")
+    if refused:
+        raise refused
     return summary
 
 
@@ -290,6 +299,7 @@ def export_run(
         calibration_images=data.train_images(calibration, config.export.calibration_seed),
         calibration_batch_size=config.export.calibration_batch_size,
         batch_size=config.export.batch_size or None,
+        fine_tuning=_fine_tuning(config, data, model),
         test_images=images,
         test_labels=labels,
         class_names=data.class_names,
@@ -304,6 +314,30 @@ def export_run(
         overwrite=config.export.overwrite if overwrite is None else overwrite,
         processes=None if processes < 0 else processes,
         progress=say,
+    )
+
+
+def _fine_tuning(config: ConfigDict, data: Data, ensemble: OnlineEnsemble) -> FineTuning:
+    """On the data and under the loss weights of the run; its epochs follow the run's own."""
+    return FineTuning(
+        ensemble,
+        data.train(
+            config.batch_size,
+            seed=config.seed,
+            first_epoch=config.epochs,
+            augmentation=tuple(config.data.augmentation),
+            mixup=config.data.mixup,
+            cutmix=config.data.cutmix,
+            label_smoothing=config.data.label_smoothing,
+        ),
+        data.steps_per_epoch(config.batch_size),
+        epochs=config.fine_tuning.epochs,
+        learning_rate=config.fine_tuning.learning_rate,
+        temperature=config.loss.temperature,
+        label_weight=config.loss.label_weight,
+        distillation_weight=config.loss.distillation_weight,
+        sparsity=config.fine_tuning.sparsity,
+        clusters=config.fine_tuning.clusters,
     )
 
 

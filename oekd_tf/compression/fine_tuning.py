@@ -1,0 +1,213 @@
+"""Fine-tuning of trained students for an export: pruned, clustered, trained in int8."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from oekd_tf.compression.twin import make_twin
+from oekd_tf.export.errors import ExportError
+
+# Clustered weights move together: a step of a centroid moves all of them.
+_CLUSTERING_RATE = 0.1
+
+
+class FineTuning:
+    """What `export_students` does for the formats pruned_, clustered_ and qat_.
+
+    Each stage trains all students on from where the stage before left them, on labels and on the
+    ensemble teacher's soft targets: the distillation goes on. Stages that several formats share
+    are trained once. The students themselves stay as they are.
+
+    Args:
+        teacher: From raw float32 images to logits of shape (batch, classes), such as
+            `oekd_tf.compression.distilled_training.teacher_of(ensemble)`; or an `OnlineEnsemble`.
+        train: Batches of raw images and labels, augmented as for the students' own training:
+            class indices or probabilities. Each stage reads it from its start.
+        steps_per_epoch: Steps.
+        epochs: Of each stage.
+        learning_rate: Of Adam at the start of a stage; it falls to 0 along a cosine. A tenth of
+            it for clustering.
+        temperature: T of the distillation loss.
+        label_weight: α, of the labels' cross-entropy.
+        distillation_weight: γ, of the divergence from the ensemble teacher.
+        sparsity: Share of zeros in each kernel, for pruned_.
+        clusters: Different weights in each kernel, for clustered_.
+
+    Example:
+        >>> fine_tuning = oekd_tf.compression.FineTuning(
+        ...     ensemble, data.train(128, seed=1), data.steps_per_epoch(128), epochs=5)
+        >>> oekd_tf.export.export_students(
+        ...     ensemble, "savedmodels/run1", formats=("int8", "qat_int8"), fine_tuning=fine_tuning,
+        ...     calibration_images=data.train_images(500), test_images=images, test_labels=labels)
+    """
+
+    def __init__(
+        self,
+        teacher: Any,
+        train: tf.data.Dataset,
+        steps_per_epoch: int,
+        *,
+        epochs: int = 5,
+        learning_rate: float = 3e-4,
+        temperature: float = 2.0,
+        label_weight: float = 0.7,
+        distillation_weight: float = 0.15,
+        sparsity: float = 0.7,
+        clusters: int = 16,
+    ):
+        if not 0 <= sparsity < 1:
+            raise ExportError(f"sparsity must be at least 0 and below 1. Received: {sparsity}")
+        if clusters < 2:
+            raise ExportError(f"clusters must be at least 2. Received: {clusters}")
+        if min(steps_per_epoch, epochs) < 1:
+            raise ExportError(
+                "There must be at least one epoch of one step. "
+                f"Received: {epochs} of {steps_per_epoch}"
+            )
+        if not (callable(teacher) or isinstance(teacher, Sequence)):
+            raise ExportError(f"teacher must be callable. Received: {type(teacher).__name__}")
+        self.teacher = teacher
+        self.train = train
+        self.steps_per_epoch = steps_per_epoch
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.temperature = temperature
+        self.label_weight = label_weight
+        self.distillation_weight = distillation_weight
+        self.sparsity = sparsity
+        self.clusters = clusters
+        self._done: dict[tuple[str, ...], list[Any]] = {}
+
+    def tune(
+        self, students: Sequence[Any], stages: tuple[str, ...], progress: Callable[[str], None]
+    ) -> list[tuple[Any, dict[str, Any]]]:
+        """Takes students through stages.
+
+        Args:
+            students: Functional Keras 3 models.
+            stages: Of "pruned", "clustered" and "qat", in this order.
+            progress: Receives one line an epoch.
+
+        Returns:
+            For each student a tf_keras model to convert, and what the manifest says of it.
+
+        Raises:
+            ExportError: A layer of a student has no tf_keras twin.
+        """
+        for count in range(len(stages) + 1):
+            done = stages[:count]
+            if done not in self._done:
+                self._done[done] = (
+                    self._stage(self._done[done[:-1]], done, progress)
+                    if done
+                    else [make_twin(student) for student in students]
+                )
+        return [(twin, {"fine_tuning": self._facts(twin, stages)}) for twin in self._done[stages]]
+
+    def _stage(
+        self, twins: list[Any], stages: tuple[str, ...], progress: Callable[[str], None]
+    ) -> list[Any]:
+        from oekd_tf.compression import clustering, pruning
+        from oekd_tf.compression.quantization_aware import quantization_aware
+
+        steps, rate, callbacks, strip = (
+            self.epochs * self.steps_per_epoch,
+            self.learning_rate,
+            [],
+            None,
+        )
+        copies = [_copy(twin) for twin in twins]
+        if stages[-1] == "pruned":
+            networks = [pruning.prunable(copy, self.sparsity, steps) for copy in copies]
+            callbacks, strip = pruning.callbacks(), pruning.strip
+        elif stages[-1] == "clustered":
+            keep = "pruned" in stages
+            networks = [clustering.clusterable(copy, self.clusters, keep) for copy in copies]
+            rate, strip = rate * _CLUSTERING_RATE, clustering.strip
+        else:
+            keep = "clusters" if "clustered" in stages else "zeros" if "pruned" in stages else ""
+            networks = [quantization_aware(copy, keep) for copy in copies]
+        self._train(networks, rate, callbacks, " ".join(stages), progress)
+        return [strip(network) for network in networks] if strip else networks
+
+    def _train(
+        self,
+        networks: list[Any],
+        rate: float,
+        callbacks: list[Any],
+        what: str,
+        progress: Callable[[str], None],
+    ) -> None:
+        import tf_keras
+
+        from oekd_tf.compression.distilled_training import DistilledTraining, teacher_of
+
+        is_function = not hasattr(self.teacher, "students") and callable(self.teacher)
+        training = DistilledTraining(
+            networks,
+            self.teacher if is_function else teacher_of(self.teacher),
+            self.temperature,
+            self.label_weight,
+            self.distillation_weight,
+        )
+        schedule = tf_keras.optimizers.schedules.CosineDecay(
+            rate, self.epochs * self.steps_per_epoch
+        )
+        training.compile(tf_keras.optimizers.Adam(schedule))
+
+        def report(epoch: int, logs: dict[str, float]) -> None:
+            accuracies = " ".join(f"{logs[f'{n.name}_accuracy']:.4f}" for n in networks)
+            progress(
+                f"fine-tuning {what}: epoch {epoch + 1}/{self.epochs} loss {logs['loss']:.4f}, "
+                f"training accuracy {accuracies}"
+            )
+
+        training.fit(
+            self.train,
+            steps_per_epoch=self.steps_per_epoch,
+            epochs=self.epochs,
+            verbose=0,
+            callbacks=[*callbacks, tf_keras.callbacks.LambdaCallback(on_epoch_end=report)],
+        )
+
+    def _facts(self, twin: Any, stages: tuple[str, ...]) -> dict[str, Any]:
+        from oekd_tf.compression import clustering, pruning
+
+        facts: dict[str, Any] = {
+            "stages": list(stages),
+            "epochs": self.epochs,
+            "steps": self.epochs * self.steps_per_epoch,
+            "learning_rate": self.learning_rate,
+        }
+        kernels = _kernels(twin)
+        if "pruned" in stages:
+            facts["sparsity"] = pruning.sparsity_by_layer(kernels)
+        if "clustered" in stages:
+            facts["clusters"] = clustering.clusters_by_layer(kernels)
+        return facts
+
+
+def _copy(twin: Any) -> Any:
+    import tf_keras
+
+    copy = tf_keras.models.clone_model(twin)
+    copy.set_weights(twin.get_weights())
+    return copy
+
+
+def _kernels(model: Any) -> dict[str, np.ndarray]:
+    """Kernels of convolutions and dense layers as they are used in inference."""
+    kernels = {}
+    for layer in model.layers:
+        inner = getattr(layer, "layer", layer)
+        if type(inner).__name__ not in ("Conv2D", "Dense"):
+            continue
+        wrapped = getattr(layer, "_weight_vars", None)
+        if wrapped:
+            ((weight, quantizer, kept),) = wrapped
+            kernels[inner.name] = np.asarray(quantizer(weight, training=False, weights=kept))
+        else:
+            kernels[inner.name] = np.asarray(inner.kernel)
+    return kernels
