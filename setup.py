@@ -2,6 +2,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# Four-bit weights, and fine-tuning for an export.
+COMPRESSION = [
+    "ai-edge-quantizer>=0.10,<0.11",
+    "tensorflow-model-optimization>=0.8,<0.9",
+    "tf_keras>=2.21,<2.22",
+]
+ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
+
 setup(
     name="oekd-tf",
     version="0.1.0",
@@ -32,13 +40,25 @@ setup(
         "tqdm>=4.70,<5",
     ],
     extras_require={
+        "compression": COMPRESSION,
+        "onnx": ONNX,
         "jax": ["jax>=0.10,<0.12"],
-        "test": ["pytest>=9.2,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18"],
+        "test": [
+            *COMPRESSION,
+            *ONNX,
+            "pytest>=9.2,<10",
+            "pytest-xdist>=3.8,<4",
+            "ruff>=0.17,<0.18",
+        ],
     },
     entry_points={
         "console_scripts": [
             "oekd-train=oekd_tf.train:main",
+            "oekd-bench=oekd_tf.bench:main",
+            "oekd-cascade=oekd_tf.cascade:main",
+            "oekd-classify=oekd_tf.classify:main",
             "oekd-export=oekd_tf.export.__main__:main",
+            "oekd-pick=oekd_tf.pick:main",
         ]
     },
 )

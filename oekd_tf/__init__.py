@@ -22,6 +22,7 @@ _PUBLIC = {
     "recipes": ".recipes",
     "report": ".report",
     "schedules": ".schedules",
+    "trade_off": ".trade_off",
     "training": ".training",
     "widths_for": ".width_search",
 }

@@ -24,8 +24,10 @@ def write_report(workdir: str | Path) -> str:
     workdir = Path(workdir)
     summary = json.loads((workdir / "summary.json").read_text())
     baselines = _baselines(workdir)
-    rows = student_rows(summary, baselines, _manifest(summary))
+    manifest = _manifest(summary)
+    rows = student_rows(summary, baselines, manifest)
     table = markdown_table(rows)
+    files_table = _files(manifest, workdir / "trade_off.png") if manifest else ""
     teacher = f"Ensemble teacher (all students together): {summary['teacher_test_accuracy']:.2%}."
     picture = workdir / "accuracy.png"
     draw_accuracy(summary, baselines, picture)
@@ -35,7 +37,8 @@ def write_report(workdir: str | Path) -> str:
         f"{summary['seed']}. Data: {summary['data']}.\n\n{table}\n\n{teacher} "
         "*alone* is the same student trained by itself for as many steps; *gain* is relative "
         "to it. MFLOPs count a multiplication and an addition as two.\n\n"
-        f"![accuracy against size](accuracy.png)\n\nThe config: `{workdir / 'config.json'}`.\n",
+        f"![accuracy against size](accuracy.png)\n\n{files_table}"
+        f"The config: `{workdir / 'config.json'}`.\n",
     )
     files = f"report: {workdir / 'report.md'}\npicture: {picture}"
     exports = summary.get("exports")
@@ -154,6 +157,20 @@ def draw_accuracy(summary: dict, baselines: dict[str, dict], path: str | Path) -
     axes.legend(loc="lower right", fontsize=8)
     with temporary_path(path) as partial:
         figure.savefig(partial)
+
+
+def _files(manifest: dict, picture: Path) -> str:
+    """What the report says of exported files, and their picture."""
+    from oekd_tf.trade_off import draw_trade_off, trade_off_rows
+
+    draw_trade_off(manifest, picture)
+    table = markdown_table(trade_off_rows(manifest))
+    failures = "".join(f"\nRefused: {failure}.\n" for failure in manifest.get("failures", []))
+    return (
+        f"## Exported files\n\n{table}\n\n*drop* is in points, from the Keras student; * marks "
+        "the files that none beats in size and accuracy together.\n"
+        f"{failures}\n![accuracy against size and latency](trade_off.png)\n\n"
+    )
 
 
 def _baselines(workdir: Path) -> dict[str, dict]:

@@ -20,9 +20,10 @@ from oekd_tf.compression import FineTuning
 from oekd_tf.config import ConfigError
 from oekd_tf.data import Data, load
 from oekd_tf.ensemble import OnlineEnsemble
-from oekd_tf.export.errors import ExportError
+from oekd_tf.export.errors import ExportError, RefusedFilesError
 from oekd_tf.export.formats import DEFAULT_FORMATS, parse
 from oekd_tf.model_size import count_flops, count_parameters
+from oekd_tf.trade_off import draw_trade_off, trade_off_rows
 
 # What may differ when a run goes on: where it runs and what becomes of it, not what it computes.
 _MAY_DIFFER = (
@@ -289,32 +290,46 @@ def export_run(
     images, labels = data.test_arrays()
     calibration = min(config.export.calibration_images, data.num_train)
     exact = [name for name in wanted if parse(name).exact]
+    tuned = any(parse(name).stages for name in wanted)
     drops = dict.fromkeys(wanted, config.export.max_accuracy_drop)
     drops |= dict.fromkeys(exact, config.export.max_accuracy_drop_float)
     processes = config.export.processes
-    return oekd_tf.export.export_students(
-        model,
-        output,
-        formats=wanted,
-        calibration_images=data.train_images(calibration, config.export.calibration_seed),
-        calibration_batch_size=config.export.calibration_batch_size,
-        batch_size=config.export.batch_size or None,
-        fine_tuning=_fine_tuning(config, data, model),
-        test_images=images,
-        test_labels=labels,
-        class_names=data.class_names,
-        max_accuracy_drop=drops,
-        min_agreement=dict.fromkeys(exact, config.export.min_agreement_float),
-        widths=list(config.ensemble.widths),
-        provenance={
-            "config": config.to_dict(),
-            "workdir": str(workdir),
-            "command": " ".join(sys.argv),
-        },
-        overwrite=config.export.overwrite if overwrite is None else overwrite,
-        processes=None if processes < 0 else processes,
-        progress=say,
-    )
+    try:
+        manifest = oekd_tf.export.export_students(
+            model,
+            output,
+            formats=wanted,
+            calibration_images=data.train_images(calibration, config.export.calibration_seed),
+            calibration_batch_size=config.export.calibration_batch_size,
+            batch_size=config.export.batch_size or None,
+            fine_tuning=_fine_tuning(config, data, model) if tuned else None,
+            test_images=images,
+            test_labels=labels,
+            class_names=data.class_names,
+            max_accuracy_drop=drops,
+            min_agreement=dict.fromkeys(exact, config.export.min_agreement_float),
+            widths=list(config.ensemble.widths),
+            provenance={
+                "config": config.to_dict(),
+                "workdir": str(workdir),
+                "command": " ".join(sys.argv),
+            },
+            overwrite=config.export.overwrite if overwrite is None else overwrite,
+            processes=None if processes < 0 else processes,
+            progress=say,
+        )
+    except RefusedFilesError:
+        _show_files(output, say)
+        raise
+    _show_files(output, say)
+    return manifest
+
+
+def _show_files(output: Path, say: Callable[[str], None]) -> None:
+    manifest = oekd_tf.export.read_manifest(output)
+    draw_trade_off(manifest, output / "trade_off.png")
+    say(f"\n{report.markdown_table(trade_off_rows(manifest))}\n")
+    say(f"students: {output}\npicture: {output / 'trade_off.png'}")
 
 
 def _fine_tuning(config: ConfigDict, data: Data, ensemble: OnlineEnsemble) -> FineTuning:

@@ -30,7 +30,6 @@ def clusterable(twin: Any, clusters: int, keep_zeros: bool) -> Any:
         kind = type(layer).__name__
         if kind not in ("Conv2D", "Dense") or layer.kernel.shape.num_elements() <= clusters:
             return layer
-        # With zeros to keep, one value more than asked for would be left.
         return _cluster(layer, clusters, init, keep_zeros)
 
     return tf_keras.models.clone_model(twin, clone_function=wrap)
@@ -56,7 +55,7 @@ def clusters_by_layer(kernels: dict[str, np.ndarray]) -> dict[str, int]:
 def _cluster(layer: Any, clusters: int, init: Any, keep_zeros: bool) -> Any:
     if not keep_zeros:
         return tfmot.clustering.keras.cluster_weights(layer, clusters, init)
-    # Keeping sparsity is only in the experimental interface.
-    return tfmot.clustering.keras.experimental.cluster.cluster_weights(
-        layer, clusters, init, preserve_sparsity=True
-    )
+    # Keeping sparsity has no name in the package's public interface; its guide imports it so.
+    from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
+
+    return cluster.cluster_weights(layer, clusters, init, preserve_sparsity=True)

@@ -1,9 +1,10 @@
-"""Students as SavedModel and TFLite files, each opened again and compared."""
+"""Students as SavedModel, TFLite and ONNX files, each opened again and compared."""
 
 from oekd_tf.lazy import attach
 
 _PUBLIC = {
     "ExportError": ".errors",
+    "RefusedFilesError": ".errors",
     "export_students": ".students",
     "read_manifest": ".manifest",
 }

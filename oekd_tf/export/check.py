@@ -72,7 +72,8 @@ def check_contents(found: Contents, what: Format, name: str) -> None:
         )
     if what.kind.required_type not in found.tensor_types:
         raise ExportError(
-            f"Weights of {name} must be of {what.kind.required_type}. "
+            f"Weights of {name} must be of {what.kind.required_type}; the converter leaves kernels "
+            "of fewer than 1,024 weights in float, which int8 does not. "
             f"Received: tensors of {', '.join(found.tensor_types)}"
         )
 

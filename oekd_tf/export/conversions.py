@@ -51,14 +51,16 @@ class Conversions:
 
     def save_images(self, name: str, images: np.ndarray) -> None:
         """Where jobs find them: "images" to test on, "calibration"."""
-        np.save(self._scratch / f"{name}.npy", images)
+        with write_errors(self._scratch):
+            np.save(self._scratch / f"{name}.npy", images)
 
     def add_student(
         self, name: str, class_names: Sequence[str], reference: np.ndarray, labels: np.ndarray
     ) -> None:
         """A student's folder, with its labels."""
-        (self._folder / name).mkdir()
-        (self._folder / name / "labels.txt").write_text("".join(f"{c}\n" for c in class_names))
+        with write_errors(self._folder):
+            (self._folder / name).mkdir()
+            (self._folder / name / "labels.txt").write_text("".join(f"{c}\n" for c in class_names))
         self._references[name] = reference, labels
 
     def submit(

@@ -12,8 +12,8 @@ from oekd_tf.export import formats as forms
 from oekd_tf.export import manifest, saved_model
 from oekd_tf.export.arguments import check_arguments
 from oekd_tf.export.conversions import Conversions
-from oekd_tf.export.errors import ExportError
-from oekd_tf.export.replacement import replaced
+from oekd_tf.export.errors import ExportError, RefusedFilesError
+from oekd_tf.export.replacement import replaced, write_errors
 from oekd_tf.export.workers import Workers, sensible_processes
 from oekd_tf.model_size import count_flops, count_parameters
 
@@ -43,7 +43,7 @@ def export_students(
     `output` then holds a folder `student_<i>/` each, with a file or folder a format and
     `labels.txt`, and one `manifest.json`. It appears when all of it is written and checked; until
     then what was there stays. A file that fails its check is not delivered; the others are, and
-    an `ExportError` then says which failed.
+    an `RefusedFilesError` then says which failed.
 
     Args:
         students: An `OnlineEnsemble`, or a list of functional models from raw images to logits.
@@ -75,8 +75,9 @@ def export_students(
         The manifest; `oekd_tf.export.manifest` says what is in it.
 
     Raises:
-        ExportError: An argument breaks its rule (then nothing was done), a student cannot be
-            converted, or a file does not do what the Keras student does.
+        ExportError: An argument breaks its rule, or no file passed its check; nothing is written.
+        RefusedFilesError: A student could not be converted to a format, or a file does not do what
+            the Keras student does; the other files are delivered.
         OSError: The output cannot be written; what was there stays.
 
     Example:
@@ -147,10 +148,11 @@ def export_students(
             "students": entries,
             "failures": conversions.failures,
         }
-        (folder / manifest.FILE_NAME).write_text(json.dumps(result, indent=2) + "\n")
+        with write_errors(folder):
+            (folder / manifest.FILE_NAME).write_text(json.dumps(result, indent=2) + "\n")
     if conversions.failures:
         total = len(students) * len(wanted)
-        raise ExportError(
+        raise RefusedFilesError(
             f"{len(conversions.failures)} of {total} files are not in {output}, the others are: "
             + "; ".join(conversions.failures)
         )
