@@ -270,13 +270,20 @@ class TestBinary:
         again = start(
             f"--workdir={tmp_path / 'runs' / 'demo'}",
             "--output=other",
-            "--formats=float32",
+            "--formats=float32,qat_int8",
+            "--set=fine_tuning.epochs=1",
+            "--set=export.max_accuracy_drop=1",
+            "--set=fine_tuning.learning_rate=0.0001",
             cwd=tmp_path,
             module="oekd_tf.export",
         )
         assert again.returncode == 0, again.stderr
+        assert again.stderr == ""
+        assert "fine-tuning qat: epoch 1/1 loss " in again.stdout
+        assert "| student_2 | qat_int8 |" in again.stdout
         files = {p.name for p in (tmp_path / "other" / "student_2").iterdir()}
-        assert files == {"float32.tflite", "labels.txt"}
+        assert files == {"float32.tflite", "qat_int8.tflite", "labels.txt"}
+        assert (tmp_path / "other" / "trade_off.png").stat().st_size > 10_000
 
     def test_two_replicas(self, tmp_path):
         done = start(

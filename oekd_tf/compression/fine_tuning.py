@@ -1,5 +1,6 @@
 """Fine-tuning of trained students for an export: pruned, clustered, trained in int8."""
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,6 +58,13 @@ class FineTuning:
         sparsity: float = 0.7,
         clusters: int = 16,
     ):
+        for package in ("tf_keras", "tensorflow_model_optimization"):
+            if importlib.util.find_spec(package) is None:
+                raise ExportError(
+                    "Fine-tuning for an export needs the packages tf_keras and "
+                    "tensorflow-model-optimization (pip install 'oekd-tf[compression]'). "
+                    f"Received: no {package}"
+                )
         if not 0 <= sparsity < 1:
             raise ExportError(f"sparsity must be at least 0 and below 1. Received: {sparsity}")
         if clusters < 2:

@@ -96,6 +96,16 @@ class Conversions:
             for future in [future for future in self._pending if future.done()]:
                 self._settle(future)
 
+    def refuse(
+        self, names: Sequence[str], wanted: Sequence[Format], stages: tuple[str, ...], why: str
+    ) -> None:
+        """Notes that students could not be taken through stages."""
+        for name in names:
+            for form in wanted:
+                if form.stages == stages:
+                    self.failures.append(f"{name} {form.name}: {why}")
+                    self._progress(f"{name} {form.name}: refused")
+
     def finish(self) -> None:
         """Waits for all that is under way."""
         for future in as_completed(list(self._pending)):

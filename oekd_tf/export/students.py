@@ -118,7 +118,11 @@ def export_students(
             conversions.add_student(student.name, names, references[student.name], test_labels)
             conversions.submit(saved_model.plain_student(student), student.name, wanted, (), {})
         for stages in dict.fromkeys(form.stages for form in wanted if form.stages):
-            tuned = fine_tuning.tune(students, stages, progress)
+            try:
+                tuned = fine_tuning.tune(students, stages, progress)
+            except ExportError as error:
+                conversions.refuse([s.name for s in students], wanted, stages, str(error))
+                continue
             for student, (twin, facts) in zip(students, tuned, strict=True):
                 conversions.submit(twin, student.name, wanted, stages, facts)
         conversions.finish()

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 import oekd_tf
 from oekd_tf.compression import FineTuning, make_twin
 from oekd_tf.compression.distilled_training import DistilledTraining, teacher_of
-from oekd_tf.export import ExportError, export_students
+from oekd_tf.export import ExportError, RefusedFilesError, export_students, read_manifest
 
 SPARSITY, CLUSTERS = 0.5, 8
 FORMATS = (
@@ -163,6 +163,22 @@ def test_a_teacher_can_be_a_list_of_students(ensemble, rng):
     np.testing.assert_allclose(
         teacher_of(ensemble.students)(images), teacher_of(ensemble)(images), rtol=1e-5, atol=1e-5
     )
+
+
+def test_a_network_without_a_twin_is_refused_and_the_other_formats_delivered(data, tmp_path):
+    images = keras.Input((28, 28, 1))
+    x = keras.layers.Conv2D(8, 3, activation="gelu", name="conv")(images)
+    x = keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x))
+    student = keras.Model(images, x, name="student_1")
+    test_images, labels = data.test_arrays(50)
+    with pytest.raises(RefusedFilesError, match=r"the activation gelu, conv$"):
+        export_students(
+            [student], tmp_path / "run", formats=("float32", "qat_int8"),
+            fine_tuning=FineTuning([student], data.train(8, seed=0), 1, epochs=1),
+            test_images=test_images, test_labels=labels, progress=lambda line: None,
+        )  # fmt: skip
+    (entry,) = read_manifest(tmp_path / "run")["students"]
+    assert list(entry["formats"]) == ["float32"]
 
 
 @pytest.mark.parametrize(

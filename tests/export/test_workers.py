@@ -1,0 +1,64 @@
+"""Processes that convert, and what becomes of the export when one of them ends."""
+
+import keras
+import numpy as np
+import pytest
+
+from oekd_tf.export import saved_model
+from oekd_tf.export.job import Job
+from oekd_tf.export.workers import Workers, sensible_processes
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("job")
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="conv")(images)
+    logits = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x))
+    student = keras.Model(images, logits, name="student_1")
+    saved_model.write_converter_input(student, folder / "source")
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    np.save(folder / "images.npy", pixels)
+    return Job(
+        student="student_1",
+        format_name="float32",
+        source=str(folder / "source"),
+        path=str(folder / "float32.tflite"),
+        images=str(folder / "images.npy"),
+        logits=str(folder / "logits.npy"),
+    ), student.predict(pixels, verbose=0)
+
+
+def test_a_process_that_ends_is_an_answer_and_is_replaced(job):
+    job, expected = job
+    with Workers(1) as workers:
+        assert "facts" in workers.submit(job).result(timeout=120)
+        (process,) = workers._started
+        # As the converter does when it meets what it did not expect.
+        process._process.kill()
+        process._process.wait()
+        answer = process.run(job)
+        assert answer["refused"].startswith(
+            "The converter must survive student_1 float32. Received: exit code -9"
+        )
+        assert workers.submit(job).result(timeout=120)["facts"]["operations"]["CONV_2D"] == 1
+        np.testing.assert_allclose(np.load(job.logits), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_failures_are_told_apart(job):
+    job, _ = job
+    with Workers(0) as workers:
+        refused = workers.submit(job._replace(format_name="dynamic")).result()
+        failed = workers.submit(job._replace(path="/proc/nowhere/file")).result()
+    assert "fewer than 1,024 weights in float" in refused["refused"]
+    assert failed["failed"].startswith("/proc/nowhere/file must be writable. Received: ")
+
+
+def test_processes_start_where_they_pay():
+    small = keras.Sequential([keras.Input((4,)), *[keras.layers.Dense(4)] * 1])
+    images = keras.Input((4,))
+    x = images
+    for _ in range(300):
+        x = keras.layers.Dense(4)(x)
+    assert sensible_processes(10, small) == 0
+    assert sensible_processes(40, keras.Model(images, x)) >= 1
