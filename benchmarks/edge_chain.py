@@ -5,7 +5,7 @@
 
 Every seed chooses the calibration images and the order and augmentation of fine-tuning; the
 students are the workdir's. Prints test accuracy, mean and standard deviation over the seeds, and
-sizes. Nothing is refused here, so that what is lost is seen.
+sizes. No accuracy is too low here, so that what is lost is seen.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "A finished run's.", required=Tr
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of calibration and fine-tuning.")
 _STUDENTS = flags.DEFINE_list("students", [], "Numbers; all if none.")
 _FORMATS = flags.DEFINE_list("formats", ["float32", "int8", "qat_int8"], "To compare.")
-_SET = flags.DEFINE_multi_string("set", [], "FIELD=VALUE of export.* or fine_tuning.*.")
+_SET = flags.DEFINE_multi_string("set", [], "fine_tuning.FIELD=VALUE.")
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
 
     config, data, ensemble = restore_run(_WORKDIR.value)
     fields = dict(text.partition("=")[::2] for text in _SET.value)
-    config_module.set_fields(config, fields, within=("export", "fine_tuning"))
+    config_module.set_fields(config, fields, within=("fine_tuning",))
     numbers = [int(n) for n in _STUDENTS.value] or range(1, len(ensemble.students) + 1)
     manifests = [_export(config, data, ensemble, numbers, int(seed)) for seed in _SEEDS.value]
     print(f"\n{len(data.test_arrays()[1])} test images, seeds {', '.join(_SEEDS.value)}\n")

@@ -50,6 +50,7 @@ def trade_off_rows(manifest: dict[str, Any], threads: int = 1) -> list[dict[str,
     files = exported_files(manifest)
     front = set(pareto_front([(f.facts["bytes"], f.facts["accuracy"]) for f in files]))
     compressed = any(file.facts.get("gzip_bytes") for file in files)
+    tuned = any(file.facts.get("fine_tuning") for file in files)
     rows = []
     for index, file in enumerate(files):
         facts = file.facts
@@ -64,12 +65,20 @@ def trade_off_rows(manifest: dict[str, Any], threads: int = 1) -> list[dict[str,
         row["accuracy %"] = f"{100 * facts['accuracy']:.2f}"
         row["agreement %"] = f"{100 * facts['agreement']:.2f}"
         row["drop"] = f"{100 * (file.student['accuracy'] - facts['accuracy']):.2f}"
+        if tuned:
+            row["sparsity"] = _mean(facts, "sparsity")
+            row["values a kernel"] = _mean(facts, "clusters")
         for device in manifest.get("devices", {}):
             milliseconds = median_ms(manifest, file, device, threads)
             row[f"ms, {device}"] = "" if milliseconds is None else f"{milliseconds:.3f}"
         row["front"] = "*" if index in front else ""
         rows.append(row)
     return rows
+
+
+def _mean(facts: dict[str, Any], what: str) -> str:
+    values = facts.get("fine_tuning", {}).get(what)
+    return f"{sum(values.values()) / len(values):.2f}" if values else ""
 
 
 def draw_trade_off(

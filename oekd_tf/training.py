@@ -68,6 +68,7 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
     family = Path(workdir)
     workdir = run_folder(family, config.only_student)
     summary_path = workdir / "summary.json"
+    is_new = not summary_path.exists()
     _refuse_other_config(config, workdir)
     exports = bool(config.export.formats) and not config.only_student
     if exports:
@@ -89,7 +90,7 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
         summary = _fit_and_evaluate(config, data, model, strategy, workdir, say)
         write_text(summary_path, json.dumps(summary, indent=2) + "\n")
     refused = None
-    if exports and not export_folder(config).exists():
+    if exports and ((is_new and config.export.overwrite) or not export_folder(config).exists()):
         try:
             export_run(workdir, say=say)
         except ExportError as error:

@@ -32,6 +32,7 @@ def test_python_blocks(tmp_path):
 
 def test_what_it_names_is_there():
     text = (ROOT / "README.md").read_text()
+    assert "@@" not in text
     for path in re.findall(r"\((docs/[\w.]+|configs|oekd_tf/[\w.]+)\)", text):
         assert (ROOT / path).exists(), path
     for path in re.findall(r"--config=(\S+\.py)|python (benchmarks/\S+\.py)", text):

@@ -74,13 +74,19 @@ def teacher_of(students: Any) -> Callable[[tf.Tensor], tf.Tensor]:
     """The ensemble teacher: the mean of the logits of all students.
 
     Args:
-        students: An `OnlineEnsemble`, whose teacher weights count, or a list of students.
+        students: An `OnlineEnsemble`, whose teacher weights count, a list of students, one
+            network, or any function from images to logits.
 
     Returns:
         From raw images to logits of shape (batch, classes).
     """
-    if isinstance(students, keras.Model):
+    if hasattr(students, "students"):
         return lambda images: students(images, training=False)["teacher"]
+    if isinstance(students, keras.Model):
+        # In a function: an attribute of a tf_keras model must not be a Keras 3 model.
+        return lambda images: students(images, training=False)
+    if callable(students):
+        return students
 
     def teacher(images: tf.Tensor) -> tf.Tensor:
         return losses.ensemble_logits(

@@ -8,6 +8,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 
 from oekd_tf.compression.quantizers import ActivationQuantizer, WeightQuantizer
+from oekd_tf.export.errors import ExportError
 
 _KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
 # Their results have the scale of what they are given.
@@ -149,6 +150,12 @@ def _without_lone_norms(model: Any) -> Any:
         before = layer.inbound_nodes[0].inbound_layers
         if type(before).__name__ in _KERNELS and len(consumers[before.name]) == 1:
             return type(layer).from_config(layer.get_config())
+        if len(layer.output.shape) != 4 or list(layer.axis) != [3]:
+            raise ExportError(
+                "A batch normalisation must follow a kernel or be of feature maps, channels last, "
+                "for its network to be trained in int8; export it as int8 without qat_ instead. "
+                f"Received: {layer.name}"
+            )
         scales[layer.name] = _scale_and_offset(layer)
         return tf_keras.layers.DepthwiseConv2D(1, name=layer.name)
 

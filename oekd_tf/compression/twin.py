@@ -96,6 +96,8 @@ def copy_weights(student: keras.Model, twin: Any) -> None:
 
 
 def _twin_layer(layer: keras.Layer, layers: types.ModuleType) -> Callable[..., Any]:
+    if not isinstance(layer, keras.Layer):
+        raise _no_twin(layer, f"the operation {type(layer).__name__}")
     kind = type(layer).__name__
     # A family may derive a layer from Keras's to change how it computes, not what.
     bases = [base.__name__ for base in type(layer).__mro__ if base.__module__.startswith("keras.")]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from oekd_tf.device.exported import ExportedFile, verified_path
-from oekd_tf.export.replacement import replaced
+from oekd_tf.export.replacement import is_replaceable, replaced
 
 
 def deliver(
@@ -47,6 +47,10 @@ def deliver(
     source = verified_path(exports, file)
     if Path(exports).resolve().is_relative_to(output.resolve()):
         raise ValueError(f"--output must not be where the export is. Received: {output}")
+    if output.exists() and not is_replaceable(output, "card.json"):
+        raise ValueError(
+            f"Only a folder that was picked, or is empty, can be replaced. Received: {output}"
+        )
     content = card(exports, manifest, file, limits or {})
     with replaced(output, overwrite) as folder:
         if source.is_dir():

@@ -30,6 +30,9 @@ def _export() -> None:
     formats = None if _FORMATS.value is None else tuple(_FORMATS.value)
     for name in formats or ():
         parse(name)
+    for text in _SET.value:
+        if "=" not in text:
+            raise ValueError(f"--set must be FIELD=VALUE. Received: {text!r}")
     fields = dict(text.partition("=")[::2] for text in _SET.value)
     command_line.quiet_tensorflow()
     from oekd_tf.training import export_run

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 
 from oekd_tf.export import formats as forms
+from oekd_tf.export import manifest
 from oekd_tf.export.errors import ExportError
+from oekd_tf.export.replacement import is_replaceable
 
 
 def check_arguments(
@@ -24,6 +26,7 @@ def check_arguments(
     class_names: Sequence[str] | None,
     limits: Mapping[str, Mapping[str, float]],
     overwrite: bool,
+    widths: Sequence[float] | None,
 ) -> None:
     """Raises an `ExportError` at the first argument that breaks its rule."""
     if not students:
@@ -43,6 +46,14 @@ def check_arguments(
             f"The output must be a folder that is not there yet, or overwrite True. "
             f"Received: {output}, which exists"
         )
+    if output.exists() and not is_replaceable(output, manifest.FILE_NAME):
+        raise ExportError(
+            f"Only a folder that is an export, or empty, can be replaced. Received: {output}"
+        )
+    if widths is not None and len(widths) != len(students):
+        raise ExportError(
+            f"widths must be {len(students)} numbers, one a student. Received: {list(widths)}"
+        )
     shape = tuple(students[0].input_shape[1:])
     _check_images(test_images, shape, "test_images")
     if test_labels.shape != (len(test_images),):
@@ -57,9 +68,9 @@ def check_arguments(
         )
     if batch_size is not None and batch_size < 1:
         raise ExportError(f"batch_size must be at least 1, or None. Received: {batch_size}")
-    if calibration_batch_size != 1 and batch_size is not None:
+    if calibration_batch_size < 1 or (calibration_batch_size > 1 and batch_size is not None):
         raise ExportError(
-            "calibration_batch_size must be 1 unless batch_size is None. "
+            "calibration_batch_size must be at least 1, and 1 unless batch_size is None. "
             f"Received: {calibration_batch_size} with batch_size {batch_size}"
         )
     calibrated = [form.name for form in wanted if form.calibrated]

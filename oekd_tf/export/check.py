@@ -71,9 +71,12 @@ def check_contents(found: Contents, what: Format, name: str) -> None:
             f"Every tensor of {name} must be of {', '.join(types)}. Received: {', '.join(strays)}"
         )
     if what.kind.required_type not in found.tensor_types:
+        small = (
+            "; the converter leaves kernels of fewer than 1,024 weights in float here, not in int8"
+        )
         raise ExportError(
-            f"Weights of {name} must be of {what.kind.required_type}; the converter leaves kernels "
-            "of fewer than 1,024 weights in float, which int8 does not. "
+            f"Weights of {name} must be of {what.kind.required_type}"
+            f"{small if what.kind_name == 'dynamic' else ''}. "
             f"Received: tensors of {', '.join(found.tensor_types)}"
         )
 

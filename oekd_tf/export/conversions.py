@@ -90,7 +90,7 @@ class Conversions:
                 images=str(self._scratch / "images.npy"),
                 logits=str(self._scratch / f"{name}_{form.name}.npy"),
                 calibration=str(self._scratch / "calibration.npy"),
-                calibration_batch_size=self._calibration_batch_size,
+                calibration_batch_size=self._batch_size or self._calibration_batch_size,
             )
             self._pending[self._workers.submit(job)] = _Pending(job, form, facts)
             for future in [future for future in self._pending if future.done()]:
@@ -128,7 +128,7 @@ class Conversions:
             }
             failure = _too_far(facts, (reference.argmax(-1) == labels).mean(), form, self._limits)
         if failure:
-            failure = failure if job.student in failure else f"{job.name}: {failure}"
+            failure = failure if job.name in failure else f"{job.name}: {failure}"
             self.failures.append(failure)
             remove(job.path)
             self._progress(f"{job.name}: refused")

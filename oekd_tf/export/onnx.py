@@ -72,8 +72,13 @@ def run_onnx(model: bytes, images: np.ndarray) -> tuple[np.ndarray, dict[str, An
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (given,), (taken,) = session.get_inputs(), session.get_outputs()
     size = given.shape[0] if isinstance(given.shape[0], int) else _BATCH
-    batches = (images[i : i + size].astype(np.float32) for i in range(0, len(images), size))
-    logits = [session.run([taken.name], {given.name: batch})[0] for batch in batches]
+    logits = []
+    for start in range(0, len(images), size):
+        batch = images[start : start + size].astype(np.float32)
+        missing = size - len(batch)
+        # A file of a fixed batch takes full batches only; the last image fills it up.
+        full = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
+        logits.append(session.run([taken.name], {given.name: full})[0][: len(batch)])
     nodes = [node.op_type for node in onnx.load_from_string(model).graph.node]
     facts = {
         "input": _tensor_facts(given),

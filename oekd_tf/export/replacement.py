@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import glob
 import os
 import re
 import shutil
@@ -43,8 +44,14 @@ def replaced(output: str | Path, overwrite: bool = False) -> Iterator[Path]:
         if not (overwrite and output.exists()):
             partial.rename(output)
         elif not _exchange(partial, output):
-            remove(output)
-            partial.rename(output)
+            old = output.with_name(f".old-{os.getpid()}-{output.name}")
+            output.rename(old)
+            try:
+                partial.rename(output)
+            except OSError:
+                old.rename(output)
+                raise
+            remove(old)
     finally:
         remove(partial)
 
@@ -66,6 +73,20 @@ def write_errors(folder: str | Path) -> Iterator[None]:
             reason = str(error).splitlines()[0]
             raise OSError(f"{folder} must be writable. Received: {reason}") from error
         raise
+
+
+def is_replaceable(folder: str | Path, mark: str) -> bool:
+    """Whether a folder is one of ours, so that overwriting it takes nothing else.
+
+    Args:
+        folder: That is there.
+        mark: A file that ours have.
+
+    Returns:
+        True if it is a folder that has the file, or nothing at all.
+    """
+    folder = Path(folder)
+    return folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))
 
 
 def remove(path: str | Path) -> None:
@@ -90,7 +111,14 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _remove_abandoned(output: Path) -> None:
-    for path in output.parent.glob(f".partial-*-{output.name}"):
+    for path in output.parent.glob(f".partial-*-{glob.escape(output.name)}"):
         process = re.fullmatch(r"\.partial-(\d+)-.*", path.name)
-        if process and not Path(f"/proc/{process[1]}").exists() and Path("/proc/self").exists():
+        if process and not _runs(int(process[1])):
             remove(path)
+
+
+def _runs(process: int) -> bool:
+    # In a container each start may have the number of the one that was killed.
+    if process == os.getpid():
+        return False
+    return Path(f"/proc/{process}").exists() or not Path("/proc/self").exists()

@@ -1,7 +1,6 @@
 """Exports every student of an ensemble: what passes its check is delivered, whole or not at all."""
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from oekd_tf.export import manifest, saved_model
 from oekd_tf.export.arguments import check_arguments
 from oekd_tf.export.conversions import Conversions
 from oekd_tf.export.errors import ExportError, RefusedFilesError
-from oekd_tf.export.replacement import replaced, write_errors
+from oekd_tf.export.replacement import remove, replaced, write_errors
 from oekd_tf.export.workers import Workers, sensible_processes
 from oekd_tf.model_size import count_flops, count_parameters
 
@@ -55,8 +54,8 @@ def export_students(
         test_labels: Class indices, (images,).
         calibration_images: Raw training images that ranges of int8 and int16 activations are
             measured on; some hundreds.
-        calibration_batch_size: Images at a time in calibration; more than 1 only with
-            `batch_size=None`. The ranges are the same; it takes less time.
+        calibration_batch_size: Images at a time in calibration with `batch_size=None`; otherwise
+            there are as many as the files take. The ranges are the same; it takes less time.
         batch_size: Of the TFLite and ONNX files: a number, or None for any at run time.
         fine_tuning: An `oekd_tf.compression.FineTuning`, for the formats that need one.
         class_names: Written to `labels.txt`, one a line; numbers if None.
@@ -93,7 +92,7 @@ def export_students(
     limits = {"max_accuracy_drop": max_accuracy_drop or {}, "min_agreement": min_agreement or {}}
     check_arguments(
         students, output, formats, test_images, test_labels, calibration_images,
-        calibration_batch_size, batch_size, fine_tuning, class_names, limits, overwrite,
+        calibration_batch_size, batch_size, fine_tuning, class_names, limits, overwrite, widths,
     )  # fmt: skip
     wanted = [forms.parse(name) for name in formats]
     calibrated = any(form.calibrated for form in wanted)
@@ -103,11 +102,13 @@ def export_students(
         processes = sensible_processes(len(students) * len(wanted), students[0])
     with (
         replaced(output, overwrite) as folder,
-        tempfile.TemporaryDirectory(prefix="oekd_tf_export_") as scratch,
         Workers(processes) as workers,
     ):
+        scratch = folder / ".scratch"
+        with write_errors(folder):
+            scratch.mkdir()
         conversions = Conversions(
-            folder, Path(scratch), workers, batch_size, calibration_batch_size, limits, progress
+            folder, scratch, workers, batch_size, calibration_batch_size, limits, progress
         )
         conversions.save_images("images", test_images)
         if calibrated:
@@ -120,12 +121,14 @@ def export_students(
         for stages in dict.fromkeys(form.stages for form in wanted if form.stages):
             try:
                 tuned = fine_tuning.tune(students, stages, progress)
-            except ExportError as error:
-                conversions.refuse([s.name for s in students], wanted, stages, str(error))
+            except Exception as error:  # What passed so far must not be lost by it.
+                why = (str(error).strip() or type(error).__name__).splitlines()[0]
+                conversions.refuse([s.name for s in students], wanted, stages, why)
                 continue
             for student, (twin, facts) in zip(students, tuned, strict=True):
                 conversions.submit(twin, student.name, wanted, stages, facts)
         conversions.finish()
+        remove(scratch)
         entries = [
             {
                 "name": student.name,

@@ -56,14 +56,16 @@ def convert(
         converter.inference_input_type = converter.inference_output_type = tf.int16
     if calibration_images is not None:
         converter.representative_dataset = _batches(calibration_images, calibration_batch_size)
-    try:
-        with quiet_native_output():
+    # The error must not leave the block, which would then show pages of native output.
+    with quiet_native_output():
+        try:
             return converter.convert()
-    except Exception as error:  # The converter raises classes of its own, not public ones.
-        raise ExportError(
-            "Every operation of a student must be one of TFLite's own to be converted. "
-            f"Received: {name} to {kind}, of which the converter says: {_reason(error)}"
-        ) from error
+        except Exception as caught:  # The converter raises classes of its own, not public ones.
+            error = caught
+    raise ExportError(
+        "Every operation of a student must be one of TFLite's own to be converted. "
+        f"Received: {name} to {kind}, of which the converter says: {_reason(error)}"
+    ) from error
 
 
 def _batches(images: np.ndarray, size: int) -> Callable[[], Iterator[dict[str, np.ndarray]]]:

@@ -27,7 +27,7 @@ def quantize_weights_to_int4(model: bytes, name: str) -> bytes:
             f"'oekd-tf[compression]'). Received: {error}"
         ) from error
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             result = quantizer.Quantizer(
                 bytearray(model), recipe.weight_only_wi4_afp32()
             ).quantize()

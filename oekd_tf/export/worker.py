@@ -27,7 +27,10 @@ def answer(job: Job) -> dict[str, Any]:
     except ExportError as error:
         return {"refused": str(error)}
     except OSError as error:
-        return {"failed": f"{job.path} must be writable. Received: {error}"}
+        return {"failed": f"{job.path} and its neighbours must be writable. Received: {error}"}
+    except Exception as error:  # Of LiteRT, ONNX Runtime and the converters: many classes.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return {"refused": f"{job.name} must run once it is written. Received: {reason}"}
 
 
 def _serve(given: TextIO, taken: TextIO) -> None:

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from oekd_tf.device.latency import available_cores
 from oekd_tf.export.job import Job
 from oekd_tf.export.worker import answer
 
 # A process starts in some six seconds; in these a hundred layers are converted ten times.
 _LAYERS_THAT_PAY = 2000
+# Each takes a gigabyte or two.
+_MOST = 8
 
 
 class Workers:
@@ -34,6 +37,7 @@ class Workers:
         self._threads = ThreadPoolExecutor(max(processes, 1))
         self._own = threading.local()
         self._started: list[_Process] = []
+        self._stopped = False
 
     def __enter__(self) -> "Workers":
         return self
@@ -41,8 +45,10 @@ class Workers:
     def __exit__(self, kind: Any, *_: Any) -> None:
         if kind is not None:
             # What waits is not begun, and what runs is not waited for.
+            self._stopped = True
+            self._threads.shutdown(wait=False, cancel_futures=True)
             self._stop()
-        self._threads.shutdown(cancel_futures=kind is not None)
+        self._threads.shutdown()
         self._stop()
 
     def submit(self, job: Job) -> Future:
@@ -54,6 +60,8 @@ class Workers:
         return future
 
     def _run(self, job: Job) -> dict[str, Any]:
+        if self._stopped:
+            return {"refused": f"{job.name} was not begun"}
         # One process a thread, started when it has its first job.
         process = getattr(self._own, "process", None)
         if process is None or not process.alive:
@@ -72,6 +80,8 @@ class _Process:
         environment = {
             **os.environ,
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            # Conversion runs on the processor; the GPU's memory is the parent's.
+            "CUDA_VISIBLE_DEVICES": "",
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         }
         self._process = subprocess.Popen(
@@ -92,7 +102,7 @@ class _Process:
             self._process.stdin.write(json.dumps(job) + "\n")
             self._process.stdin.flush()
         line = self._process.stdout.readline()
-        if line:
+        if line.endswith("\n"):
             return json.loads(line)
         code = self._process.wait()
         last = list(self._lines())[-1:] or ["nothing"]
@@ -128,4 +138,4 @@ def sensible_processes(files: int, student: Any) -> int:
     """
     if files * len(student.layers) < _LAYERS_THAT_PAY:
         return 0
-    return min(os.cpu_count() or 1, files)
+    return min(available_cores(), files, _MOST)

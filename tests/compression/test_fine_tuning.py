@@ -41,7 +41,7 @@ def ensemble(data):
 def exported(ensemble, data, tmp_path_factory):
     images, labels = data.test_arrays(500)
     fine_tuning = FineTuning(
-        ensemble, data.train(64, seed=1), 40, epochs=1, learning_rate=1e-3,
+        ensemble, data.train(64, seed=1), 40, epochs=1, learning_rate=3e-4,
         sparsity=SPARSITY, clusters=CLUSTERS,
     )  # fmt: skip
     before = ensemble.get_weights()
@@ -163,6 +163,23 @@ def test_a_teacher_can_be_a_list_of_students(ensemble, rng):
     np.testing.assert_allclose(
         teacher_of(ensemble.students)(images), teacher_of(ensemble)(images), rtol=1e-5, atol=1e-5
     )
+
+
+def test_another_networks_weights_are_never_given(ensemble, data):
+    fine_tuning = FineTuning(ensemble, data.train(8, seed=0), 1, epochs=1)
+    for student in ensemble.students:
+        ((twin, _),) = fine_tuning.tune([student], (), print)
+        assert twin.name == student.name
+
+
+def test_one_network_can_be_the_teacher(ensemble, data):
+    student = ensemble.students[1]
+    fine_tuning = FineTuning(ensemble.students[0], data.train(8, seed=0), 1, epochs=1)
+    lines = []
+    ((network, facts),) = fine_tuning.tune([student], ("qat",), lines.append)
+    assert len(lines) == 1
+    assert facts["fine_tuning"]["learning_rates"] == [3e-4]
+    assert network.output_shape == (None, 10)
 
 
 def test_a_network_without_a_twin_is_refused_and_the_other_formats_delivered(data, tmp_path):

@@ -10,7 +10,7 @@ import oekd_tf
 from oekd_tf.compression import make_twin
 from oekd_tf.compression.quantization_aware import quantization_aware
 from oekd_tf.device.tflite_model import TfliteModel
-from oekd_tf.export import check, formats, saved_model, tflite
+from oekd_tf.export import ExportError, check, formats, saved_model, tflite
 
 BUILT = {
     "CifarResNet": oekd_tf.backbones.CifarResNet(8),
@@ -98,6 +98,15 @@ def test_a_batch_norm_before_a_convolution_is_one_operation(rng, tmp_path):
     found = check.contents(content)
     assert found.operations["DEPTHWISE_CONV_2D"] > 3
     assert not {"MUL", "ADD", "SUB", "RELU"} & set(found.operations)
+
+
+def test_a_norm_of_vectors_that_follows_no_kernel_is_refused():
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(images)
+    x = keras.layers.BatchNormalization(name="vector_norm")(x)
+    student = keras.Model(images, keras.layers.Dense(2)(x), name="student_1")
+    with pytest.raises(ExportError, match=r"without qat_ instead. Received: vector_norm$"):
+        quantization_aware(make_twin(student))
 
 
 def test_constants_are_not_trained():

@@ -75,6 +75,14 @@ def test_the_student_keeps_its_weights(rng):
         np.testing.assert_array_equal(old, new)
 
 
+def test_an_operation_that_is_no_layer_is_refused():
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(images) * 0.5
+    student = keras.Model(images, keras.layers.Dense(2)(x), name="student_1")
+    with pytest.raises(ExportError, match="Received: the operation Multiply"):
+        make_twin(student)
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [

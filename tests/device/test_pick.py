@@ -163,6 +163,9 @@ class TestBinary:
         line = fails(pick.main, f"--exports={export}")
         assert re.search(r"--output must be .*Received: .*run_picked, which exists", line)
         assert [path.name for path in output.iterdir()] == ["mine.txt"]
+        line = fails(pick.main, f"--exports={export}", "--overwrite")
+        assert "Only a folder that was picked, or is empty" in line
+        (output / "card.json").write_text("{}")
         self.pick(export, "--overwrite", "--formats=float32")
         assert not (output / "mine.txt").exists()
         assert (output / "float32.tflite").exists()

@@ -231,6 +231,7 @@ class TestWholeOrNotAtAll:
     def test_overwrite_replaces_all_of_it(self, ensemble, test_set, tmp_path):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "mine.txt").write_text("mine")
+        (tmp_path / "run" / "manifest.json").write_text("{}")
         self.export(ensemble, test_set, tmp_path / "run", overwrite=True)
         assert sorted(leftovers(tmp_path / "run")) == ["manifest.json", "student_2"]
         assert leftovers(tmp_path) == ["run"]
@@ -238,13 +239,21 @@ class TestWholeOrNotAtAll:
     def test_failed_overwrite_keeps_what_was_there(self, ensemble, test_set, tmp_path):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "mine.txt").write_text("mine")
+        (tmp_path / "run" / "manifest.json").write_text("{}")
         with pytest.raises(ExportError, match="int8"):
             self.export(
                 ensemble, test_set, tmp_path / "run", overwrite=True, formats=("int8",),
                 calibration_images=np.zeros((1, 28, 28, 1), np.uint8),
             )  # fmt: skip
         assert leftovers(tmp_path) == ["run"]
-        assert leftovers(tmp_path / "run") == ["mine.txt"]
+        assert sorted(leftovers(tmp_path / "run")) == ["manifest.json", "mine.txt"]
+
+    def test_overwrite_takes_no_folder_that_is_no_export(self, ensemble, test_set, tmp_path):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "checkpoint").write_text("mine")
+        with pytest.raises(ExportError, match=r"Only a folder that is an export.*Received: .*run"):
+            self.export(ensemble, test_set, tmp_path / "run", overwrite=True)
+        assert leftovers(tmp_path / "run") == ["checkpoint"]
 
     def test_operation_outside_tflite_is_refused(self, test_set, tmp_path):
         images = keras.Input((28, 28, 1), name="images")
@@ -268,8 +277,12 @@ class TestWholeOrNotAtAll:
         ({"formats": ()}, r"There must be formats.*Received: \[\]"),
         ({"formats": ("int8", "int8")}, "each once. Received"),
         ({"formats": ("qat_int8",)}, "qat_int8 needs fine_tuning. Received: None"),
+        ({"widths": (1.0,)}, r"widths must be 2 numbers, one a student. Received: \[1.0\]"),
         ({"batch_size": 0}, "batch_size must be at least 1, or None. Received: 0"),
-        ({"calibration_batch_size": 5}, "calibration_batch_size must be 1 unless .*Received: 5"),
+        (
+            {"calibration_batch_size": 5},
+            "calibration_batch_size must be at least 1, and 1 unless .*Received: 5",
+        ),
         ({"formats": ("int8",)}, "int8 needs calibration_images .*Received: None"),
         (
             {"formats": ("int8",), "calibration_images": np.zeros((2, 28, 28, 3), np.uint8)},

@@ -46,7 +46,7 @@ def student(data):
     return student
 
 
-@pytest.fixture(scope="module", params=[1, None], ids=["batch-1", "free-batch"])
+@pytest.fixture(scope="module", params=[1, 4, None], ids=["batch-1", "batch-4", "free-batch"])
 def exported(request, student, data, test_set, tmp_path_factory):
     output = tmp_path_factory.mktemp("savedmodels") / "run"
     manifest = export_students(

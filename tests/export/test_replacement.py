@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from oekd_tf.export.replacement import remove, replaced
+from oekd_tf.export import replacement
+from oekd_tf.export.replacement import is_replaceable, remove, replaced
 
 ROOT = Path(__file__).parents[2]
 
@@ -161,6 +162,42 @@ def test_a_running_exports_folder_is_not_cleared_away(there):
             pass
         assert other.exists()
     del other
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_cleared_away(there):
+    """As in a container, where each start has the same."""
+    (there.parent / f".partial-{os.getpid()}-run").mkdir()
+    with replaced(there, overwrite=True) as folder:
+        (folder / "a").write_text("new")
+    assert os.listdir(there.parent) == ["run"]
+
+
+def test_without_exchange_what_was_there_comes_back(there, monkeypatch):
+    """As on a file system where two folders cannot change places in one step."""
+    monkeypatch.setattr(replacement, "_exchange", lambda first, second: False)
+    with replaced(there, overwrite=True) as folder:
+        (folder / "a").write_text("new")
+    assert content(there) == {"a": "new"}
+
+    def lose():
+        with replaced(there, overwrite=True) as folder:
+            folder.rmdir()
+
+    with pytest.raises(OSError, match="No such file"):
+        lose()
+    assert content(there) == {"a": "new"}
+    assert os.listdir(there.parent) == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("files", "mark", "ours"),
+    [([], "m", True), (["m", "x"], "m", True), (["x"], "m", False)],
+)
+def test_only_our_folders_are_replaceable(tmp_path, files, mark, ours):
+    for name in files:
+        (tmp_path / name).write_text("")
+    assert is_replaceable(tmp_path, mark) is ours
+    assert not is_replaceable(tmp_path / "nowhere", mark)
 
 
 def test_remove(tmp_path):

@@ -1,5 +1,7 @@
 """Processes that convert, and what becomes of the export when one of them ends."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -50,8 +52,37 @@ def test_failures_are_told_apart(job):
     with Workers(0) as workers:
         refused = workers.submit(job._replace(format_name="dynamic")).result()
         failed = workers.submit(job._replace(path="/proc/nowhere/file")).result()
-    assert "fewer than 1,024 weights in float" in refused["refused"]
-    assert failed["failed"].startswith("/proc/nowhere/file must be writable. Received: ")
+    assert "fewer than 1,024 weights in float here" in refused["refused"]
+    assert failed["failed"].startswith("/proc/nowhere/file and its neighbours must be writable")
+
+
+def test_whatever_else_goes_wrong_costs_one_file(job):
+    job, _ = job
+    np.save(job.images.replace("images", "others"), np.zeros((3, 9, 9, 3), np.uint8))
+    with Workers(0) as workers:
+        refused = workers.submit(
+            job._replace(images=job.images.replace("images", "others"))
+        ).result()
+    assert refused["refused"].startswith(
+        "student_1 float32 must run once it is written. Received: Images must be of shape"
+    )
+
+
+def test_nothing_waits_or_starts_after_a_failure(job):
+    job, _ = job
+    start = time.monotonic()
+
+    def fail():
+        with Workers(1) as workers:
+            futures.extend(workers.submit(job) for _ in range(8))
+            raise KeyboardInterrupt
+
+    futures = []
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    # Eight conversions, each in a process of its own, would take minutes.
+    assert time.monotonic() - start < 20
+    assert sum(future.cancelled() for future in futures) >= 6
 
 
 def test_processes_start_where_they_pay():
