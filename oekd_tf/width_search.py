@@ -160,7 +160,7 @@ def _int8_bytes(student) -> int:
     images = rng.integers(0, 256, (2, *student.input_shape[1:]), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         saved_model.write_converter_input(saved_model.plain_student(student), folder)
-        return len(tflite.convert_int8(folder, student.name, images))
+        return len(tflite.convert("int8", folder, student.name, images))
 
 
 def _check_budget(budget: Mapping[str, float]) -> None:
