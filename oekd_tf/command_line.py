@@ -1,6 +1,7 @@
 """What the binaries share: a quiet start, one clear line for an error, an exit code."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,5 +41,9 @@ def run(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
         except (ValueError, ArithmeticError, OSError) as error:
             logging.debug("raised here:", exc_info=True)
             raise SystemExit(f"error: {error}") from None
+        except SystemExit as stop:
+            if message := getattr(stop, "message", ""):
+                print(message, file=sys.stderr)
+            raise
 
     app.run(guarded, argv=argv)

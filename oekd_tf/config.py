@@ -101,8 +101,9 @@ FIELDS: dict[str, Field] = {
     ),
     "strategy": Field(
         "auto",
-        *_one_of("auto", "none", "mirrored"),
-        "tf.distribute strategy; auto is mirrored where there is more than one GPU.",
+        *_one_of("auto", "none", "mirrored", "multi_worker", "tpu"),
+        "tf.distribute strategy; auto is mirrored where there is more than one GPU. multi_worker "
+        "reads TF_CONFIG.",
     ),
     "logical_cpus": Field(
         0, *_at_least(0), "With the mirrored strategy, replicas on this many logical CPUs."

@@ -360,6 +360,11 @@ class OnlineEnsemble(keras.Model):
             return test_step(self, *args)
         return super().test_step(*args)
 
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # All is built already. Keras would read a batch to find that out, and fail where the batch
+        # is one of several hosts (https://github.com/keras-team/keras/issues/20585).
+        del iterator, data_batch
+
     def compute_loss_and_updates(
         self,
         trainable_variables: list,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from oekd_tf.distribution import spans_hosts
+
 if TYPE_CHECKING:
     from oekd_tf.ensemble import OnlineEnsemble
 
@@ -49,7 +51,23 @@ def _logs(
     ensemble: "OnlineEnsemble", loss: tf.Tensor, images: Any, labels: Any, outputs: dict
 ) -> dict[str, tf.Tensor]:
     ensemble.metrics[0].update_state(loss, sample_weight=tf.shape(images)[0])
-    return ensemble.compute_metrics(images, labels, outputs)
+    return reducible(ensemble.compute_metrics(images, labels, outputs))
+
+
+def reducible(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """A step's logs in a shape that Keras can reduce.
+
+    Over several hosts Keras takes the mean over the first axis, which a scalar does not have.
+
+    Args:
+        logs: Scalars.
+
+    Returns:
+        The same, or under a strategy of several hosts vectors of one element.
+    """
+    if not spans_hosts():
+        return logs
+    return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
 
 
 def _share_of_batch(images: Any) -> Any:

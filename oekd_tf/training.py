@@ -1,9 +1,9 @@
 """From a config to a trained run in its workdir."""
 
+import contextlib
 import json
 import platform
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,11 @@ from oekd_tf.data import Data, load
 from oekd_tf.ensemble import OnlineEnsemble
 from oekd_tf.export.errors import ExportError, RefusedFilesError
 from oekd_tf.export.formats import DEFAULT_FORMATS, parse
+from oekd_tf.fitting import fit
+from oekd_tf.lone_student import LoneStudent
 from oekd_tf.model_size import count_flops, count_parameters
 from oekd_tf.trade_off import draw_trade_off, trade_off_rows
+from oekd_tf.workdir import held
 
 # What may differ when a run goes on: where it runs and what becomes of it, not what it computes.
 _MAY_DIFFER = (
@@ -67,28 +70,58 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
     config_module.check(config)
     family = Path(workdir)
     workdir = run_folder(family, config.only_student)
-    summary_path = workdir / "summary.json"
-    is_new = not summary_path.exists()
     _refuse_other_config(config, workdir)
     exports = bool(config.export.formats) and not config.only_student
     if exports:
         refuse_existing_export(config, workdir)
+    strategy = distribution.make_strategy(config.strategy, config.logical_cpus)
+    chief = distribution.is_chief(strategy)
+    if not chief:
+        say = _silent
+    # Of several hosts the chief holds the workdir for all.
+    with (
+        held(workdir) if chief else contextlib.nullcontext(),
+        distribution.naming_lost_workers(strategy),
+    ):
+        summary, is_new = _finished_run(config, workdir, strategy, say)
+        if not chief:
+            return summary
+        return _deliver(config, family, workdir, summary, exports, is_new, say)
+
+
+def _finished_run(
+    config: ConfigDict, workdir: Path, strategy: tf.distribute.Strategy, say: Callable[[str], None]
+) -> tuple[dict, bool]:
+    """A run's summary, and whether it had to be trained for."""
+    summary_path = workdir / "summary.json"
     if summary_path.exists():
         say(f"{workdir} holds a finished run; a new one needs another --workdir")
-        summary = json.loads(summary_path.read_text())
-    else:
-        strategy = distribution.make_strategy(config.strategy, config.logical_cpus)
-        set_runtime(config)
-        data = load_data(config)
-        say(f"data: {data.splits_summary()}")
-        if not data.num_test:
-            raise ConfigError(
-                "config.data.test_split must be a split of the data set, to test on at the end. "
-                f"Received: {config.data.test_split!r}, and {data.name} has none"
-            )
-        model = build_model(config, data, strategy)
-        summary = _fit_and_evaluate(config, data, model, strategy, workdir, say)
+        return json.loads(summary_path.read_text()), False
+    set_runtime(config)
+    data = load_data(config)
+    say(f"data: {data.splits_summary()}")
+    if not data.num_test:
+        raise ConfigError(
+            "config.data.test_split must be a split of the data set, to test on at the end. "
+            f"Received: {config.data.test_split!r}, and {data.name} has none"
+        )
+    model = build_model(config, data, strategy)
+    summary = _fit_and_evaluate(config, data, model, strategy, workdir, say)
+    if distribution.is_chief(strategy):
         write_text(summary_path, json.dumps(summary, indent=2) + "\n")
+    return summary, True
+
+
+def _deliver(
+    config: ConfigDict,
+    family: Path,
+    workdir: Path,
+    summary: dict,
+    exports: bool,
+    is_new: bool,
+    say: Callable[[str], None],
+) -> dict:
+    """Exports and reports a finished run; returns its summary."""
     refused = None
     if exports and ((is_new and config.export.overwrite) or not export_folder(config).exists()):
         try:
@@ -104,6 +137,10 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
     if refused:
         raise refused
     return summary
+
+
+def _silent(line: str) -> None:
+    """Of several hosts the chief speaks for all."""
 
 
 def run_folder(workdir: str | Path, only_student: int = 0) -> Path:
@@ -182,7 +219,8 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
                 jit_compile=config.jit_compile,
             )
             return ensemble
-        student = ensemble.students[config.only_student - 1]
+        branch = ensemble.students[config.only_student - 1]
+        student = LoneStudent(branch.inputs, branch.outputs[0], name=branch.name)
         student.compile(
             optimizer,
             # Labels are class indices or, in training with soft labels, probabilities.
@@ -402,47 +440,17 @@ def _fit_and_evaluate(
     workdir: Path,
     say: Callable[[str], None],
 ) -> dict:
-    checkpoints = callbacks.Checkpoints(
-        workdir / "checkpoints", config.checkpoint_every, config.checkpoints_kept
-    )
-    first_epoch = checkpoints.restore(model)
-    if first_epoch:
-        say(f"going on after epoch {first_epoch} of {config.epochs}")
-    ensemble = isinstance(model, OnlineEnsemble)
-    write_text(workdir / "config.json", config_module.to_json(config))
-    followers = [
-        # Before the others, which must not record what is not a number.
-        callbacks.StopOnNan(),
-        callbacks.Progress(),
-        callbacks.MetricsCsv(workdir / "metrics.csv"),
-        keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False, profile_batch=0),
-        checkpoints,
-    ]
-    if ensemble:
-        followers.append(callbacks.PseudoTeacherFirst(config.ensemble.pseudo_teacher_epochs))
-    start = time.monotonic()
-    if first_epoch < config.epochs:
-        model.fit(
-            data.train(
-                config.batch_size,
-                seed=config.seed,
-                first_epoch=first_epoch,
-                augmentation=tuple(config.data.augmentation),
-                mixup=config.data.mixup,
-                cutmix=config.data.cutmix,
-                label_smoothing=config.data.label_smoothing,
-            ),
-            validation_data=data.validation(config.batch_size) if data.num_validation else None,
-            steps_per_epoch=data.steps_per_epoch(config.batch_size),
-            initial_epoch=first_epoch,
-            epochs=config.epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=followers,
-        )
-    seconds = time.monotonic() - start
+    chief = distribution.is_chief(strategy)
+    if chief:
+        write_text(workdir / "config.json", config_module.to_json(config))
+    seconds = fit(config, data, model, strategy, workdir, say)
     say("evaluating on the test split ...")
-    test = model.evaluate(data.test(config.batch_size), verbose=0, return_dict=True)
+    test = model.evaluate(
+        distribution.distribute(strategy, lambda share: data.test(config.batch_size, share)),
+        verbose=0,
+        return_dict=True,
+    )
+    ensemble = isinstance(model, OnlineEnsemble)
     students = model.students if ensemble else [model]
     numbers = range(1, len(students) + 1) if ensemble else [config.only_student]
     summary = {
@@ -451,7 +459,7 @@ def _fit_and_evaluate(
         "epochs": config.epochs,
         "steps": config.epochs * data.steps_per_epoch(config.batch_size),
         "replicas": strategy.num_replicas_in_sync,
-        "train_seconds": round(seconds, 1) if first_epoch == 0 else None,
+        "train_seconds": round(seconds, 1),
         "data": data.splits_summary(),
         "students": [
             {

@@ -2,15 +2,20 @@
 
 from oekd_tf.callbacks.checkpoints import Checkpoints
 from oekd_tf.callbacks.metrics_csv import MetricsCsv
+from oekd_tf.callbacks.preemption import Preempted, Preemption
 from oekd_tf.callbacks.progress import Progress
 from oekd_tf.callbacks.pseudo_teacher_first import PseudoTeacherFirst
+from oekd_tf.callbacks.rest_of_epoch import RestOfEpoch
 from oekd_tf.callbacks.stop_on_nan import NonFiniteLossError, StopOnNan
 
 __all__ = [
     "Checkpoints",
     "MetricsCsv",
     "NonFiniteLossError",
+    "Preempted",
+    "Preemption",
     "Progress",
     "PseudoTeacherFirst",
+    "RestOfEpoch",
     "StopOnNan",
 ]

@@ -1,24 +1,25 @@
 """Checkpoints that a run goes on from."""
 
-import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
-from oekd_tf.atomic import temporary_path
-
-_PATTERN = re.compile(r"epoch_(\d+)\.weights\.h5")
+from oekd_tf import checkpoint_files
+from oekd_tf.checkpoint_files import CheckpointError, Position
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves weights and optimizer state every few epochs and keeps the newest files.
+    """Saves weights and optimizer state every few epochs and keeps the newest.
 
-    A file is written beside its place and then renamed, so that one that has its name is whole.
+    A checkpoint appears whole or not at all, and is checked against its SHA-256 when it is read.
 
     Args:
-        folder: Where the files go.
+        folder: Where they go.
         every: Epochs from one checkpoint to the next; the last epoch always gets one.
-        kept: How many of the newest stay.
+        kept: How many of the newest stay. With 2, one that is damaged later has another before it.
+        read_only: Whether to write none: of several hosts only the chief does.
 
     Raises:
         ValueError: `every` or `kept` is below 1.
@@ -29,7 +30,9 @@ class Checkpoints(keras.callbacks.Callback):
         >>> ensemble.fit(train, epochs=30, initial_epoch=first, callbacks=[checkpoints])
     """
 
-    def __init__(self, folder: str | Path, every: int = 1, kept: int = 2):
+    def __init__(
+        self, folder: str | Path, every: int = 1, kept: int = 2, *, read_only: bool = False
+    ):
         super().__init__()
         for name, value in (("every", every), ("kept", kept)):
             if value < 1:
@@ -37,36 +40,75 @@ class Checkpoints(keras.callbacks.Callback):
         self.folder = Path(folder)
         self.every = every
         self.kept = kept
+        self.read_only = read_only
+        self._seconds = 0.0
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far, those before the run was gone on with included."""
+        return self._seconds + time.monotonic() - self._start
 
     def restore(self, model: keras.Model) -> int:
-        """Loads the newest checkpoint into a compiled model.
+        """Loads the newest checkpoint that is whole into a compiled model.
 
         Args:
             model: Built and compiled as it was when the checkpoint was saved.
 
         Returns:
             The number of epochs that the checkpoint had done; 0 if there is none.
+
+        Raises:
+            CheckpointError: There are checkpoints, but none is whole or of this network.
         """
-        found = self._found()
-        if not found:
-            return 0
-        epochs, path = found[-1]
-        model.load_weights(path)
-        return epochs
+        return self.restore_position(model, say=print).epochs
+
+    def restore_position(self, model: keras.Model, say: Callable[[str], None] = print) -> Position:
+        """As `restore`, for a run that may have been stopped within an epoch.
+
+        Args:
+            model: Built and compiled as it was when the checkpoint was saved.
+            say: Receives a line for each checkpoint that is damaged.
+
+        Returns:
+            How far the run had come.
+
+        Raises:
+            CheckpointError: As of `restore`.
+        """
+        self._start = time.monotonic()
+        found = checkpoint_files.newest_first(self.folder)
+        for path in found:
+            if reason := checkpoint_files.damage(path):
+                say(f"checkpoint {path} is damaged ({reason}); trying the one before")
+                continue
+            position = checkpoint_files.load(path, model)
+            self._seconds = position.seconds
+            return position
+        if found:
+            raise CheckpointError(
+                "A checkpoint must be whole to go on from; to start again from the beginning, "
+                f"delete them. Received: {self.folder}, in which all {len(found)} are damaged"
+            )
+        return Position()
+
+    def save(self, position: Position) -> Path | None:
+        """Writes a checkpoint now.
+
+        Args:
+            position: How far the model is trained; its `seconds` are set here.
+
+        Returns:
+            The checkpoint's path; None if this process writes none.
+        """
+        if self.read_only:
+            return None
+        position = position._replace(seconds=round(self.seconds, 3))
+        path = checkpoint_files.save(self.folder, self.model, position)
+        checkpoint_files.keep(self.folder, self.kept)
+        return path
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         epochs = epoch + 1
-        if epochs % self.every and epochs != self.params.get("epochs"):
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"epoch_{epochs:05d}.weights.h5"
-        with temporary_path(path) as partial:
-            self.model.save_weights(partial)
-        for _, old in self._found()[: -self.kept]:
-            old.unlink()
-
-    def _found(self) -> list[tuple[int, Path]]:
-        if not self.folder.is_dir():
-            return []
-        matches = ((_PATTERN.fullmatch(path.name), path) for path in self.folder.iterdir())
-        return sorted((int(match[1]), path) for match, path in matches if match)
+        if epochs % self.every == 0 or epochs == self.params.get("epochs"):
+            self.save(Position(epochs))

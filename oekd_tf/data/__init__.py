@@ -2,5 +2,6 @@
 
 from oekd_tf.data.dataset import Data
 from oekd_tf.data.loading import load
+from oekd_tf.data.share import Share
 
-__all__ = ["Data", "load"]
+__all__ = ["Data", "Share", "load"]

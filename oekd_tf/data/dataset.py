@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from oekd_tf.data.augmentation import augment, crop_draws, draws_needed
 from oekd_tf.data.mixing import Mixing, check_mixing, mix
+from oekd_tf.data.share import Share
 from oekd_tf.data.splits import ArraySplit, Split
 from oekd_tf.data.tfds_source import unpacked
 
@@ -94,10 +95,12 @@ class Data:
         *,
         seed: int,
         first_epoch: int = 0,
+        first_step: int = 0,
         augmentation: Sequence[str] = ("pad_crop", "flip"),
         mixup: float = 0.0,
         cutmix: float = 0.0,
         label_smoothing: float = 0.0,
+        share: Share | None = None,
     ) -> tf.data.Dataset:
         """Endless training batches; pass `steps_per_epoch` to `fit`.
 
@@ -109,6 +112,7 @@ class Data:
             batch_size: Every batch is full; what is left at an epoch's end is dropped.
             seed: At least 0.
             first_epoch: Where to start, from 0.
+            first_step: Of that epoch, from 0.
             augmentation: Names of `oekd_tf.data.augmentation.AUGMENTATIONS`, in the order of
                 application: "random_resized_crop" (first, if at all), "pad_crop", "flip",
                 "color_jitter", "rand_augment".
@@ -116,6 +120,9 @@ class Data:
             cutmix: α of cutmix's Beta distribution; 0 is off. With mixup too, each batch has one
                 of the two.
             label_smoothing: Share of a label that is spread over all classes.
+            share: Of several hosts, this one's part of every batch; all of it if None. Only its
+                own images are decoded, but with mixup or cutmix, whose pairs are of the whole
+                batch.
 
         Returns:
             Batches of images (batch, height, width, channels), uint8, and labels: class indices
@@ -132,7 +139,13 @@ class Data:
         draws_an_example = draws_needed(augmentation)
         mixing = Mixing(mixup, cutmix, label_smoothing)
         check_mixing(mixing)
-        self.steps_per_epoch(batch_size)
+        steps = self.steps_per_epoch(batch_size)
+        share = share or Share()
+        if not (first_epoch >= 0 and 0 <= first_step < steps):
+            raise ValueError(
+                f"first_epoch must be at least 0, first_step from 0 and below {steps}. "
+                f"Received: {first_epoch} and {first_step}"
+            )
 
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             epoch_seed = tf.stack([tf.cast(seed, tf.int64), epoch])
@@ -144,27 +157,33 @@ class Data:
                 lambda batch, reference: (
                     reference,
                     tf.gather(draws, reference[0] if isinstance(reference, tuple) else reference),
-                    tf.random.fold_in(mixing_seed, batch),
+                    # One a row, so that a share of the batch is cut out of all parts alike.
+                    tf.tile(tf.random.fold_in(mixing_seed, batch)[None], (batch_size, 1)),
                 )
             )
 
-        def one_batch(references: Any, draws: tf.Tensor, seed: tf.Tensor) -> tuple:
+        def one_batch(references: Any, draws: tf.Tensor, seeds: tf.Tensor) -> tuple:
             _, images, labels = self._train.fetch(references, crop_draws(augmentation, draws))
             images = augment(images, augmentation, draws)
-            return mix(images, labels, self.num_classes, mixing, seed)
+            return mix(images, labels, self.num_classes, mixing, seeds[0])
 
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
         # The work is mapped over the flat stream: within `flat_map` it would not run in parallel.
-        batches = epochs.flat_map(one_epoch).map(one_batch, tf.data.AUTOTUNE, deterministic=True)
+        batches = epochs.flat_map(one_epoch).skip(first_step)
+        if not mixing.pairs:
+            batches = share.of(batches)
+        batches = batches.map(one_batch, tf.data.AUTOTUNE, deterministic=True)
+        if mixing.pairs:
+            batches = share.of(batches)
         return _distributable(batches.prefetch(tf.data.AUTOTUNE))
 
-    def validation(self, batch_size: int) -> tf.data.Dataset:
+    def validation(self, batch_size: int, share: Share | None = None) -> tf.data.Dataset:
         """All validation batches in a fixed order, not augmented, the last one perhaps smaller."""
-        return _batches(self._validation_split(), batch_size)
+        return _batches(self._validation_split(), batch_size, share=share)
 
-    def test(self, batch_size: int) -> tf.data.Dataset:
+    def test(self, batch_size: int, share: Share | None = None) -> tf.data.Dataset:
         """All test batches, as `validation`."""
-        return _batches(self._test_split, batch_size)
+        return _batches(self._test_split, batch_size, share=share)
 
     def train_images(self, count: int, seed: int = 0) -> np.ndarray:
         """Training images that are not augmented, for instance to calibrate int8 ranges.
@@ -227,15 +246,22 @@ class Data:
 
 
 def _batches(
-    split: Split, batch_size: int, references: tf.data.Dataset | None = None
+    split: Split,
+    batch_size: int,
+    references: tf.data.Dataset | None = None,
+    share: Share | None = None,
 ) -> tf.data.Dataset:
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1. Received: {batch_size}")
     references = split.ordered() if references is None else references
-    batches = references.batch(batch_size).map(
-        lambda *reference: split.fetch(unpacked(reference))[1:],
-        tf.data.AUTOTUNE,
-        deterministic=True,
+    batches = (
+        (share or Share())
+        .of(references.batch(batch_size))
+        .map(
+            lambda *reference: split.fetch(unpacked(reference))[1:],
+            tf.data.AUTOTUNE,
+            deterministic=True,
+        )
     )
     return _distributable(batches.prefetch(tf.data.AUTOTUNE))
 

@@ -27,6 +27,11 @@ class Mixing(NamedTuple):
         """Whether labels become class probabilities."""
         return any(self)
 
+    @property
+    def pairs(self) -> bool:
+        """Whether each image is mixed with another one of its batch."""
+        return bool(self.mixup or self.cutmix)
+
 
 def check_mixing(mixing: Mixing) -> None:
     """Raises a ValueError where a number breaks its rule."""

@@ -10,7 +10,7 @@ import numpy as np
 from oekd_tf.export import formats as forms
 from oekd_tf.export import manifest
 from oekd_tf.export.errors import ExportError
-from oekd_tf.export.replacement import is_replaceable
+from oekd_tf.replacement import is_replaceable
 
 
 def check_arguments(

@@ -10,8 +10,8 @@ import numpy as np
 from oekd_tf.export import check, manifest, saved_model
 from oekd_tf.export.formats import Format
 from oekd_tf.export.job import Job
-from oekd_tf.export.replacement import remove, write_errors
 from oekd_tf.export.workers import Workers
+from oekd_tf.replacement import remove, write_errors
 
 
 class Conversions:

@@ -12,9 +12,9 @@ from oekd_tf.export import manifest, saved_model
 from oekd_tf.export.arguments import check_arguments
 from oekd_tf.export.conversions import Conversions
 from oekd_tf.export.errors import ExportError, RefusedFilesError
-from oekd_tf.export.replacement import remove, replaced, write_errors
 from oekd_tf.export.workers import Workers, sensible_processes
 from oekd_tf.model_size import count_flops, count_parameters
+from oekd_tf.replacement import remove, replaced, write_errors
 
 
 def export_students(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from oekd_tf.export import replacement
-from oekd_tf.export.replacement import is_replaceable, remove, replaced
+from oekd_tf import replacement
+from oekd_tf.replacement import is_replaceable, remove, replaced
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +80,7 @@ def test_read_only_folder(there, tmp_path):
     program = textwrap.dedent(f"""
         import os, sys
         sys.path.insert(0, {str(ROOT)!r})
-        from oekd_tf.export.replacement import replaced
+        from oekd_tf.replacement import replaced
         os.setuid(65534)
         try:
             with replaced({str(there)!r}, overwrite=True):
