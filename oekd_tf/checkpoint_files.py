@@ -74,6 +74,7 @@ def save(folder: str | Path, model: keras.Model, position: Position) -> Path:
             "steps": position.steps,
             "seconds": position.seconds,
             "metrics": [np.asarray(value).tolist() for value in position.metrics],
+            "random": [np.array(state).tolist() for state in _random_states(model)],
             "bytes": weights.stat().st_size,
             "sha256": _sha256(weights),
         }
@@ -106,6 +107,8 @@ def load(path: str | Path, model: keras.Model) -> Position:
         raise CheckpointError(
             f"A checkpoint must be of this network. Received: {path}, of which Keras says: {reason}"
         ) from error
+    for variable, value in zip(_random_states(model), state["random"], strict=True):
+        variable.assign(np.asarray(value, variable.dtype))
     metrics = tuple(np.asarray(value) for value in state["metrics"])
     return Position(state["epochs"], state["steps"], state["seconds"], metrics)
 
@@ -162,6 +165,11 @@ def remove_abandoned(folder: str | Path) -> None:
     """
     for path in Path(folder).glob(".partial-*"):
         remove(path)
+
+
+def _random_states(model: keras.Model) -> list[Any]:
+    """What dropout draws from, which Keras leaves out of saved weights."""
+    return [v for v in model.variables if v.name == "seed_generator_state"]
 
 
 def _found(folder: Path) -> Iterator[tuple[tuple[int, int], Path]]:

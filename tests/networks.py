@@ -11,9 +11,10 @@ import oekd_tf
 class PlainCnn(oekd_tf.backbones.Backbone):
     """Two convolutional blocks; with `norm=False`, each example is independent of its batch."""
 
-    def __init__(self, channels=(8, 16), norm=True, synchronized_batch_norm=False):
+    def __init__(self, channels=(8, 16), norm=True, synchronized_batch_norm=False, dropout=0.0):
         self.channels = tuple(channels)
         self.norm = norm
+        self.dropout = dropout
         self.synchronized_batch_norm = synchronized_batch_norm
 
     def stem(self, images):
@@ -31,6 +32,8 @@ class PlainCnn(oekd_tf.backbones.Backbone):
                 )(x)
             x = keras.layers.ReLU(name=f"{prefix}_relu")(x)
             blocks.append(x)
+        if self.dropout:
+            x = keras.layers.Dropout(self.dropout, name=f"{name}_dropout")(x)
         pooled = keras.layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
         return oekd_tf.backbones.Branch(tuple(blocks), pooled)
 

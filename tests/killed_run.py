@@ -1,0 +1,54 @@
+"""Starts `oekd_tf.train`, with SIGKILL, SIGTERM or a full disk at a given point of it.
+
+    python tests/killed_run.py POINT COUNT --config=... --workdir=...
+
+The process gets the real signal; only its moment is chosen here: at the COUNT-th passing of POINT.
+"""
+
+import functools
+import os
+import resource
+import signal
+import sys
+
+from oekd_tf import checkpoint_files, train
+from oekd_tf.callbacks import MetricsCsv, Preemption
+
+# Where, before or after what, and with what.
+POINTS = {
+    "before_the_log_line": (MetricsCsv, "on_epoch_end", signal.SIGKILL),
+    "before_the_checkpoint": (checkpoint_files, "save", signal.SIGKILL),
+    "within_the_checkpoint": (checkpoint_files, "_sha256", signal.SIGKILL),
+    "before_old_checkpoints_go": (checkpoint_files, "keep", signal.SIGKILL),
+    "step": (Preemption, "on_train_batch_end", signal.SIGTERM),
+    "validation": (Preemption, "on_test_batch_end", signal.SIGTERM),
+    "epoch_end": (Preemption, "on_epoch_end", signal.SIGTERM),
+}
+
+
+def arm(point, count):
+    if point == "full_disk":
+        # No file may grow beyond this: a checkpoint's weights do, a log does not.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (count, count))
+        return
+    owner, name, number = POINTS[point]
+    original = getattr(owner, name)
+    passed = 0
+
+    @functools.wraps(original)
+    def armed(*arguments, **keywords):
+        nonlocal passed
+        passed += 1
+        if passed == count:
+            os.kill(os.getpid(), number)
+        return original(*arguments, **keywords)
+
+    setattr(owner, name, armed)
+
+
+if __name__ == "__main__":
+    point, count = sys.argv[1:3]
+    del sys.argv[1:3]
+    if point != "none":
+        arm(point, int(count))
+    train.main()
