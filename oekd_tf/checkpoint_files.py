@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from oekd_tf.replacement import remove, replaced
+from oekd_tf.replacement import remove, replaced, write_errors
 
 _NAME = re.compile(r"epoch_(\d{5,})(?:_step_(\d{7,}))?")
-_WEIGHTS = "model.weights.h5"
+_ARRAYS = "arrays.npz"
 _STATE = "checkpoint.json"
 
 
@@ -46,7 +46,7 @@ class Position(NamedTuple):
 
 
 def save(folder: str | Path, model: keras.Model, position: Position) -> Path:
-    """Writes a checkpoint: the model's weights, its optimizer's and metrics' state, the position.
+    """Writes a checkpoint: the model's weights, its optimizer's state and the position.
 
     It is on the disk, whole, before it has its name: a process that is killed, a full disk or a
     machine that loses power leaves no part of one.
@@ -63,23 +63,20 @@ def save(folder: str | Path, model: keras.Model, position: Position) -> Path:
         OSError: It could not be written.
     """
     path = Path(folder) / position.name
-    with replaced(path, overwrite=True) as partial:
-        weights = partial / _WEIGHTS
-        try:
-            model.save_weights(weights)
-        except RuntimeError as error:  # HDF5's own, for instance of a full disk.
-            raise OSError(f"{folder} must be writable. Received: {error}") from error
+    with write_errors(folder), replaced(path, overwrite=True) as partial:
+        arrays = partial / _ARRAYS
+        # NumPy's own format: HDF5, which Keras would write, ends the process on a full disk.
+        np.savez(arrays, *(_array(variable) for variable in _variables(model)))
         state = {
             "epochs": position.epochs,
             "steps": position.steps,
             "seconds": position.seconds,
             "metrics": [np.asarray(value).tolist() for value in position.metrics],
-            "random": [np.array(state).tolist() for state in _random_states(model)],
-            "bytes": weights.stat().st_size,
-            "sha256": _sha256(weights),
+            "bytes": arrays.stat().st_size,
+            "sha256": _sha256(arrays),
         }
         (partial / _STATE).write_text(json.dumps(state, indent=2) + "\n")
-        for written in (weights, partial / _STATE, partial):
+        for written in (arrays, partial / _STATE, partial):
             _flush(written)
     _flush(Path(folder))
     return path
@@ -96,19 +93,26 @@ def load(path: str | Path, model: keras.Model) -> Position:
         How far it is trained.
 
     Raises:
-        CheckpointError: The checkpoint is of another network.
+        CheckpointError: The checkpoint is of another network or optimizer.
     """
     path = Path(path)
     state = json.loads((path / _STATE).read_text())
-    try:
-        model.load_weights(path / _WEIGHTS)
-    except (KeyError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+    variables = _variables(model)
+    with np.load(path / _ARRAYS, allow_pickle=False) as arrays:
+        stored = [arrays[name] for name in arrays.files]
+    shapes = [tuple(variable.shape) for variable in variables]
+    if [array.shape for array in stored] != shapes:
+        differ = (
+            f"{variable.path} has shape {shape}, not {array.shape}"
+            for variable, shape, array in zip(variables, shapes, stored, strict=False)
+            if shape != array.shape
+        )
+        reason = next(differ, f"{len(stored)} variables, not {len(variables)}")
         raise CheckpointError(
-            f"A checkpoint must be of this network. Received: {path}, of which Keras says: {reason}"
-        ) from error
-    for variable, value in zip(_random_states(model), state["random"], strict=True):
-        variable.assign(np.asarray(value, variable.dtype))
+            f"A checkpoint must be of this network and optimizer. Received: {path}, where {reason}"
+        )
+    for variable, array in zip(variables, stored, strict=True):
+        variable.assign(_typed(array, variable))
     metrics = tuple(np.asarray(value) for value in state["metrics"])
     return Position(state["epochs"], state["steps"], state["seconds"], metrics)
 
@@ -120,7 +124,7 @@ def damage(path: str | Path) -> str:
         path: Of the checkpoint.
 
     Returns:
-        A few words, for instance "its weights are not those that were written".
+        A few words, for instance "arrays.npz is missing".
     """
     path = Path(path)
     try:
@@ -128,13 +132,13 @@ def damage(path: str | Path) -> str:
         size, digest = state["bytes"], state["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return f"{_STATE} cannot be read"
-    weights = path / _WEIGHTS
-    if not weights.is_file():
-        return f"{_WEIGHTS} is missing"
-    if weights.stat().st_size != size:
-        return f"{_WEIGHTS} has {weights.stat().st_size:,} bytes, not {size:,}"
-    if _sha256(weights) != digest:
-        return f"{_WEIGHTS} has other content than was written"
+    arrays = path / _ARRAYS
+    if not arrays.is_file():
+        return f"{_ARRAYS} is missing"
+    if arrays.stat().st_size != size:
+        return f"{_ARRAYS} has {arrays.stat().st_size:,} bytes, not {size:,}"
+    if _sha256(arrays) != digest:
+        return f"{_ARRAYS} has other content than was written"
     return ""
 
 
@@ -167,9 +171,23 @@ def remove_abandoned(folder: str | Path) -> None:
         remove(path)
 
 
-def _random_states(model: keras.Model) -> list[Any]:
-    """What dropout draws from, which Keras leaves out of saved weights."""
-    return [v for v in model.variables if v.name == "seed_generator_state"]
+def _variables(model: keras.Model) -> list[Any]:
+    """All that a step reads and changes: weights, the optimizer's state, what dropout draws from.
+
+    Their order is that in which the model is built; names differ from one process to another.
+    """
+    random = [v for v in model.variables if v.name == "seed_generator_state"]
+    return [*model.weights, *model.optimizer.variables, *random]
+
+
+def _array(variable: Any) -> np.ndarray:
+    # As a tensor first: a variable with a part on every replica has no other way to an array.
+    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
+
+
+def _typed(array: np.ndarray, variable: Any) -> np.ndarray:
+    # NumPy's files know no bfloat16: its bits come back as bytes.
+    return array.view(_array(variable).dtype) if array.dtype.kind == "V" else array
 
 
 def _found(folder: Path) -> Iterator[tuple[tuple[int, int], Path]]:

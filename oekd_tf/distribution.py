@@ -130,7 +130,8 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     except _LOST as error:
         if not spans_hosts(strategy):
             raise
-        reason = str(error).strip().splitlines()[0]
+        lines = str(error).strip().splitlines()
+        reason = next((line for line in lines if "aborted" in line), lines[0]).strip()
         raise WorkerLostError(
             "All workers must stay alive and reachable; start the same command again on all of "
             f"them, and the run goes on from its last checkpoint. Received: {reason}"
@@ -174,8 +175,8 @@ def check_alike(strategy: tf.distribute.Strategy, **values: int) -> None:
     """
     if not spans_hosts(strategy):
         return
-    mine = tf.constant([list(values.values())], tf.int64)
-    everyones = strategy.gather(strategy.run(lambda: mine), axis=0).numpy()
+    mine = [[int(value) for value in values.values()]]
+    everyones = strategy.gather(strategy.run(lambda: tf.constant(mine, tf.int64)), axis=0).numpy()
     for name, column in zip(values, everyones.T.tolist(), strict=True):
         if len(set(column)) > 1:
             raise ValueError(

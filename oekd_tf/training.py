@@ -94,7 +94,9 @@ def _finished_run(
 ) -> tuple[dict, bool]:
     """A run's summary, and whether it had to be trained for."""
     summary_path = workdir / "summary.json"
-    if summary_path.exists():
+    finished = summary_path.exists()
+    distribution.check_alike(strategy, finished=finished)
+    if finished:
         say(f"{workdir} holds a finished run; a new one needs another --workdir")
         return json.loads(summary_path.read_text()), False
     set_runtime(config)

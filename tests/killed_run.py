@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 
-from oekd_tf import checkpoint_files, train
+from oekd_tf import checkpoint_files, cluster, train, training
 from oekd_tf.callbacks import MetricsCsv, Preemption
 
 # Where, before or after what, and with what.
@@ -21,15 +21,32 @@ POINTS = {
     "within_the_checkpoint": (checkpoint_files, "_sha256", signal.SIGKILL),
     "before_old_checkpoints_go": (checkpoint_files, "keep", signal.SIGKILL),
     "step": (Preemption, "on_train_batch_end", signal.SIGTERM),
+    "step_killed": (Preemption, "on_train_batch_end", signal.SIGKILL),
     "validation": (Preemption, "on_test_batch_end", signal.SIGTERM),
     "epoch_end": (Preemption, "on_epoch_end", signal.SIGTERM),
 }
+
+
+def save_weights():
+    """Has each worker write its own weights after training, beside its workdir."""
+    original = training.fit
+
+    def fit(config, data, model, strategy, workdir, say):
+        seconds = original(config, data, model, strategy, workdir, say)
+        index = cluster.from_environment().index
+        checkpoint_files.save(f"of_worker_{index}", model, checkpoint_files.Position(1))
+        return seconds
+
+    training.fit = fit
 
 
 def arm(point, count):
     if point == "full_disk":
         # No file may grow beyond this: a checkpoint's weights do, a log does not.
         resource.setrlimit(resource.RLIMIT_FSIZE, (count, count))
+        return
+    if point == "weights":
+        save_weights()
         return
     owner, name, number = POINTS[point]
     original = getattr(owner, name)

@@ -6,13 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 TESTS = Path(__file__).parent
 
 # Two students with dropout, eight steps an epoch, the same bits on every run.
-CONFIG = '''
+CONFIG = """
 from oekd_tf.config import default_config
 
 
@@ -33,7 +32,7 @@ def get_config():
     config.optimizer.l2 = 1e-4
     config.schedule.name = "cosine"
     return config
-'''
+"""
 
 
 def environment(**variables):
@@ -58,17 +57,10 @@ def start(folder, *arguments, point="none", count=0, **variables):
     )  # fmt: skip
 
 
-def weights(checkpoint):
-    """Every array of a checkpoint, optimizer included, by its place in the file."""
-    found = {}
-
-    def take(name, item):
-        if isinstance(item, h5py.Dataset):
-            found[name] = np.asarray(item[()])
-
-    with h5py.File(Path(checkpoint) / "model.weights.h5") as file:
-        file.visititems(take)
-    return found
+def weights(path):
+    """Every array of a checkpoint, optimizer included, by its place in it."""
+    with np.load(Path(path) / "arrays.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def left(folder):

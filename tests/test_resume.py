@@ -1,15 +1,13 @@
 """A run that is killed and started again ends as one that never was."""
 
-import json
 import random
 import signal
 import subprocess
 import time
 
 import pytest
-import runs
 
-import oekd_tf
+import runs
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +54,7 @@ def test_kills_and_stops_at_chosen_points(uninterrupted, tmp_path):
 
 
 def test_full_disk(uninterrupted, tmp_path):
-    size = next((tmp_path.parent).glob("uninterrupted*/run/checkpoints/*/model.weights.h5"))
+    size = next((tmp_path.parent).glob("uninterrupted*/run/checkpoints/*/arrays.npz"))
     done = runs.start(tmp_path, point="full_disk", count=size.stat().st_size // 2)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -70,13 +68,13 @@ def test_damaged_checkpoints(uninterrupted, tmp_path):
     # Stopped with the checkpoints of epochs 3 and 4, the newer of which is then damaged.
     assert runs.start(tmp_path, point="epoch_end", count=4).returncode == 143
     newest = tmp_path / "run" / "checkpoints" / "epoch_00004"
-    weights = newest / "model.weights.h5"
+    weights = newest / "arrays.npz"
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
     done = runs.start(tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"checkpoint {newest} is damaged (model.weights.h5 has other content" in done.stdout
+    assert f"checkpoint {newest} is damaged (arrays.npz has other content" in done.stdout
     assert "going on after epoch 3 of 6" in done.stdout
     runs.assert_same(runs.left(tmp_path), uninterrupted)
 

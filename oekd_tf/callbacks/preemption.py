@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 
 from oekd_tf.callbacks.checkpoints import Checkpoints
 from oekd_tf.checkpoint_files import Position
@@ -123,7 +122,7 @@ def metric_totals(model: keras.Model) -> tuple[Any, ...]:
         Arrays, in the order of its metrics' variables.
     """
     return tuple(
-        np.array(keras.ops.convert_to_tensor(variable))
+        keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable)).copy()
         for metric in model.metrics
         for variable in metric.variables
     )

@@ -1,10 +1,24 @@
+import re
+
 import keras
 import numpy as np
 import pytest
 
 from oekd_tf.callbacks import Checkpoints, MetricsCsv
 from oekd_tf.callbacks.metrics_csv import read_metrics
+from oekd_tf.callbacks.preemption import metric_totals, set_metric_totals
 from oekd_tf.callbacks.progress import summary
+from oekd_tf.checkpoint_files import CheckpointError, Position
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-10])
 
 
 def small_model():
@@ -37,12 +51,68 @@ class TestCheckpoints:
     def test_keeps_the_newest_and_always_the_last_epoch(self, tmp_path):
         fit(small_model(), 7, [Checkpoints(tmp_path, every=3, kept=2)])
         names = sorted(path.name for path in tmp_path.iterdir())
-        assert names == ["epoch_00006.weights.h5", "epoch_00007.weights.h5"]
+        assert names == ["epoch_00006", "epoch_00007"]
 
-    def test_a_half_written_file_is_no_checkpoint(self, tmp_path):
+    def test_a_half_written_one_is_no_checkpoint(self, tmp_path):
         fit(small_model(), 1, [Checkpoints(tmp_path)])
-        (tmp_path / ".partial-1-epoch_00002.weights.h5").write_bytes(b"half")
+        (tmp_path / "epoch_00001").rename(tmp_path / ".partial-1-epoch_00002")
+        fit(small_model(), 1, [Checkpoints(tmp_path)])
         assert Checkpoints(tmp_path).restore(small_model()) == 1
+
+    @pytest.mark.parametrize(
+        ("harm", "reason"),
+        [
+            (lambda folder: flip(folder / "arrays.npz"), "has other content than was"),
+            (lambda folder: cut(folder / "arrays.npz"), r"has [\d,]+ bytes, not [\d,]+"),
+            (lambda folder: (folder / "arrays.npz").unlink(), "is missing"),
+            (lambda folder: cut(folder / "checkpoint.json"), "checkpoint.json cannot be read"),
+            (lambda folder: (folder / "checkpoint.json").unlink(), "cannot be read"),
+        ],
+    )
+    def test_a_damaged_one_is_named_and_the_one_before_used(self, tmp_path, capsys, harm, reason):
+        model = small_model()
+        fit(model, 2, [Checkpoints(tmp_path)])
+        harm(tmp_path / "epoch_00002")
+        assert Checkpoints(tmp_path).restore(small_model()) == 1
+        (line,) = capsys.readouterr().out.splitlines()
+        assert str(tmp_path / "epoch_00002") in line
+        assert re.search(reason, line)
+
+        harm(tmp_path / "epoch_00001")
+        with pytest.raises(CheckpointError, match=r"must be whole .* all 2 are damaged"):
+            Checkpoints(tmp_path).restore(small_model())
+
+        # The repeated epoch takes the damaged one's place.
+        fit(model, 1, [Checkpoints(tmp_path)])
+        assert Checkpoints(tmp_path).restore(small_model()) == 1
+
+    def test_another_networks(self, tmp_path):
+        fit(small_model(), 1, [Checkpoints(tmp_path)])
+        other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5)])
+        other.compile("adam", loss="mse")
+        with pytest.raises(
+            CheckpointError, match=r"must be of this network and .*epoch.* not \(3, 2\)"
+        ):
+            Checkpoints(tmp_path).restore(other)
+
+    def test_one_within_an_epoch(self, tmp_path):
+        model = small_model()
+        fit(model, 1, [])
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.set_model(model)
+        totals = metric_totals(model)
+        checkpoints.save(Position(4, 7, metrics=totals))
+        fit(model, 1, [])
+        found = Checkpoints(tmp_path).restore_position(model)
+        assert (found.epochs, found.steps) == (4, 7)
+        assert found.seconds >= 0
+        set_metric_totals(model, found.metrics)
+        for one, other in zip(metric_totals(model), totals, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_read_only(self, tmp_path):
+        fit(small_model(), 1, [Checkpoints(tmp_path / "none", read_only=True)])
+        assert not (tmp_path / "none").exists()
 
     def test_nothing_to_restore(self, tmp_path):
         assert Checkpoints(tmp_path / "none").restore(small_model()) == 0
