@@ -16,6 +16,7 @@ _PUBLIC = {
     "compression": ".compression",
     "config": ".config",
     "data": ".data",
+    "distribution": ".distribution",
     "export": ".export",
     "losses": ".losses",
     "optimizers": ".optimizers",

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,13 +94,26 @@ def load(path: str | Path, model: keras.Model) -> Position:
         How far it is trained.
 
     Raises:
-        CheckpointError: The checkpoint is of another network or optimizer.
+        CheckpointError: The checkpoint is of another network or optimizer, or holds something else
+            than arrays.
     """
     path = Path(path)
-    state = json.loads((path / _STATE).read_text())
+    try:
+        state = json.loads((path / _STATE).read_text())
+        position = Position(
+            int(state["epochs"]),
+            int(state["steps"]),
+            float(state["seconds"]),
+            tuple(np.asarray(value, np.float32) for value in state["metrics"]),
+        )
+        # An array that would have to be unpickled could run code.
+        with np.load(path / _ARRAYS, allow_pickle=False) as arrays:
+            stored = [arrays[name] for name in arrays.files]
+    except (KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"A checkpoint must be as `save` writes them. Received: {path}, {error}"
+        ) from error
     variables = _variables(model)
-    with np.load(path / _ARRAYS, allow_pickle=False) as arrays:
-        stored = [arrays[name] for name in arrays.files]
     shapes = [tuple(variable.shape) for variable in variables]
     if [array.shape for array in stored] != shapes:
         differ = (
@@ -113,8 +127,7 @@ def load(path: str | Path, model: keras.Model) -> Position:
         )
     for variable, array in zip(variables, stored, strict=True):
         variable.assign(_typed(array, variable))
-    metrics = tuple(np.asarray(value) for value in state["metrics"])
-    return Position(state["epochs"], state["steps"], state["seconds"], metrics)
+    return position
 
 
 def damage(path: str | Path) -> str:

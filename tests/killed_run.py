@@ -11,8 +11,12 @@ import resource
 import signal
 import sys
 
-from oekd_tf import checkpoint_files, cluster, train, training
-from oekd_tf.callbacks import MetricsCsv, Preemption
+from oekd_tf.command_line import quiet_tensorflow
+
+quiet_tensorflow()
+
+from oekd_tf import checkpoint_files, cluster, train, training  # noqa: E402
+from oekd_tf.callbacks import MetricsCsv, Preemption  # noqa: E402
 
 # Where, before or after what, and with what.
 POINTS = {
