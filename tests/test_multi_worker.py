@@ -149,3 +149,19 @@ def test_tf_config_that_breaks_its_rule(tmp_path):
     assert "error: TF_CONFIG must be JSON like " in done.stderr
     assert "Received: '{}'" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_baseline(tmp_path):
+    arguments = (*ARGUMENTS, "--config.only_student=2")
+    folders = [tmp_path / "alone", tmp_path / "together"]
+    for folder in folders:
+        folder.mkdir()
+    assert runs.start(folders[0], *arguments).returncode == 0
+    assert wait(start_workers(folders[1], *arguments)) == [0, 0], said(folders[1], 0)
+    newest = [
+        runs.weights(folder / "run" / "baseline_student_2" / "checkpoints" / "epoch_00003")
+        for folder in folders
+    ]
+    for name in newest[0]:
+        np.testing.assert_allclose(newest[1][name], newest[0][name], atol=2e-4, err_msg=name)
