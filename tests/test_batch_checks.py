@@ -97,7 +97,7 @@ def wrong_images(images):
         "channels": (
             images[..., :2],
             ValueError,
-            r"\(batch, 16, 16, 3\).*shape \(None, 16, 16, 2\)$",
+            r"16, 3\).*shape \(None, 16, 16, 2\)$",
         ),
         "size": (images[:, :8], ValueError, r"shape \(8, 8, 16, 3\)$"),
         "flat": (images.reshape(8, -1), ValueError, r"shape \(None, 768\)$"),
@@ -123,7 +123,7 @@ def test_images(batch, name):
     [
         (
             [0, 1, 2, 3, 4, 0, 1, 2],
-            "indices from 0 to 3, .*Received: labels from 0 to 4 at step 1$",
+            "from 0 to 3, .*Received: labels from 0 to 4 at step 1$",
         ),
         ([0, 1, 2, 3, -1, 0, 1, 2], "Received: labels from -1 to 3"),
         (np.full((8, 1), 2**33), "Received: labels from 8589934592 to"),
@@ -163,7 +163,7 @@ class TestEvaluation:
         refuses(ensemble, error, message, lambda: ensemble.evaluate(data, verbose=0))
 
     def test_wrong_validation_data_end_training(self, batch):
-        with pytest.raises(ValueError, match="Received: labels from 9 to 9 in evaluation$"):
+        with pytest.raises(ValueError, match=r"Received: labels from 9 to 9 in evaluation$"):
             compiled().fit(*batch, validation_data=(batch[0], np.full(8, 9)), verbose=0)
 
 
@@ -249,7 +249,7 @@ def test_other_ways_to_run_a_step(batch, arguments):
     ):
         refuses(ensemble, error, message, lambda w=wrong: ensemble.fit(batches(*w), verbose=0))
     labels[20] = -1
-    with pytest.raises(ValueError, match="labels from -1 to 3 at step 6$"):
+    with pytest.raises(ValueError, match=r"labels from -1 to 3 at step 6$"):
         ensemble.fit(batches(images, labels), verbose=0)
 
 
@@ -257,9 +257,9 @@ def test_train_on_batch(batch):
     for eager in (False, True):
         ensemble = compiled(run_eagerly=eager)
         ensemble.train_on_batch(*batch)
-        with pytest.raises(ValueError, match="labels from 4 to 4 at step 2$"):
+        with pytest.raises(ValueError, match=r"labels from 4 to 4 at step 2$"):
             ensemble.train_on_batch(batch[0], np.full(8, 4))
-        with pytest.raises(ValueError, match="labels from 4 to 4 in evaluation$"):
+        with pytest.raises(ValueError, match=r"labels from 4 to 4 in evaluation$"):
             ensemble.test_on_batch(batch[0], np.full(8, 4))
 
 
