@@ -323,6 +323,11 @@ class OnlineEnsemble(keras.Model):
             raise ValueError("An online ensemble learns from labels. Received: no labels (y=None)")
         pseudo_teacher_only = training and self._pseudo_teacher_only
         terms = self.loss_terms(y, y_pred, sample_weight, pseudo_teacher_only)
+        scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        if training and not scales and keras.backend.backend() == "tensorflow":
+            from oekd_tf.batch_checks import check_terms
+
+            terms = check_terms(terms)
         size = ops.shape(x)[0]
         for tracker in self._means:
             tracker.update_state(terms[tracker.name], sample_weight=size)
@@ -343,6 +348,25 @@ class OnlineEnsemble(keras.Model):
         for index, tracker in enumerate(self._accuracies):
             tracker.update_state(_batch_mean(correct[index]), sample_weight=size)
         return self.get_metrics_result()
+
+    def make_train_function(self, force: bool = False) -> Any:
+        if self.train_function is None or force:
+            super().make_train_function(force=force)
+            self.train_function = self._with_clear_errors(self.train_function, training=True)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        if self.test_function is None or force:
+            super().make_test_function(force=force)
+            self.test_function = self._with_clear_errors(self.test_function, training=False)
+        return self.test_function
+
+    def _with_clear_errors(self, function: Any, training: bool) -> Any:
+        if keras.backend.backend() != "tensorflow":
+            return function
+        from oekd_tf.batch_checks import with_clear_errors
+
+        return with_clear_errors(function, self, training)
 
     def train_step(self, *args: Any) -> Any:
         """One step of all students: `(data)` under TensorFlow, `(state, data)` under JAX."""

@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from oekd_tf import batch_checks
 from oekd_tf.distribution import spans_hosts
 
 if TYPE_CHECKING:
@@ -20,23 +22,36 @@ def train_step(ensemble: "OnlineEnsemble", data: Any) -> dict[str, tf.Tensor]:
 
     Returns:
         The running means of all losses and accuracies.
+
+    Raises:
+        ValueError: The images' shape or type is wrong. Wrong values fail an assertion, before
+            any variable of the network has changed; see `oekd_tf.batch_checks`.
     """
-    images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    images, labels, sample_weight = _checked(ensemble, data, ensemble.optimizer.iterations)
     with tf.GradientTape() as tape:
-        outputs = ensemble(images, training=True, with_blocks=True)
+        # Holds back moving statistics, which a step that is refused must leave as they are.
+        with keras.StatelessScope(initialize_variables=False) as forward:
+            outputs = ensemble(images, training=True, with_blocks=True)
         loss = ensemble.compute_loss(images, labels, outputs, sample_weight)
         scaled = ensemble.optimizer.scale_loss(loss * _share_of_batch(images))
-    variables = _trained_variables(ensemble)
+    variables = batch_checks.trained_variables(ensemble)
     gradients = tape.gradient(scaled, variables)
     # Variables outside the loss (adaptation layers without a feature loss) keep their values.
     pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-    ensemble.optimizer.apply_gradients(pairs)
+    # With a scaled loss gradients overflow at times; its optimizer skips such a step.
+    scales = isinstance(ensemble.optimizer, keras.optimizers.LossScaleOptimizer)
+    with tf.control_dependencies([] if scales else batch_checks.check_gradients(gradients)):
+        for variable in ensemble.variables:
+            value = forward.get_current_value(variable)
+            if value is not None:
+                variable.assign(value)
+        ensemble.optimizer.apply_gradients(pairs)
     return _logs(ensemble, loss, images, labels, outputs)
 
 
 def test_step(ensemble: "OnlineEnsemble", data: Any) -> dict[str, tf.Tensor]:
     """The losses and accuracies of one replica's share of a batch; see `train_step`."""
-    images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    images, labels, sample_weight = _checked(ensemble, data)
     outputs = ensemble(images, training=False, with_blocks=True)
     loss = ensemble.compute_loss(images, labels, outputs, sample_weight, training=False)
     return _logs(ensemble, loss, images, labels, outputs)
@@ -70,6 +85,18 @@ def reducible(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
 
 
+def _checked(ensemble: "OnlineEnsemble", data: Any, iterations: Any = None) -> tuple:
+    images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if isinstance(images, np.ndarray):  # As Keras's train_on_batch passes it on in eager mode.
+        images = tf.convert_to_tensor(images)
+    checks = batch_checks.check_images(images, ensemble.image_shape, iterations)
+    if labels is not None:
+        labels = tf.convert_to_tensor(labels)
+        checks += batch_checks.check_labels(labels, ensemble.num_classes)
+    with tf.control_dependencies(checks):
+        return tf.identity(images), labels, sample_weight
+
+
 def _share_of_batch(images: Any) -> Any:
     # The optimizer sums gradients over replicas, so each replica's mean loss counts by its share
     # of the global batch: exactly 1/replicas, but for a last batch that does not divide.
@@ -78,9 +105,3 @@ def _share_of_batch(images: Any) -> Any:
         return 1.0
     size = tf.cast(tf.shape(images)[0], tf.float32)
     return size / context.all_reduce(tf.distribute.ReduceOp.SUM, size)
-
-
-def _trained_variables(ensemble: "OnlineEnsemble") -> list[Any]:
-    if not ensemble.pseudo_teacher_only:
-        return ensemble.trainable_variables
-    return ensemble.students[0].trainable_variables

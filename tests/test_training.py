@@ -172,7 +172,7 @@ class TestRefusals:
 
     def test_nan(self, tmp_path):
         config = small_config(optimizer__name="sgd", optimizer__learning_rate=1e20)
-        with pytest.raises(oekd_tf.callbacks.NonFiniteLossError, match=r"in epoch 1 at step \d"):
+        with pytest.raises(oekd_tf.callbacks.NonFiniteLossError, match=r"(nan|inf).* at step \d"):
             training.train(config, tmp_path / "nan", lambda line: None)
         assert not (tmp_path / "nan" / "summary.json").exists()
 
