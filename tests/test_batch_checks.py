@@ -165,9 +165,7 @@ class TestEvaluation:
     def test_wrong_validation_data_end_training(self, batch):
         ensemble = compiled(run_eagerly=True)
         with pytest.raises(ValueError, match=r"Received: labels from 9 to 9 in evaluation$"):
-            compiled(run_eagerly=True).fit(
-                *batch, validation_data=(batch[0], np.full(8, 9)), verbose=0
-            )
+            ensemble.fit(*batch, validation_data=(batch[0], np.full(8, 9)), verbose=0)
 
 
 class TestGoodData:
