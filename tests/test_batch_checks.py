@@ -107,7 +107,7 @@ def wrong_images(images):
     }
 
 
-# What is not traced is checked faster, and in the same words.
+# The others run eagerly, which is faster. TensorFlow needs a second to free a graph that failed.
 IN_GRAPH = ("above", "nan", "channels", "flat")
 
 
@@ -158,19 +158,20 @@ class TestEvaluation:
     def test_wrong_images(self, batch, name):
         images, error, message = wrong_images(batch[0])[name]
         message = message.replace("at step 1", "in evaluation")
-        ensemble = compiled(run_eagerly=name == "size")
+        ensemble = compiled(run_eagerly=name != "nan")
         data = batches(images, batch[1])
         refuses(ensemble, error, message, lambda: ensemble.evaluate(data, verbose=0))
 
     def test_wrong_validation_data_end_training(self, batch):
+        ensemble = compiled(run_eagerly=True)
         with pytest.raises(ValueError, match=r"Received: labels from 9 to 9 in evaluation$"):
-            compiled().fit(*batch, validation_data=(batch[0], np.full(8, 9)), verbose=0)
+            ensemble.fit(*batch, validation_data=(batch[0], np.full(8, 9)), verbose=0)
 
 
 class TestGoodData:
     @pytest.mark.parametrize("dtype", ["uint8", "int32", "float16", "float32"])
     def test_types_of_images(self, batch, dtype):
-        ensemble = compiled()
+        ensemble = compiled(run_eagerly=dtype in ("int32", "float16"))
         before = ensemble.students[1].get_weights()[0]
         logs = ensemble.fit(batches(batch[0].astype(dtype), batch[1]), verbose=0).history
         assert np.isfinite(logs["loss"][0])
@@ -179,7 +180,8 @@ class TestGoodData:
     def test_black_batches_after_the_first(self, batch):
         images = np.concatenate([batch[0], np.zeros_like(batch[0]), np.ones_like(batch[0])])
         labels = np.tile(batch[1], 3)
-        compiled().fit(batches(images.astype(np.float32), labels), verbose=0)
+        ensemble = compiled(run_eagerly=True)
+        ensemble.fit(batches(images.astype(np.float32), labels), verbose=0)
 
     def test_labels(self, batch):
         ensemble = compiled(run_eagerly=True)
@@ -189,24 +191,18 @@ class TestGoodData:
 
 
 class TestLossesAndGradients:
-    @pytest.mark.parametrize(
-        ("learning_rate", "weights", "message"),
-        [
-            (0.1, {"sample_weight": np.full(8, np.nan)}, "label_loss=-?nan at step 1$"),
-            (0.1, {"sample_weight": np.full(8, np.inf)}, "label_loss=inf at step 1$"),
-        ],
-    )
-    def test_loss(self, batch, learning_rate, weights, message):
-        ensemble = compiled(keras.optimizers.SGD(learning_rate))
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_label_loss(self, batch, value):
+        weights = np.full(8, value)
         refuses(
-            ensemble,
+            ensemble := compiled(),
             NonFiniteLossError,
-            f"every loss and gradient must be finite.*Received: {message}",
-            lambda: ensemble.fit(*batch, verbose=0, **weights),
+            rf"every loss and gradient must be finite.*Received: label_loss=-?{value} at step 1$",
+            lambda: ensemble.fit(*batch, sample_weight=weights, verbose=0),
         )
 
     def test_feature_loss_is_named(self, batch):
-        ensemble = compiled()
+        ensemble = compiled(run_eagerly=True)
         kernel = ensemble.adaptation[0][0].kernel
         kernel.assign(np.full(kernel.shape, np.inf))
         message = "Received: feature_loss=(inf|-?nan) at step 1$"
@@ -224,7 +220,9 @@ class TestLossesAndGradients:
 
     def test_the_gradient_that_is_named_is_the_one(self, batch):
         # The stem, which comes first, is spared by student 2.
-        ensemble = compiled("sgd", BrokenCnn((4,)), {"stem_gradient": "pseudo_teacher"})
+        ensemble = compiled(
+            "sgd", BrokenCnn((4,)), {"stem_gradient": "pseudo_teacher"}, run_eagerly=True
+        )
         with pytest.raises(NonFiniteLossError, match="gradient of student_2_root/kernel at step 1"):
             ensemble.fit(*batch, verbose=0)
 
