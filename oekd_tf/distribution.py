@@ -115,6 +115,33 @@ def distribute(
     return strategy.distribute_datasets_from_function(of_this_host)
 
 
+def evaluation_batch_size(strategy: tf.distribute.Strategy, examples: int, batch_size: int) -> int:
+    """The batch size nearest to the one asked for whose last batch has an example a replica.
+
+    TensorFlow's convolutions on a CPU fail on a share of no image.
+
+    Args:
+        strategy: The strategy.
+        examples: Of the split.
+        batch_size: What is asked for.
+
+    Returns:
+        The size.
+
+    Raises:
+        ValueError: The split has fewer examples than there are replicas.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if examples < replicas:
+        raise ValueError(
+            f"A split to evaluate on must have an example for each of {replicas} replicas. "
+            f"Received: {examples}"
+        )
+    smaller = range(min(batch_size, examples), replicas - 1, -1)
+    larger = range(batch_size + 1, examples + 1)
+    return next(size for size in (*smaller, *larger) if not 0 < examples % size < replicas)
+
+
 @contextlib.contextmanager
 def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Turns what TensorFlow raises when another host is gone into one clear line.

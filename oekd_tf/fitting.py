@@ -99,9 +99,8 @@ def fit(
 
     validation = None
     if data.num_validation:
-        validation = distribution.distribute(
-            strategy, lambda share: data.validation(config.batch_size, share)
-        )
+        size = distribution.evaluation_batch_size(strategy, data.num_validation, config.batch_size)
+        validation = distribution.distribute(strategy, lambda share: data.validation(size, share))
 
     def train(epoch: int, step: int, *more: keras.callbacks.Callback) -> None:
         model.fit(

@@ -447,8 +447,9 @@ def _fit_and_evaluate(
         write_text(workdir / "config.json", config_module.to_json(config))
     seconds = fit(config, data, model, strategy, workdir, say)
     say("evaluating on the test split ...")
+    size = distribution.evaluation_batch_size(strategy, data.num_test, config.batch_size)
     test = model.evaluate(
-        distribution.distribute(strategy, lambda share: data.test(config.batch_size, share)),
+        distribution.distribute(strategy, lambda share: data.test(size, share)),
         verbose=0,
         return_dict=True,
     )

@@ -35,3 +35,17 @@ def batch(rng):
     """Eight random 16×16 colour images and labels of four classes."""
     images = rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
     return images, rng.integers(0, 4, 8).astype(np.int32)
+
+
+@pytest.fixture(scope="session")
+def mirrored():
+    """Two replicas on the CPU.
+
+    One strategy for all tests: a second one in a process gives its collectives the first one's
+    keys.
+    """
+    from oekd_tf.distribution import make_strategy
+
+    strategy = make_strategy("mirrored", logical_cpus=2)
+    assert strategy.num_replicas_in_sync == 2
+    return strategy

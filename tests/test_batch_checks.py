@@ -8,7 +8,6 @@ from networks import PlainCnn
 
 import oekd_tf
 from oekd_tf.callbacks import NonFiniteLossError
-from oekd_tf.distribution import make_strategy
 
 
 @keras.saving.register_keras_serializable("oekd_tf_tests")
@@ -259,11 +258,6 @@ def test_train_on_batch(batch):
             ensemble.train_on_batch(batch[0], np.full(8, 4))
         with pytest.raises(ValueError, match=r"labels from 4 to 4 in evaluation$"):
             ensemble.test_on_batch(batch[0], np.full(8, 4))
-
-
-@pytest.fixture(scope="module")
-def mirrored():
-    return make_strategy("mirrored", logical_cpus=2)
 
 
 class TestReplicas:

@@ -7,7 +7,7 @@ import tensorflow as tf
 from networks import small_ensemble
 
 import oekd_tf
-from oekd_tf.distribution import make_strategy
+from oekd_tf.distribution import evaluation_batch_size, make_strategy
 
 BATCHES, BATCH = 9, 16
 
@@ -33,14 +33,6 @@ def train(strategy, examples, optimizer, batch=BATCH, **network):
     history = ensemble.fit(data, verbose=0).history
     weights = {v.path: v.numpy() for v in ensemble.variables}
     return history, weights, ensemble.evaluate(data, verbose=0, return_dict=True)
-
-
-@pytest.fixture(scope="module")
-def mirrored():
-    # One for all tests: a second strategy in a process gives its collectives the first one's keys.
-    strategy = make_strategy("mirrored", logical_cpus=2)
-    assert strategy.num_replicas_in_sync == 2
-    return strategy
 
 
 @pytest.fixture
@@ -108,8 +100,29 @@ def test_auto_is_one_device_without_gpus():
 
 
 def test_unknown_strategy():
-    with pytest.raises(ValueError, match=r"auto, none or mirrored. Received: 'tpu'"):
-        make_strategy("tpu")
+    with pytest.raises(
+        ValueError, match=r"auto, none, mirrored, multi_worker, tpu\. Received: 'gpu'"
+    ):
+        make_strategy("gpu")
+
+
+@pytest.mark.parametrize(
+    ("examples", "batch_size", "expected"),
+    [(137, 16, 16), (33, 16, 15), (16, 16, 16), (10, 16, 10), (5, 4, 3), (2, 1, 2), (3, 2, 3)],
+)
+def test_no_replica_is_left_without_an_example(mirrored, examples, batch_size, expected):
+    size = evaluation_batch_size(mirrored, examples, batch_size)
+    assert size == expected
+    assert size >= 2
+    assert examples % size != 1
+    assert evaluation_batch_size(make_strategy("none"), examples, batch_size) == min(
+        examples, batch_size
+    )
+
+
+def test_fewer_examples_than_replicas(mirrored):
+    with pytest.raises(ValueError, match=r"for each of 2 replicas\. Received: 1"):
+        evaluation_batch_size(mirrored, 1, 16)
 
 
 def test_the_cpu_cannot_be_split_once_in_use():
