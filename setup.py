@@ -46,6 +46,7 @@ setup(
         "test": [
             *COMPRESSION,
             *ONNX,
+            "hypothesis>=6,<7",
             "pytest>=9.2,<10",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.17,<0.18",

@@ -3,22 +3,27 @@
 import ast
 import contextlib
 import importlib
-import itertools
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from oekd_tf import config_rules as rules
+from oekd_tf.config_errors import ConfigError, naming, one_line, shown
 from oekd_tf.export.formats import RULE, is_format
 
 AUGMENTATIONS = ("random_resized_crop", "pad_crop", "flip", "color_jitter", "rand_augment")
 
 
-class ConfigError(ValueError):
-    """A config breaks a rule; the message names the field, the rule and the value."""
+def _is_json(arguments: ConfigDict) -> bool:
+    """Whether the arguments can be written to a run's config.json."""
+    try:
+        json.dumps(arguments.to_dict(), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 class Field(NamedTuple):
@@ -26,7 +31,7 @@ class Field(NamedTuple):
 
     Attributes:
         default: Its value where a config says nothing; also fixes its type.
-        valid: Whether a value keeps the rule.
+        valid: Whether a value, of the default's kind, keeps the rule.
         rule: The rule in words, to follow "must be".
         meaning: What the field does.
     """
@@ -37,123 +42,91 @@ class Field(NamedTuple):
     meaning: str
 
 
-def _at_least(low: float) -> tuple[Callable[[Any], bool], str]:
-    return lambda v: math.isfinite(v) and v >= low, f"at least {low}"
-
-
-def _above(low: float) -> tuple[Callable[[Any], bool], str]:
-    return lambda v: math.isfinite(v) and v > low, f"above {low}"
-
-
-def _one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:
-    return lambda v: v in choices, "one of " + ", ".join(repr(choice) for choice in choices)
-
-
-def _fraction() -> tuple[Callable[[Any], bool], str]:
-    return lambda v: 0 <= v < 1, "at least 0 and below 1"
-
-
-def _share() -> tuple[Callable[[Any], bool], str]:
-    return lambda v: 0 <= v <= 1, "from 0 to 1"
-
-
-def _boolean() -> tuple[Callable[[Any], bool], str]:
-    return lambda v: isinstance(v, bool), "True or False"
-
-
-def _text(*, empty: bool = False) -> tuple[Callable[[Any], bool], str]:
-    rule = "text" if empty else "text that is not empty"
-    return lambda v: isinstance(v, str) and (empty or bool(v)), rule
-
-
-def _is_name(value: Any) -> bool:
-    allowed = all(c.isalnum() or c in "._-" for c in str(value))
-    return isinstance(value, str) and bool(value) and allowed and not value.startswith(".")
-
-
-def _falling_widths(widths: Any) -> bool:
-    falling = all(a > b for a, b in itertools.pairwise(widths))
-    return len(widths) > 0 and widths[0] == 1 and falling and widths[-1] > 0
-
-
-def _rising_epochs(epochs: Any) -> bool:
-    return all(e > 0 for e in epochs) and list(epochs) == sorted(set(epochs))
-
-
 FIELDS: dict[str, Field] = {
     "name": Field(
-        "run", _is_name, "letters, digits, '.', '_' and '-'", "Names the run and its exports."
+        "run",
+        rules.is_name,
+        "letters, digits, '.', '_' and '-', none in front a '.', at most 200 bytes",
+        "Names the run and its exports.",
     ),
-    "seed": Field(0, *_at_least(0), "Of initial weights, order and augmentation."),
-    "epochs": Field(1, *_at_least(1), "Passes over the training data."),
-    "batch_size": Field(128, *_at_least(1), "Of all replicas together."),
+    "seed": Field(0, *rules.at_least(0), "Of initial weights, order and augmentation."),
+    "epochs": Field(1, *rules.at_least(1), "Passes over the training data."),
+    "batch_size": Field(128, *rules.at_least(1), "Of all replicas together."),
     "only_student": Field(
-        0, *_at_least(0), "Train this student alone, as its baseline; 0 trains the ensemble."
+        0, *rules.at_least(0), "Train this student alone, as its baseline; 0 trains the ensemble."
     ),
     "precision": Field(
         "float32",
-        *_one_of("float32", "mixed_float16", "mixed_bfloat16"),
+        *rules.one_of("float32", "mixed_float16", "mixed_bfloat16"),
         "Keras dtype policy; logits and losses are float32 under all of them.",
     ),
-    "jit_compile": Field(False, *_boolean(), "Compile steps with XLA; slower to start on a CPU."),
+    "jit_compile": Field(
+        False, *rules.boolean(), "Compile steps with XLA; slower to start on a CPU."
+    ),
     "deterministic": Field(
-        False, *_boolean(), "The same bits on every run, at some cost in speed."
+        False, *rules.boolean(), "The same bits on every run, at some cost in speed."
     ),
     "strategy": Field(
         "auto",
-        *_one_of("auto", "none", "mirrored", "multi_worker", "tpu"),
+        *rules.one_of("auto", "none", "mirrored", "multi_worker", "tpu"),
         "tf.distribute strategy; auto is mirrored where there is more than one GPU. multi_worker "
         "reads TF_CONFIG.",
     ),
     "logical_cpus": Field(
-        0, *_at_least(0), "With the mirrored strategy, replicas on this many logical CPUs."
+        0, *rules.between(0, 256), "With the mirrored strategy, replicas on this many logical CPUs."
     ),
     "synchronized_batch_norm": Field(
-        True, *_boolean(), "Batch statistics over all replicas rather than over each one's share."
+        True,
+        *rules.boolean(),
+        "Batch statistics over all replicas rather than over each one's share.",
     ),
-    "checkpoint_every": Field(1, *_at_least(1), "Epochs from one checkpoint to the next."),
-    "checkpoints_kept": Field(2, *_at_least(1), "The newest ones; older ones are deleted."),
+    "checkpoint_every": Field(1, *rules.at_least(1), "Epochs from one checkpoint to the next."),
+    "checkpoints_kept": Field(2, *rules.at_least(1), "The newest ones; older ones are deleted."),
     "data.source": Field(
         "fashion_mnist_mini",
-        *_text(),
+        *rules.text(),
         "A TFDS name, 'image_folder', or the embedded 'fashion_mnist_mini'.",
     ),
     "data.data_dir": Field(
-        "", *_text(empty=True), "TFDS data directory, or the image folder's root; '' is TFDS's own."
+        "",
+        *rules.text(empty=True),
+        "TFDS data directory, or the image folder's root; '' is TFDS's own.",
     ),
-    "data.train_split": Field("train", *_text(), "Split to train on."),
+    "data.train_split": Field("train", *rules.text(), "Split to train on."),
     "data.test_split": Field(
-        "auto", *_text(), "Split for the final figures; auto is 'test', or else 'validation'."
+        "auto", *rules.text(), "Split for the final figures; auto is 'test', or else 'validation'."
     ),
-    "data.image_key": Field("auto", *_text(), "Feature that holds the image."),
-    "data.label_key": Field("auto", *_text(), "Feature that holds the label."),
+    "data.image_key": Field("auto", *rules.text(), "Feature that holds the image."),
+    "data.label_key": Field("auto", *rules.text(), "Feature that holds the label."),
     "data.image_size": Field(
         (),
-        lambda v: len(v) in (0, 2) and all(isinstance(s, int) and s > 0 for s in v),
-        "() or (height, width)",
+        rules.is_image_size,
+        "() or (height, width), each from 1 to 10000",
         "Resize images to this; () keeps their size.",
     ),
     "data.validation_fraction": Field(
-        0.1, *_fraction(), "Of the training data, held out to watch training."
+        0.1, *rules.fraction(), "Of the training data, held out to watch training."
     ),
-    "data.split_seed": Field(0, *_at_least(0), "Of the validation split and of max_examples."),
-    "data.max_examples": Field(0, *_at_least(0), "Use this many training examples; 0 is all."),
+    "data.split_seed": Field(0, *rules.at_least(0), "Of the validation split and of max_examples."),
+    "data.max_examples": Field(0, *rules.at_least(0), "Use this many training examples; 0 is all."),
     "data.augmentation": Field(
         ("pad_crop", "flip"),
         lambda v: all(name in AUGMENTATIONS for name in v) and AUGMENTATIONS[0] not in v[1:],
         f"among {', '.join(AUGMENTATIONS)}, {AUGMENTATIONS[0]} first",
         "Applied to training images, in this order.",
     ),
-    "data.mixup": Field(0.0, *_at_least(0), "α of mixup's Beta distribution; 0 is off."),
+    "data.mixup": Field(0.0, *rules.at_least(0), "α of mixup's Beta distribution; 0 is off."),
     "data.cutmix": Field(
-        0.0, *_at_least(0), "α of cutmix's Beta distribution; 0 is off. With both, one a batch."
+        0.0,
+        *rules.at_least(0),
+        "α of cutmix's Beta distribution; 0 is off. With both, one a batch.",
     ),
     "data.label_smoothing": Field(
-        0.0, *_fraction(), "Share of a label that is spread over all classes."
+        0.0, *rules.fraction(), "Share of a label that is spread over all classes."
     ),
     "data.cache": Field(
         "auto",
-        *_one_of("auto", "decoded", "encoded", "none"),
+        *rules.one_of("auto", "decoded", "encoded", "none"),
         "Where images are between epochs: decoded or encoded in memory, or only in their files.",
     ),
     "data.central_crop": Field(
@@ -162,68 +135,73 @@ FIELDS: dict[str, Field] = {
         "above 0 and at most 1",
         "Part of the middle of images of varying size that evaluation sees.",
     ),
-    "data.download": Field(True, *_boolean(), "Let TFDS fetch a data set that is not there."),
+    "data.download": Field(True, *rules.boolean(), "Let TFDS fetch a data set that is not there."),
     "backbone.name": Field(
         "CifarResNet",
-        *_text(),
+        *rules.text(),
         "Class in oekd_tf.backbones, or 'module:name' for a class or function of one's own.",
     ),
     "backbone.arguments": Field(
         ConfigDict({"depth": 8}),
-        lambda v: isinstance(v, ConfigDict),
-        "a ConfigDict",
+        _is_json,
+        "a ConfigDict of what JSON can hold",
         "The class's arguments.",
     ),
     "ensemble.widths": Field(
         (1.0, 0.8, 0.6, 0.4, 0.2),
-        _falling_widths,
+        rules.are_widths,
         "1 first, then falling, above 0",
         "Fraction of the channels of each student.",
     ),
     "ensemble.teacher_weights": Field(
         (),
-        lambda v: all(w >= 0 for w in v) and (not v or sum(v) > 0),
+        rules.are_weights,
         "() or one weight a student, none below 0 and not all 0",
         "Students' weights in the ensemble teacher; () is uniform.",
     ),
     "ensemble.stem_gradient": Field(
         "all",
-        *_one_of("all", "pseudo_teacher", "none"),
+        *rules.one_of("all", "pseudo_teacher", "none"),
         "Whose gradient trains the stem.",
     ),
     "ensemble.train_adaptation": Field(
-        True, *_boolean(), "Train the channel adaptation layers, or keep their initial values."
+        True, *rules.boolean(), "Train the channel adaptation layers, or keep their initial values."
     ),
     "ensemble.pseudo_teacher_epochs": Field(
-        0, *_at_least(0), "Epochs at the start in which the pseudo teacher is trained alone."
+        0, *rules.at_least(0), "Epochs at the start in which the pseudo teacher is trained alone."
     ),
-    "loss.temperature": Field(2.0, *_above(0), "T of the distillation loss."),
-    "loss.label_weight": Field(0.7, *_at_least(0), "α, of the labels' cross-entropy."),
-    "loss.feature_weight": Field(0.15, *_at_least(0), "β, of the intermediate feature loss."),
+    "loss.temperature": Field(
+        2.0,
+        lambda v: 0 < v <= 1e6,
+        "above 0 and at most 1000000",
+        "T of the distillation loss.",
+    ),
+    "loss.label_weight": Field(0.7, *rules.at_least(0), "α, of the labels' cross-entropy."),
+    "loss.feature_weight": Field(0.15, *rules.at_least(0), "β, of the intermediate feature loss."),
     "loss.distillation_weight": Field(
-        0.15, *_at_least(0), "γ, of the divergence from the ensemble teacher."
+        0.15, *rules.at_least(0), "γ, of the divergence from the ensemble teacher."
     ),
-    "optimizer.name": Field("adam", *_one_of("adam", "adamw", "sgd"), "Which optimizer."),
-    "optimizer.learning_rate": Field(1e-3, *_above(0), "At its highest."),
-    "optimizer.l2": Field(0.0, *_at_least(0), "L2 coefficient on kernels, in the gradient."),
+    "optimizer.name": Field("adam", *rules.one_of("adam", "adamw", "sgd"), "Which optimizer."),
+    "optimizer.learning_rate": Field(1e-3, *rules.above(0), "At its highest."),
+    "optimizer.l2": Field(0.0, *rules.at_least(0), "L2 coefficient on kernels, in the gradient."),
     "optimizer.weight_decay": Field(
-        0.0, *_at_least(0), "Decoupled decay, times the learning rate; for adamw."
+        0.0, *rules.at_least(0), "Decoupled decay, times the learning rate; for adamw."
     ),
-    "optimizer.momentum": Field(0.9, *_fraction(), "Of sgd."),
-    "optimizer.nesterov": Field(False, *_boolean(), "Of sgd."),
+    "optimizer.momentum": Field(0.9, *rules.fraction(), "Of sgd."),
+    "optimizer.nesterov": Field(False, *rules.boolean(), "Of sgd."),
     "optimizer.clip_norm": Field(
-        0.0, *_at_least(0), "Largest norm of all gradients together; 0 does not clip."
+        0.0, *rules.at_least(0), "Largest norm of all gradients together; 0 does not clip."
     ),
     "schedule.name": Field(
-        "constant", *_one_of("constant", "step", "cosine"), "How the learning rate changes."
+        "constant", *rules.one_of("constant", "step", "cosine"), "How the learning rate changes."
     ),
     "schedule.step_epochs": Field(
-        (), _rising_epochs, "rising epochs above 0", "When the step schedule falls."
+        (), rules.are_rising_epochs, "rising whole epochs above 0", "When the step schedule falls."
     ),
-    "schedule.step_factor": Field(0.1, *_share(), "What the step schedule multiplies by."),
-    "schedule.warmup_epochs": Field(0.0, *_at_least(0), "Of the cosine schedule."),
+    "schedule.step_factor": Field(0.1, *rules.share(), "What the step schedule multiplies by."),
+    "schedule.warmup_epochs": Field(0.0, *rules.at_least(0), "Of the cosine schedule."),
     "schedule.final_fraction": Field(
-        0.0, *_share(), "Of the learning rate, where the cosine schedule ends."
+        0.0, *rules.share(), "Of the learning rate, where the cosine schedule ends."
     ),
     "export.formats": Field(
         (),
@@ -232,42 +210,46 @@ FIELDS: dict[str, Field] = {
         "What to export when training ends; () exports nothing.",
     ),
     "export.output": Field(
-        "", *_text(empty=True), "Folder to export to; '' is savedmodels/<name>."
+        "", *rules.text(empty=True), "Folder to export to; '' is savedmodels/<name>."
     ),
-    "export.overwrite": Field(False, *_boolean(), "Replace an export that is there."),
+    "export.overwrite": Field(False, *rules.boolean(), "Replace an export that is there."),
     "export.batch_size": Field(
-        1, *_at_least(0), "Of the TFLite and ONNX files; 0 leaves it to whoever runs them."
+        1,
+        *rules.between(0, 65536),
+        "Of the TFLite and ONNX files; 0 leaves it to whoever runs them.",
     ),
     "export.calibration_images": Field(
-        500, *_at_least(1), "Training images that int8 and int16 ranges are measured on."
+        500, *rules.at_least(1), "Training images that int8 and int16 ranges are measured on."
     ),
     "export.calibration_batch_size": Field(
-        1, *_at_least(1), "Images at a time; more than 1 with export.batch_size 0."
+        1, *rules.between(1, 65536), "Images at a time; more than 1 with export.batch_size 0."
     ),
-    "export.calibration_seed": Field(0, *_at_least(0), "Of the choice of calibration images."),
+    "export.calibration_seed": Field(0, *rules.at_least(0), "Of the choice of calibration images."),
     "export.max_accuracy_drop_float": Field(
         0.005,
-        *_share(),
+        *rules.share(),
         "Most that the test accuracy of a file in float may be below the Keras student's, of 1.",
     ),
     "export.max_accuracy_drop": Field(
-        0.02, *_share(), "The same for a file that is quantized or was fine-tuned."
+        0.02, *rules.share(), "The same for a file that is quantized or was fine-tuned."
     ),
     "export.min_agreement_float": Field(
-        0.99, *_share(), "Least top-1 agreement of a float file with the Keras student."
+        0.99, *rules.share(), "Least top-1 agreement of a float file with the Keras student."
     ),
     "export.processes": Field(
-        -1, *_at_least(-1), "Processes that convert; 0 is the one that exports, -1 what pays."
+        -1,
+        *rules.between(-1, 1024),
+        "Processes that convert; 0 is the one that exports, -1 what pays.",
     ),
     "fine_tuning.epochs": Field(
-        5, *_at_least(1), "Of each of pruned_, clustered_ and qat_, before an export."
+        5, *rules.at_least(1), "Of each of pruned_, clustered_ and qat_, before an export."
     ),
-    "fine_tuning.learning_rate": Field(3e-4, *_above(0), "Of Adam, at the start; falls to 0."),
+    "fine_tuning.learning_rate": Field(3e-4, *rules.above(0), "Of Adam, at the start; falls to 0."),
     "fine_tuning.sparsity": Field(
-        0.7, *_fraction(), "Share of each kernel's weights that pruned_ makes zero."
+        0.7, *rules.fraction(), "Share of each kernel's weights that pruned_ makes zero."
     ),
     "fine_tuning.clusters": Field(
-        16, *_at_least(2), "Values that clustered_ leaves each kernel's weights."
+        16, *rules.between(2, 65536), "Values that clustered_ leaves each kernel's weights."
     ),
 }
 
@@ -307,18 +289,12 @@ def check(config: ConfigDict) -> None:
     known = {*FIELDS}
     for path, value in _leaves(config):
         if path not in known:
-            raise ConfigError(f"config.{path} is no field of a config. Received: {value!r}")
+            raise ConfigError(f"config.{path} is no field of a config. Received: {shown(value)}")
         known.discard(path)
     if known:
         raise ConfigError(f"config.{min(known)} must be set; start from default_config().")
     for path, field in FIELDS.items():
-        value = get(config, path)
-        try:
-            valid = field.valid(value)
-        except TypeError:
-            valid = False
-        if not valid:
-            raise ConfigError(f"config.{path} must be {field.rule}. Received: {value!r}")
+        _check_field(path, field, get(config, path))
     students = len(config.ensemble.widths)
     if config.only_student > students:
         raise ConfigError(
@@ -355,7 +331,7 @@ def check(config: ConfigDict) -> None:
             "config.optimizer.weight_decay must be 0 unless config.optimizer.name is 'adamw'; "
             f"the others' is config.optimizer.l2. Received: {config.optimizer.weight_decay}"
         )
-    make_backbone(config)
+    make_backbone(config, synchronized_batch_norm=config.synchronized_batch_norm)
 
 
 def make_backbone(config: ConfigDict, **arguments: Any) -> Any:
@@ -375,21 +351,24 @@ def make_backbone(config: ConfigDict, **arguments: Any) -> Any:
 
     name = config.backbone.name
     module, _, attribute = name.rpartition(":")
+    reason = ""
     try:
+        # A relative name would be relative to nothing.
+        if module.startswith("."):
+            raise ImportError("a module's name begins with no '.'")
         family = getattr(importlib.import_module(module) if module else backbones, attribute)
         # One's own may also be a function that makes a family; the package has only classes.
         is_family = hasattr(family, "branch") or (bool(module) and callable(family))
-    except (ImportError, AttributeError):
-        is_family = False
+    except (ImportError, AttributeError) as error:
+        is_family, reason = False, f": {one_line(error)}" if module else ""
     if not is_family:
         raise ConfigError(
             "config.backbone.name must be a class of oekd_tf.backbones, or the 'module:name' of "
-            f"one's own that gives an object with stem and branch. Received: {name!r}"
+            "one's own that gives an object with stem and branch. "
+            f"Received: {shown(name)}{reason}"
         )
-    try:
+    with naming((), f"config.backbone.arguments must suit {name}"):
         backbone = family(**config.backbone.arguments.to_dict(), **arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"config.backbone.arguments must suit {name}: {error}") from error
     if not (hasattr(backbone, "stem") and hasattr(backbone, "branch")):
         raise ConfigError(
             f"config.backbone.name must give an object with stem and branch. Received: {name!r}, "
@@ -423,12 +402,7 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any], within: Sequence[s
         if isinstance(value, str) and not isinstance(node[name], str):
             with contextlib.suppress(ValueError, SyntaxError):
                 value = ast.literal_eval(value)
-        try:
-            node[name] = value
-        except TypeError as error:
-            raise ConfigError(
-                f"config.{path} must be {FIELDS[path].rule}. Received: {value!r}"
-            ) from error
+        _put(node, name, path, value)
     check(config)
 
 
@@ -456,23 +430,28 @@ def from_json(text: str) -> ConfigDict:
         The config.
 
     Raises:
-        ConfigError: A field breaks its rule.
+        ConfigError: The text is no JSON of a config, or a field breaks its rule.
     """
-    values = json.loads(text)
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"A config must be JSON: {one_line(error)}. Received: {shown(text)}"
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"A config must be a JSON object. Received: {shown(values)}")
     config = default_config()
     for path in FIELDS:
         node, given = config, values
         *parents, name = path.split(".")
         for parent in parents:
             node, given = node[parent], given.get(parent, {})
-        if name not in given:
-            continue
-        value = given[name]
-        if isinstance(node[name], ConfigDict):
-            with node.unlocked():
-                node[name] = ConfigDict(value)
-        else:
-            node[name] = tuple(value) if isinstance(node[name], tuple) else value
+            if not isinstance(given, dict):
+                raise ConfigError(
+                    f"config.{parent} must be an object of fields. Received: {shown(given)}"
+                )
+        if name in given:
+            _put(node, name, path, given[name])
     check(config)
     return config
 
@@ -500,3 +479,32 @@ def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{path}.")
         else:
             yield path, value
+
+
+def _put(node: ConfigDict, name: str, path: str, value: Any) -> None:
+    """Sets a field to a value of any type, or raises a ConfigError."""
+    field = FIELDS[path]
+    if isinstance(field.default, tuple) and isinstance(value, list):
+        value = tuple(value)
+    elif isinstance(field.default, ConfigDict) and isinstance(value, dict):
+        try:
+            value = ConfigDict(value)
+        # It refuses names with dots and names of its own methods, each with another error.
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise ConfigError(
+                f"config.{path} must be {field.rule}: {one_line(error)}. Received: {shown(value)}"
+            ) from error
+    _check_field(path, field, value)
+    with node.unlocked():
+        node[name] = value
+
+
+def _check_field(path: str, field: Field, value: Any) -> None:
+    for valid, rule in (rules.kind_rule(field.default), (field.valid, field.rule)):
+        try:
+            kept = valid(value)
+        except TypeError:
+            # A part of a tuple is of a type that the rule cannot compare.
+            kept = False
+        if not kept:
+            raise ConfigError(f"config.{path} must be {rule}. Received: {shown(value)}")

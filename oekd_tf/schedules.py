@@ -31,7 +31,7 @@ def step_decay(learning_rate: float, boundaries: Sequence[int], factor: float = 
         The schedule.
 
     Raises:
-        ValueError: The boundaries do not rise, or one is below 1.
+        ValueError: The boundaries do not rise, or one is below 1 or too large to count to.
 
     Example:
         >>> schedule = step_decay(0.1, boundaries=[200, 300])
@@ -39,8 +39,12 @@ def step_decay(learning_rate: float, boundaries: Sequence[int], factor: float = 
     """
     boundaries = list(boundaries)
     rising = all(a < b for a, b in itertools.pairwise(boundaries))
-    if not rising or any(boundary < 1 for boundary in boundaries):
-        raise ValueError(f"Boundaries must rise and be at least 1 step. Received: {boundaries}")
+    # Keras compares them with the number of steps, an int32.
+    if not rising or any(not 1 <= boundary < 2**31 for boundary in boundaries):
+        raise ValueError(
+            "Boundaries must rise, be at least 1 step and below 2,147,483,648. "
+            f"Received: {boundaries}"
+        )
     if not boundaries:
         return constant(learning_rate)
     values = [learning_rate * factor**i for i in range(len(boundaries) + 1)]

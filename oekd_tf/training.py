@@ -17,7 +17,7 @@ from oekd_tf import callbacks, distribution, losses, optimizers, report, schedul
 from oekd_tf import config as config_module
 from oekd_tf.atomic import write_text
 from oekd_tf.compression import FineTuning
-from oekd_tf.config import ConfigError
+from oekd_tf.config_errors import ConfigError, naming
 from oekd_tf.data import Data, load
 from oekd_tf.ensemble import OnlineEnsemble
 from oekd_tf.export.errors import ExportError, RefusedFilesError
@@ -74,7 +74,8 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
     exports = bool(config.export.formats) and not config.only_student
     if exports:
         refuse_existing_export(config, workdir)
-    strategy = distribution.make_strategy(config.strategy, config.logical_cpus)
+    with naming((), "config.strategy and config.logical_cpus must suit this machine"):
+        strategy = distribution.make_strategy(config.strategy, config.logical_cpus)
     chief = distribution.is_chief(strategy)
     if not chief:
         say = _silent
@@ -151,8 +152,13 @@ def run_folder(workdir: str | Path, only_student: int = 0) -> Path:
     return workdir / f"baseline_student_{only_student}" if only_student else workdir
 
 
+@naming(
+    [field for field in config_module.FIELDS if field.startswith("data.")],
+    "config.data.source, config.data.train_split and config.data.max_examples must give images to "
+    "train on",
+)
 def load_data(config: ConfigDict) -> Data:
-    """The data set that a config names."""
+    """The data set that a config names, or a ConfigError that names the field."""
     data = config.data
     return load(
         data.source,
@@ -171,6 +177,11 @@ def load_data(config: ConfigDict) -> Data:
     )
 
 
+@naming(
+    ["batch_size", "ensemble.widths", "ensemble.teacher_weights"],
+    "config.backbone.name, config.backbone.arguments and config.ensemble.widths must give a "
+    "network for images and classes of config.data.source at config.data.image_size",
+)
 def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy) -> keras.Model:
     """The compiled ensemble, or the one student that is to be trained alone.
 
@@ -195,6 +206,7 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
             f"config.batch_size must divide by the number of replicas, {replicas}. "
             f"Received: {config.batch_size}"
         )
+    steps_per_epoch = data.steps_per_epoch(config.batch_size)
     synchronized = config.synchronized_batch_norm and replicas > 1
     ensemble_config = config.ensemble
     with strategy.scope():
@@ -210,7 +222,7 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
             train_adaptation=ensemble_config.train_adaptation,
             dtype=config.precision,
         )
-        optimizer = make_optimizer(config, data.steps_per_epoch(config.batch_size))
+        optimizer = make_optimizer(config, steps_per_epoch)
         if not config.only_student:
             ensemble.compile(
                 optimizer,
@@ -234,6 +246,7 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
         return student
 
 
+@naming((), "config.schedule.warmup_epochs and config.schedule.step_epochs must suit config.epochs")
 def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """The optimizer and learning rate schedule that a config names.
 
@@ -415,6 +428,8 @@ def _refuse_other_config(config: ConfigDict, workdir: Path) -> None:
     if not path.exists() or not trained:
         return
     there = config_module.from_json(path.read_text())
+    # As it would be read back: JSON makes lists of the tuples in a backbone's arguments.
+    config = config_module.from_json(config_module.to_json(config))
     for field in config_module.FIELDS:
         old, new = config_module.get(there, field), config_module.get(config, field)
         if old != new and not field.startswith(_MAY_DIFFER):

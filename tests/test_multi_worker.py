@@ -146,7 +146,7 @@ def test_a_worker_that_dies(alone, tmp_path):
 def test_tf_config_that_breaks_its_rule(tmp_path):
     done = runs.start(tmp_path, "--config.strategy=multi_worker", TF_CONFIG="{}")
     assert done.returncode == 1
-    assert "error: TF_CONFIG must be JSON like " in done.stderr
+    assert "this machine: TF_CONFIG must be JSON like " in done.stderr
     assert "Received: '{}'" in done.stderr
     assert not (tmp_path / "run").exists()
 

@@ -298,7 +298,10 @@ class TestBinary:
     @pytest.mark.parametrize(
         ("flag", "message"),
         [
-            ("--config.loss.temperature=0.0", "config.loss.temperature must be above 0. Received"),
+            (
+                "--config.loss.temperature=0.0",
+                "config.loss.temperature must be above 0 and at most 1000000. Rec",
+            ),
             ("--config.loss.tempreture=2.0", "tempreture"),
             ("--config.epochs=many", "many"),
             ("--config.data.source=no_such_set", "must be known to TFDS"),

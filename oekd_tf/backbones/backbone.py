@@ -110,7 +110,7 @@ def scale_channels(channels: int, width: float) -> int:
     scaled = math.floor(channels * width + 1e-6)
     if scaled < 1:
         raise ValueError(
-            f"A width must leave every layer at least one channel, so at least 1/{channels} here. "
+            f"widths must leave every layer at least one channel, so at least 1/{channels} here. "
             f"Received: width={width} for a layer of {channels} channels"
         )
     return scaled
@@ -129,9 +129,17 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
     Returns:
         A multiple of the divisor.
 
+    Raises:
+        ValueError: The layer would have less than a channel before it is rounded.
+
     Example:
         >>> make_divisible(32 * 0.6)
         24
     """
+    if not 1 <= channels + 1e-6 < math.inf:
+        raise ValueError(
+            "widths, and a network's own multiplier, must leave every layer at least one channel. "
+            f"Received: {channels:g} of a channel, before it is rounded to {divisor}"
+        )
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded

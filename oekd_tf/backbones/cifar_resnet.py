@@ -43,7 +43,7 @@ class CifarResNet(ConvolutionalBackbone):
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-5,
     ):
-        if depth < 8 or (depth - 2) % 6:
+        if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
             raise ValueError(
                 "The depth of a CIFAR ResNet must be 6n + 2 with n ≥ 1: 8, 20, 32, 44, 56, 110, "
                 f"... Received: depth={depth}"

@@ -20,6 +20,9 @@ class ConvolutionalBackbone(Backbone):
         batch_norm_momentum: Of the moving statistics; Keras's own 0.99 lags behind the weights
             on short runs.
         batch_norm_epsilon: Added to the variance.
+
+    Raises:
+        ValueError: The momentum is not within [0, 1), or the epsilon not above 0.
     """
 
     def __init__(
@@ -29,6 +32,15 @@ class ConvolutionalBackbone(Backbone):
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-5,
     ):
+        if not 0 <= batch_norm_momentum < 1:
+            raise ValueError(
+                "batch_norm_momentum must be at least 0 and below 1. "
+                f"Received: {batch_norm_momentum}"
+            )
+        if not 0 < batch_norm_epsilon < 1:
+            raise ValueError(
+                f"batch_norm_epsilon must be above 0 and below 1. Received: {batch_norm_epsilon}"
+            )
         self.synchronized_batch_norm = synchronized_batch_norm
         self.batch_norm_momentum = batch_norm_momentum
         self.batch_norm_epsilon = batch_norm_epsilon

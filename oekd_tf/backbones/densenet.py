@@ -46,13 +46,13 @@ class DenseNet(ConvolutionalBackbone):
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-5,
     ):
-        if depth < 10 or (depth - 4) % 6:
+        if not isinstance(depth, int) or depth < 10 or (depth - 4) % 6:
             raise ValueError(
                 "The depth of a DenseNet-BC must be 6n + 4 with n ≥ 1: 40, 100, 190, 250, ... "
                 f"Received: depth={depth}"
             )
-        if growth_rate < 1:
-            raise ValueError(f"growth_rate must be at least 1. Received: {growth_rate}")
+        if not isinstance(growth_rate, int) or growth_rate < 1:
+            raise ValueError(f"growth_rate must be whole and at least 1. Received: {growth_rate}")
         super().__init__(
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,

@@ -1,5 +1,6 @@
 """MobileNetV2, at any width."""
 
+import math
 from typing import Any
 
 import keras
@@ -59,7 +60,7 @@ class MobileNetV2(ConvolutionalBackbone):
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-3,
     ):
-        if not width_multiplier > 0:
+        if not 0 < width_multiplier < math.inf:
             raise ValueError(f"width_multiplier must be above 0. Received: {width_multiplier}")
         super().__init__(
             synchronized_batch_norm=synchronized_batch_norm,

@@ -1,5 +1,6 @@
 """MobileNetV3 small and large, at any width."""
 
+import math
 from typing import Any, NamedTuple
 
 import keras
@@ -109,7 +110,7 @@ class MobileNetV3(ConvolutionalBackbone):
     ):
         if size not in _VARIANTS:
             raise ValueError(f"A MobileNetV3 must be small or large. Received: {size!r}")
-        if not width_multiplier > 0:
+        if not 0 < width_multiplier < math.inf:
             raise ValueError(f"width_multiplier must be above 0. Received: {width_multiplier}")
         if not 0 <= dropout_rate < 1:
             raise ValueError(

@@ -69,11 +69,14 @@ class ResNet(ConvolutionalBackbone):
                 f"The depth of a ResNet must be one of {', '.join(map(str, _UNITS))}. "
                 f"Received: depth={depth}"
             )
-        if min(groups, width_per_group) < 1 or (
-            depth < 50 and (groups, width_per_group) != (1, 64)
+        whole = isinstance(groups, int) and isinstance(width_per_group, int)
+        if (
+            not whole
+            or min(groups, width_per_group) < 1
+            or (depth < 50 and (groups, width_per_group) != (1, 64))
         ):
             raise ValueError(
-                "groups and width_per_group must be at least 1, and 1 and 64 below depth 50. "
+                "groups and width_per_group must be whole, above 0, and 1 and 64 below depth 50. "
                 f"Received: groups={groups} and width_per_group={width_per_group} at depth={depth}"
             )
         if stem_kernel not in (3, 7):

@@ -89,9 +89,10 @@ def load(
         name, names = tfds_source.builder.name, tfds_source.class_names
         name = source if source == "image_folder" else name
         shape = tfds_source.decoder.image_shape
-        everything = tfds_source.read(train_split, cache)
+        tfds_source.size(train_split, "train_split")
         test_name = _test_name(tfds_source.builder, test_split)
-        num_test = tfds_source.size(test_name) if test_name else 0
+        num_test = tfds_source.size(test_name, "test_split") if test_name else 0
+        everything = tfds_source.read(train_split, cache)
         read_test = (lambda: tfds_source.read(test_name, cache)) if test_name else None
     else:
         name = "arrays"
@@ -104,6 +105,11 @@ def load(
         shape = everything.arrays(1)[0].shape[1:]
         num_test, read_test = (test.size, lambda: test) if test else (0, None)
     train, validation = _split_off(everything, validation_fraction, split_seed, max_examples)
+    if not train.size:
+        raise ValueError(
+            f"validation_fraction must leave an example to train on. Received: "
+            f"{validation_fraction} of {everything.size}"
+        )
     if isinstance(train, IndexedSplit):
         check_no_empty_class(train.labels, names)
     return Data(name, shape, names, train, validation, read_test, num_test)

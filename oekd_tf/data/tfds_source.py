@@ -72,20 +72,33 @@ class TfdsSource(NamedTuple):
             return self._encoded(split, source)
         return source
 
-    def size(self, split: str) -> int:
+    def size(self, split: str, argument: str = "split") -> int:
         """The number of examples of a split.
 
+        Args:
+            split: Its name, as of `read`.
+            argument: What to call it in an error.
+
         Raises:
-            ValueError: There is no such split.
+            ValueError: There is no such split, or there is nothing in it.
         """
+        splits = self.builder.info.splits
+        whole = self.folder is not None
         try:
-            return int(self.builder.info.splits[split].num_examples)
+            if whole and split not in list(splits):
+                raise KeyError(split)
+            size = int(splits[split].num_examples)
         except (KeyError, ValueError) as error:
-            names = ", ".join(self.builder.info.splits)
             raise ValueError(
-                f"A split of {self.builder.name} must be one of {names}, or a slice of one. "
-                f"Received: {split!r}"
+                f"{argument} must be one of {', '.join(splits)}{'' if whole else ', or a slice'}, "
+                f"of {self.builder.name}. Received: {split!r}"
             ) from error
+        if size < 1:
+            raise ValueError(
+                f"{argument} must hold an example of {self.builder.name}. Received: {split!r}, "
+                "which holds none"
+            )
+        return size
 
     def _cache_that_fits(self, split: str, total: int) -> str:
         size = total * int(np.prod(self.decoder.image_shape))
@@ -165,7 +178,8 @@ class TfdsSource(NamedTuple):
     def _files(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         paths, labels = [], []
         for label, name in enumerate(self.class_names):
-            files = sorted((self.folder / split / name).iterdir())
+            # A split may lack a class that another has.
+            files = sorted((self.folder / split / name).glob("*"))
             files = [file for file in files if file.suffix.lower() in (".jpg", ".jpeg", ".png")]
             paths += [str(file) for file in files]
             labels += [label] * len(files)
@@ -281,20 +295,24 @@ def _builder(tfds: Any, name: str, data_dir: str | None, download: bool) -> Any:
             )
         return tfds.ImageFolder(str(root))
     where = data_dir or "TFDS's data directory"
+    failure = ""
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-        if not builder.is_prepared() and download:
-            builder.download_and_prepare()
-    except Exception as error:  # TFDS raises what its many readers and the network raise.
+    except Exception as error:  # TFDS raises what its many readers raise.
         raise ValueError(
-            f"A data set must be known to TFDS, or be prepared in {where}: {_first_line(error)}. "
+            f"source must be known to TFDS, or be prepared in {where}: {_first_line(error)}. "
             f"Received: {name!r}"
         ) from error
+    if not builder.is_prepared() and download:
+        try:
+            builder.download_and_prepare()
+        except Exception as error:  # The network's, the disk's and every data set's own.
+            failure = f", and could not be fetched: {_first_line(error)}"
     if not builder.is_prepared():
         option = f" --data_dir={data_dir}" if data_dir else ""
         raise ValueError(
-            f"A data set must be prepared before it is read: run `tfds build {name}{option}`, or "
-            f"allow the download. Received: {name!r}, which is not in {where}"
+            f"source must be prepared before it is read: run `tfds build {name}{option}`, or "
+            f"allow the download. Received: {name!r}, which is not in {where}{failure}"
         )
     return builder
 

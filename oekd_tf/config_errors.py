@@ -1,0 +1,65 @@
+"""What is said when a config is refused: one line with the field, its rule and the value."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_LONGEST = 300
+
+
+class ConfigError(ValueError):
+    """A config breaks a rule; the message names the field, the rule and the value."""
+
+
+def shown(value: Any) -> str:
+    """A value as one line of an error; cut where it is long.
+
+    Example:
+        >>> shown("a/b")
+        "'a/b'"
+    """
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python does not write out whole numbers of more than 4,300 digits.
+        text = f"{type(value).__name__} of too many digits to show"
+    return one_line(text)
+
+
+def one_line(text: object) -> str:
+    """Text without its line breaks; cut where it is long."""
+    text = " ".join(str(text).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
+@contextlib.contextmanager
+def naming(fields: Iterable[str], otherwise: str) -> Iterator[None]:
+    """Says of an error in what a config's values are handed to which field it is about.
+
+    Errors of this package begin with the argument that breaks its rule, and arguments bear the
+    names of their fields. Libraries' errors do not: those are put behind a rule of the config.
+
+    Args:
+        fields: Paths of the fields whose values are handed on.
+        otherwise: The rule that is broken where an error begins with none of the fields' names.
+
+    Raises:
+        ConfigError: In place of a ValueError, TypeError or OverflowError.
+
+    Example:
+        >>> with naming(["data.image_size"], "config.data.source must name a data set"):
+        ...     load("fashion_mnist_mini", image_size=(0, 0))  # config.data.image_size must be ...
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, OverflowError) as error:
+        text = one_line(error)
+        by_name = {field.rpartition(".")[2]: field for field in fields}
+        field = by_name.get(text.partition(" ")[0])
+        if field:
+            text = text.removeprefix(field.rpartition(".")[2])
+            raise ConfigError(f"config.{field}{text}") from error
+        link = ": " if "Received" in text else ". Received: "
+        raise ConfigError(f"{otherwise}{link}{text}") from error
