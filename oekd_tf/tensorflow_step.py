@@ -66,7 +66,11 @@ def _logs(
     ensemble: "OnlineEnsemble", loss: tf.Tensor, images: Any, labels: Any, outputs: dict
 ) -> dict[str, tf.Tensor]:
     ensemble.metrics[0].update_state(loss, sample_weight=tf.shape(images)[0])
-    return reducible(ensemble.compute_metrics(images, labels, outputs))
+    logs = ensemble.compute_metrics(images, labels, outputs)
+    share = _share_of_examples(ensemble.metrics[0])
+    if share is not None:
+        logs = {name: value * share for name, value in logs.items()}
+    return reducible(logs)
 
 
 def reducible(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -95,6 +99,17 @@ def _checked(ensemble: "OnlineEnsemble", data: Any, iterations: Any = None) -> t
         checks += batch_checks.check_labels(labels, ensemble.num_classes)
     with tf.control_dependencies(checks):
         return tf.identity(images), labels, sample_weight
+
+
+def _share_of_examples(mean: keras.metrics.Mean) -> Any:
+    # Keras takes the mean of what the replicas log, each for its own examples: exact only when
+    # each is weighed by how many it has had. None on one device.
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return None
+    count = tf.convert_to_tensor(mean.count)
+    everyones = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return context.num_replicas_in_sync * count / everyones
 
 
 def _share_of_batch(images: Any) -> Any:

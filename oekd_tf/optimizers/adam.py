@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from oekd_tf.optimizers.clipping import clip_over_replicas
 from oekd_tf.optimizers.l2 import add_l2, check_l2
 
 
@@ -55,7 +56,7 @@ class Adam(keras.optimizers.Adam):
             # One set of scalars serves all variables of the step.
             self._fused = FusedAdam(self.iterations, self.beta_1, self.beta_2, self.epsilon)
         try:
-            super().apply(grads, trainable_variables)
+            super().apply(clip_over_replicas(self, grads), trainable_variables)
         finally:
             self._fused = None
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from oekd_tf.optimizers.clipping import clip_over_replicas
 from oekd_tf.optimizers.l2 import add_l2, check_l2
 
 
@@ -38,6 +39,9 @@ class SGD(keras.optimizers.SGD):
     ):
         super().__init__(learning_rate, float(momentum), nesterov, name=name, **kwargs)
         self.l2 = check_l2(l2)
+
+    def apply(self, grads: list, trainable_variables: list | None = None) -> None:
+        super().apply(clip_over_replicas(self, grads), trainable_variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         gradient = add_l2(gradient, variable, self.l2)
