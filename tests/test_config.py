@@ -12,7 +12,7 @@ BAD = {
     "batch_size": 0,
     "only_student": 6,
     "precision": "float8",
-    "strategy": "tpu",
+    "strategy": "gpus",
     "logical_cpus": -1,
     "checkpoint_every": 0,
     "checkpoints_kept": 0,

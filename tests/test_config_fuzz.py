@@ -15,11 +15,9 @@ import tensorflow as tf
 from hypothesis import HealthCheck, event, example, given, settings
 from test_config import put
 
-from oekd_tf import backbones, callbacks, training
+from oekd_tf import callbacks, training
 from oekd_tf import config as config_module
 from oekd_tf.config import ConfigError
-from oekd_tf.data import Data
-from oekd_tf.data.splits import ArraySplit
 
 # The same examples everywhere, and none left on disk.
 REPEATABLE = settings(

@@ -35,48 +35,6 @@ def train(strategy, examples, optimizer, batch=BATCH, **network):
     return history, weights, ensemble.evaluate(data, verbose=0, return_dict=True)
 
 
-@pytest.fixture
-def both(mirrored):
-    def both(examples, optimizer, **arguments):
-        one = train(make_strategy("none"), examples, optimizer, **arguments)
-        return one, train(mirrored, examples, optimizer, **arguments)
-
-    return both
-
-
-def compare(one, two, losses, weights):
-    for first, second in ((one[0], two[0]), (one[2], two[2])):
-        assert first.keys() == second.keys()
-        for name in first:
-            np.testing.assert_allclose(second[name], first[name], rtol=losses, err_msg=name)
-    for path in one[1]:
-        np.testing.assert_allclose(two[1][path], one[1][path], atol=weights, err_msg=path)
-
-
-@pytest.mark.parametrize(
-    "optimizer", [lambda: oekd_tf.optimizers.SGD(0.05, 0.9), lambda: keras.optimizers.SGD(0.05)]
-)
-def test_two_replicas_train_as_one(both, images, optimizer):
-    compare(*both(images[:2], optimizer), losses=1e-4, weights=2.4e-4)
-
-
-def test_sample_weights(both, images):
-    compare(*both(images, lambda: oekd_tf.optimizers.SGD(0.05)), losses=1e-4, weights=2.4e-4)
-
-
-def test_adam(both, images):
-    # Adam divides by the gradient's size, so that rounding in tiny gradients shows.
-    one, two = both(images[:2], lambda: oekd_tf.optimizers.Adam(1e-3))
-    compare(one, two, losses=2e-3, weights=2e-3)
-
-
-def test_last_batch_that_does_not_divide(both, images):
-    # 137 = 8 · 16 + 9: the last batch is split 5 to 4, and each share must count by its size.
-    examples = tuple(part[:137] for part in images[:2])
-    one, two = both(examples, lambda: oekd_tf.optimizers.SGD(0.05), norm=False)
-    compare(one, two, losses=1e-4, weights=2.4e-4)
-
-
 def test_batch_norm_that_is_not_synchronized_differs(mirrored, images):
     keras.utils.set_random_seed(0)
     with mirrored.scope():
@@ -86,13 +44,6 @@ def test_batch_norm_that_is_not_synchronized_differs(mirrored, images):
     apart = ensemble.fit(data, verbose=0).history["loss"]
     together = train(mirrored, images[:2], lambda: oekd_tf.optimizers.SGD(0.05))[0]["loss"]
     assert abs(apart[0] - together[0]) > 1e-4
-
-
-def test_mixed_precision_on_two_replicas(both, images):
-    one, two = both(
-        images[:2], lambda: oekd_tf.optimizers.SGD(0.05), dtype="mixed_float16", norm=False
-    )
-    compare(one, two, losses=2e-2, weights=2e-2)
 
 
 def test_auto_is_one_device_without_gpus():
