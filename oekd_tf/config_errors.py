@@ -1,6 +1,7 @@
 """What is said when a config is refused: one line with the field, its rule and the value."""
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -28,7 +29,8 @@ def shown(value: Any) -> str:
 
 def one_line(text: object) -> str:
     """Text without its line breaks; cut where it is long."""
-    text = " ".join(str(text).split())
+    # Keras writes for a terminal: in bold.
+    text = " ".join(re.sub(r"\x1b\[\d*m", "", str(text)).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
@@ -55,7 +57,8 @@ def naming(fields: Iterable[str], otherwise: str) -> Iterator[None]:
     except ConfigError:
         raise
     except (ValueError, TypeError, OverflowError) as error:
-        text = one_line(error)
+        # What Keras adds about its own call says nothing of a config.
+        text = one_line(str(error).partition("Arguments received by ")[0])
         by_name = {field.rpartition(".")[2]: field for field in fields}
         field = by_name.get(text.partition(" ")[0])
         if field:

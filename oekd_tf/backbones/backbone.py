@@ -100,12 +100,16 @@ def scale_channels(channels: int, width: float) -> int:
         At least 1.
 
     Raises:
-        ValueError: The layer would be left with no channels.
+        ValueError: The layer would be left with no channels, or has none at full width.
 
     Example:
         >>> scale_channels(64, 0.6)
         38
     """
+    if channels < 1:
+        raise ValueError(
+            f"At full width every layer must have at least one channel. Received: {channels}"
+        )
     # A product such as 100 · 0.29 falls just short of its integer in binary.
     scaled = math.floor(channels * width + 1e-6)
     if scaled < 1:
@@ -138,7 +142,7 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
     """
     if not 1 <= channels + 1e-6 < math.inf:
         raise ValueError(
-            "widths, and a network's own multiplier, must leave every layer at least one channel. "
+            "widths and a network's own multiplier must leave every layer at least one channel. "
             f"Received: {channels:g} of a channel, before it is rounded to {divisor}"
         )
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)

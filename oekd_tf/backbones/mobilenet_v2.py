@@ -1,6 +1,5 @@
 """MobileNetV2, at any width."""
 
-import math
 from typing import Any
 
 import keras
@@ -41,7 +40,7 @@ class MobileNetV2(ConvolutionalBackbone):
         batch_norm_epsilon: Added to the variance.
 
     Raises:
-        ValueError: The multiplier is not above 0.
+        ValueError: The multiplier is not above 0, or above 100.
 
     Example:
         >>> ensemble = oekd_tf.OnlineEnsemble(
@@ -60,8 +59,10 @@ class MobileNetV2(ConvolutionalBackbone):
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-3,
     ):
-        if not 0 < width_multiplier < math.inf:
-            raise ValueError(f"width_multiplier must be above 0. Received: {width_multiplier}")
+        if not 0 < width_multiplier <= 100:
+            raise ValueError(
+                f"width_multiplier must be above 0 and at most 100. Received: {width_multiplier}"
+            )
         super().__init__(
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,

@@ -1,6 +1,5 @@
 """MobileNetV3 small and large, at any width."""
 
-import math
 from typing import Any, NamedTuple
 
 import keras
@@ -110,8 +109,10 @@ class MobileNetV3(ConvolutionalBackbone):
     ):
         if size not in _VARIANTS:
             raise ValueError(f"A MobileNetV3 must be small or large. Received: {size!r}")
-        if not 0 < width_multiplier < math.inf:
-            raise ValueError(f"width_multiplier must be above 0. Received: {width_multiplier}")
+        if not 0 < width_multiplier <= 100:
+            raise ValueError(
+                f"width_multiplier must be above 0 and at most 100. Received: {width_multiplier}"
+            )
         if not 0 <= dropout_rate < 1:
             raise ValueError(
                 f"A dropout rate must be at least 0 and below 1. Received: {dropout_rate}"

@@ -90,8 +90,9 @@ class TfdsSource(NamedTuple):
             size = int(splits[split].num_examples)
         except (KeyError, ValueError) as error:
             raise ValueError(
-                f"{argument} must be one of {', '.join(splits)}{'' if whole else ', or a slice'}, "
-                f"of {self.builder.name}. Received: {split!r}"
+                f"{argument} must be one of {', '.join(splits)}"
+                f"{'' if whole else ', or a slice of one'}, in {self.builder.name}. "
+                f"Received: {split!r}"
             ) from error
         if size < 1:
             raise ValueError(
