@@ -41,14 +41,14 @@ def test_a_config_says_what_it_is(name):
         assert any(line.startswith("Accuracy: ") for line in lines)
 
 
-# One of each family and the demo; the other data sets' take as long again, and are marked slow.
-QUICK = ("cifar100", "demo")
+# One of each family of the paper and the demo; the others take as long again, and are marked slow.
+QUICK = ("cifar100_densenet100_k12", "cifar100_efficientnet_b0", "cifar100_resnet110", "demo")
 
 
 @pytest.mark.parametrize(
     "together",
     [
-        pytest.param(group, marks=[] if group[0].startswith(QUICK) else pytest.mark.slow)
+        pytest.param(group, marks=[] if group[0] in QUICK else pytest.mark.slow)
         for group in groups("", without="imagenet")
     ],
     ids="+".join,

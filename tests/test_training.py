@@ -285,6 +285,7 @@ class TestBinary:
         assert files == {"float32.tflite", "qat_int8.tflite", "labels.txt"}
         assert (tmp_path / "other" / "trade_off.png").stat().st_size > 10_000
 
+    @pytest.mark.slow
     def test_two_replicas(self, tmp_path):
         done = start(
             *SMALL, "--config.strategy=mirrored", "--config.logical_cpus=2",

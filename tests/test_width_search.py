@@ -14,7 +14,11 @@ def size(family, width, classes=10):
     return parameters, count_flops(model)
 
 
-@pytest.mark.parametrize("family", [RESNET, DenseNet(16, 12), MobileNetV2()], ids=repr)
+@pytest.mark.parametrize(
+    "family",
+    [RESNET, DenseNet(16, 12), pytest.param(MobileNetV2(), marks=pytest.mark.slow)],
+    ids=repr,
+)
 @pytest.mark.parametrize("unit", [0, 1])
 def test_the_answer_fits_and_a_wider_one_does_not(family, unit):
     limit = size(family, 0.55)[unit]

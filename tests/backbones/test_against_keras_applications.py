@@ -10,7 +10,6 @@ from oekd_tf import backbones
 
 SAME_LAYERS = [
     (backbones.EfficientNet("b0"), applications.EfficientNetB0, 64),
-    (backbones.EfficientNet("b3"), applications.EfficientNetB3, 64),
     (backbones.MobileNetV2(), applications.MobileNetV2, 64),
     (backbones.MobileNetV2(0.5), lambda **k: applications.MobileNetV2(alpha=0.5, **k), 64),
     (backbones.MobileNetV3("small"), applications.MobileNetV3Small, 64),
@@ -22,6 +21,7 @@ SAME_LAYERS = [
 MORE = [
     (backbones.EfficientNet("b1"), applications.EfficientNetB1, 64),
     (backbones.EfficientNet("b2"), applications.EfficientNetB2, 64),
+    (backbones.EfficientNet("b3"), applications.EfficientNetB3, 64),
     (backbones.EfficientNet("b4"), applications.EfficientNetB4, 64),
     (backbones.EfficientNet("b5"), applications.EfficientNetB5, 64),
     (backbones.EfficientNet("b6"), applications.EfficientNetB6, 64),

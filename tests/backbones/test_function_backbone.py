@@ -53,7 +53,13 @@ MOBILENET = FunctionBackbone(
 )
 
 
-@pytest.mark.parametrize(("family", "size"), [(PLAIN, 16), (MOBILENET, 32)], ids=["cnn", "mbv2"])
+@pytest.mark.parametrize(
+    ("family", "size"),
+    [
+        pytest.param(PLAIN, 16, id="cnn"),
+        pytest.param(MOBILENET, 32, id="mbv2", marks=pytest.mark.slow),
+    ],
+)
 def test_a_function_makes_a_family_that_trains_saves_and_exports(family, size, rng, tmp_path):
     ensemble = oekd_tf.OnlineEnsemble(family, (size, size, 3), 4, widths=(1.0, 0.5))
     images = rng.integers(0, 256, (16, size, size, 3), dtype=np.uint8)
