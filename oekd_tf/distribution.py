@@ -116,9 +116,9 @@ def distribute(
 
 
 def evaluation_batch_size(strategy: tf.distribute.Strategy, examples: int, batch_size: int) -> int:
-    """The batch size nearest to the one asked for whose last batch has an example a replica.
+    """The batch size nearest to the one asked for that leaves no replica without an example.
 
-    TensorFlow's convolutions on a CPU fail on a share of no image.
+    TensorFlow's faster convolutions on a CPU (oneDNN) fail on a share of no image.
 
     Args:
         strategy: The strategy.
@@ -137,9 +137,18 @@ def evaluation_batch_size(strategy: tf.distribute.Strategy, examples: int, batch
             f"A split to evaluate on must have an example for each of {replicas} replicas. "
             f"Received: {examples}"
         )
-    smaller = range(min(batch_size, examples), replicas - 1, -1)
+
+    def fits(size: int) -> bool:
+        return all(_reaches_all(count, replicas) for count in (size, examples % size))
+
+    smaller = range(min(batch_size, examples), 0, -1)
     larger = range(batch_size + 1, examples + 1)
-    return next(size for size in (*smaller, *larger) if not 0 < examples % size < replicas)
+    return next((size for size in (*smaller, *larger) if fits(size)), replicas)
+
+
+def _reaches_all(count: int, replicas: int) -> bool:
+    # TensorFlow gives every replica ⌈count / replicas⌉ until none are left.
+    return count == 0 or -(-count // replicas) * (replicas - 1) < count
 
 
 @contextlib.contextmanager

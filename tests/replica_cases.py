@@ -62,8 +62,10 @@ CASES = {
         momentum, 3 * BATCH,
         {"teacher_weights": (0.5, 0.3, 0.2), "stem_gradient": "pseudo_teacher"},
     ),
-    # The last batch, of nine, is shared out 5 and 4, or 3, 3, 2 and 1.
-    "uneven": (momentum, 2 * BATCH + 9, {}),
+    # The last batch is shared out 6 and 5, or 3, 3, 3 and 2.
+    "uneven": (momentum, 2 * BATCH + 11, {}),
+    # Of the last batch one replica has the only example.
+    "empty": (momentum, BATCH + 1, {}),
 }  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Two replicas against one device."""
+"""Strategies, and what they are given."""
+
+import math
+import types
 
 import keras
 import numpy as np
@@ -64,11 +67,20 @@ def test_unknown_strategy():
 def test_no_replica_is_left_without_an_example(mirrored, examples, batch_size, expected):
     size = evaluation_batch_size(mirrored, examples, batch_size)
     assert size == expected
-    assert size >= 2
-    assert examples % size != 1
+    assert 1 not in (size, examples % size)
     assert evaluation_batch_size(make_strategy("none"), examples, batch_size) == min(
         examples, batch_size
     )
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 4, 8])
+@pytest.mark.parametrize("examples", [*range(8, 40), 137, 2000])
+def test_every_split_can_be_shared_out(replicas, examples):
+    strategy = types.SimpleNamespace(num_replicas_in_sync=replicas)
+    size = evaluation_batch_size(strategy, examples, 16)
+    for count in {size, examples % size} - {0}:
+        taken = math.ceil(count / replicas) * (replicas - 1)
+        assert taken < count
 
 
 def test_fewer_examples_than_replicas(mirrored):

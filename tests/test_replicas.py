@@ -50,16 +50,19 @@ CHOSEN = {
     4: ["gradient", "uneven"],
 }  # fmt: skip
 EVERYTHING = [
-    (replicas, case) for replicas in (2, 4) for case in CASES if case not in CHOSEN[replicas]
+    (replicas, case)
+    for replicas in (2, 4)
+    for case in CASES
+    if case not in (*CHOSEN[replicas], "empty")
 ]
 
 
-def results(replicas, cases, folder):
+def results(replicas, cases, folder, **variables):
     output = folder / f"{replicas}.npz"
     script = str(runs.TESTS / "replica_cases.py")
     done = subprocess.run(
         [sys.executable, script, str(replicas), str(output), *cases],
-        env=runs.environment(), capture_output=True, text=True, timeout=900, check=False,
+        env=runs.environment(**variables), capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     with np.load(output) as found:
@@ -118,3 +121,12 @@ def test_as_on_one_device(chosen, replicas, case):
 @pytest.mark.parametrize(("replicas", "case"), EVERYTHING)
 def test_every_case(everything, replicas, case):
     compare(everything, replicas, case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_a_replica_without_an_example(replicas, tmp_path):
+    # TensorFlow's oneDNN convolutions fail there.
+    off = {"TF_ENABLE_ONEDNN_OPTS": "0"}
+    found = {n: results(n, ["empty"], tmp_path, **off) for n in (1, replicas)}
+    compare(found, replicas, "empty")
