@@ -118,7 +118,8 @@ def distribute(
 def evaluation_batch_size(strategy: tf.distribute.Strategy, examples: int, batch_size: int) -> int:
     """The batch size nearest to the one asked for that leaves no replica without an example.
 
-    TensorFlow's faster convolutions on a CPU (oneDNN) fail on a share of no image.
+    TensorFlow's faster convolutions on a CPU (oneDNN) fail on a share of no image. There is always
+    such a size for as many examples as the square of the number of replicas.
 
     Args:
         strategy: The strategy.
