@@ -61,7 +61,9 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
 
     Raises:
         ConfigError: The config breaks a rule or contradicts the workdir's.
-        NonFiniteLossError: A loss became NaN; the last checkpoint stays.
+        NonFiniteLossError: An image, a loss or a gradient was NaN; the last checkpoint stays.
+        Preempted: SIGTERM came; a checkpoint of the last step is there. A SystemExit, code 143.
+        WorkerLostError: Another host died.
 
     Example:
         >>> config = oekd_tf.config.default_config()
