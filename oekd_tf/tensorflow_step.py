@@ -107,7 +107,7 @@ def _share_of_examples(mean: keras.metrics.Mean) -> Any:
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
         return None
-    count = tf.convert_to_tensor(mean.count)
+    count = tf.identity(mean.count)
     everyones = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
     return context.num_replicas_in_sync * count / everyones
 
