@@ -20,8 +20,9 @@ class Branches(NamedTuple):
     """The parts of an ensemble; all models share layers.
 
     Attributes:
-        stem: From raw images to the common base block's output.
-        branches: For each student, from the stem's output to its block outputs and, last, logits.
+        stem: From raw images to the common base block's output; to normalised images where
+            students do not share one.
+        branches: For each student, from what `stem` gives to its block outputs and, last, logits.
         students: For each student, from raw images to logits, as one flat model.
         blocks: For each student, its symbolic block outputs.
     """
@@ -39,6 +40,8 @@ def build_branches(
     widths: Sequence[float],
     mean: Sequence[float],
     std: Sequence[float],
+    *,
+    shared_stem: bool = True,
 ) -> Branches:
     """Builds the stem once and a branch and a classifier for every width.
 
@@ -49,6 +52,7 @@ def build_branches(
         widths: One a student.
         mean: One a channel, in pixel units.
         std: One a channel, in pixel units.
+        shared_stem: Whether there is one stem for all.
 
     Returns:
         The models.
@@ -57,7 +61,7 @@ def build_branches(
         ValueError: A branch's blocks do not fit the pseudo teacher's in number, height or width.
     """
     with _deep_recursion():
-        return _build(backbone, image_shape, num_classes, widths, mean, std)
+        return _build(backbone, image_shape, num_classes, widths, mean, std, shared_stem)
 
 
 @contextlib.contextmanager
@@ -77,6 +81,7 @@ def _build(
     widths: Sequence[float],
     mean: Sequence[float],
     std: Sequence[float],
+    shared_stem: bool,
 ) -> Branches:
     images = keras.Input(tuple(image_shape), name="images", dtype="float32")
     # In float32 under any policy: half precision would round the pixels' differences.
@@ -86,11 +91,12 @@ def _build(
         dtype="float32",
         name="normalization",
     )(images)
-    stem_output = backbone.stem(normalised)
+    stem_output = backbone.stem(normalised) if shared_stem else normalised
     branches, students, blocks = [], [], []
     for number, width in enumerate(widths, start=1):
         name = f"student_{number}"
-        branch = backbone.branch(stem_output, width, name)
+        own_stem = stem_output if shared_stem else backbone.stem(normalised)
+        branch = backbone.branch(own_stem, width, name)
         # In float32 under any policy: a softmax of half-precision logits loses small classes.
         logits = layers.Dense(num_classes, dtype="float32", name=f"{name}_logits")(branch.features)
         blocks.append(tuple(branch.blocks))

@@ -55,6 +55,11 @@ FIELDS: dict[str, Field] = {
     "only_student": Field(
         0, *rules.at_least(0), "Train this student alone, as its baseline; 0 trains the ensemble."
     ),
+    "teacher_workdir": Field(
+        "",
+        *rules.text(empty=True),
+        "With only_student: offline distillation from the student 1 that was trained alone there.",
+    ),
     "precision": Field(
         "float32",
         *rules.one_of("float32", "mixed_float16", "mixed_bfloat16"),
@@ -164,6 +169,9 @@ FIELDS: dict[str, Field] = {
         *rules.one_of("all", "pseudo_teacher", "none"),
         "Whose gradient trains the stem.",
     ),
+    "ensemble.shared_stem": Field(
+        True, *rules.boolean(), "One stem for all students, or for each its own of full width."
+    ),
     "ensemble.train_adaptation": Field(
         True, *rules.boolean(), "Train the channel adaptation layers, or keep their initial values."
     ),
@@ -180,6 +188,11 @@ FIELDS: dict[str, Field] = {
     "loss.feature_weight": Field(0.15, *rules.at_least(0), "β, of the intermediate feature loss."),
     "loss.distillation_weight": Field(
         0.15, *rules.at_least(0), "γ, of the divergence from the ensemble teacher."
+    ),
+    "loss.distillation_target": Field(
+        "ensemble",
+        *rules.one_of("ensemble", "peers"),
+        "Whose softened output students follow: the ensemble teacher's or each other's.",
     ),
     "optimizer.name": Field("adam", *rules.one_of("adam", "adamw", "sgd"), "Which optimizer."),
     "optimizer.learning_rate": Field(1e-3, *rules.above(0), "At its highest."),
@@ -300,6 +313,15 @@ def check(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.only_student must be at most the number of students, {students}. "
             f"Received: {config.only_student}"
+        )
+    if config.teacher_workdir and not config.only_student:
+        raise ConfigError(
+            "config.teacher_workdir must be '' unless config.only_student names the student to "
+            f"distil to. Received: {config.teacher_workdir!r}"
+        )
+    if config.loss.distillation_target == "peers" and students < 2:
+        raise ConfigError(
+            "config.loss.distillation_target must be 'ensemble' for one student. Received: 'peers'"
         )
     if config.ensemble.teacher_weights and len(config.ensemble.teacher_weights) != students:
         raise ConfigError(

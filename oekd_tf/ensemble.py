@@ -15,6 +15,7 @@ from oekd_tf.branches import build_branches
 Tensor = Any
 
 STEM_GRADIENTS = ("all", "pseudo_teacher", "none")
+DISTILLATION_TARGETS = ("ensemble", "peers")
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
@@ -42,6 +43,8 @@ class OnlineEnsemble(keras.Model):
             uniform when None.
         stem_gradient: Whose gradient trains the stem: "all" students', the "pseudo_teacher"'s
             alone, or "none": the stem stays as initialised and is not trainable.
+        shared_stem: Whether students share the stem; without, each has one of its own, all of full
+            width, and nothing but the losses connects them.
         train_adaptation: Whether the channel adaptation layers are trained. The paper trains
             them; in the authors' published code they keep their random initial values.
 
@@ -78,6 +81,7 @@ class OnlineEnsemble(keras.Model):
         std: float | Sequence[float] = 127.5,
         teacher_weights: Sequence[float] | None = None,
         stem_gradient: str = "all",
+        shared_stem: bool = True,
         train_adaptation: bool = True,
         name: str = "online_ensemble",
         **kwargs: Any,
@@ -93,6 +97,7 @@ class OnlineEnsemble(keras.Model):
         self.std = _per_channel(std, self.image_shape[-1], "std")
         self.teacher_weights = _normalise(teacher_weights)
         self.stem_gradient = stem_gradient
+        self.shared_stem = bool(shared_stem)
         self.train_adaptation = bool(train_adaptation)
 
         # The policy holds while the layers are made, so that a saved ensemble gets its own back.
@@ -100,7 +105,13 @@ class OnlineEnsemble(keras.Model):
         keras.config.set_dtype_policy(self.dtype_policy)
         try:
             branches = build_branches(
-                backbone, self.image_shape, self.num_classes, widths, self.mean, self.std
+                backbone,
+                self.image_shape,
+                self.num_classes,
+                widths,
+                self.mean,
+                self.std,
+                shared_stem=self.shared_stem,
             )
             self.adaptation = [
                 [
@@ -184,6 +195,7 @@ class OnlineEnsemble(keras.Model):
         label_weight: float = 0.7,
         feature_weight: float = 0.15,
         distillation_weight: float = 0.15,
+        distillation_target: str = "ensemble",
         jit_compile: bool | str = "auto",
         **kwargs: Any,
     ) -> None:
@@ -195,6 +207,8 @@ class OnlineEnsemble(keras.Model):
             label_weight: α, of the cross-entropy with the labels, at least 0.
             feature_weight: β, of the intermediate feature loss, at least 0.
             distillation_weight: γ, of the divergence from the ensemble teacher, at least 0.
+            distillation_target: Whose softened output a student follows: the "ensemble" teacher's,
+                or each of its "peers"', as in deep mutual learning (arXiv 1706.00384).
             jit_compile: Whether to compile steps with XLA. "auto" means no on a CPU under
                 TensorFlow, where it doubles the time to the first step and gains nothing.
             **kwargs: Others of `keras.Model.compile`: `run_eagerly`, `steps_per_execution`,
@@ -225,6 +239,15 @@ class OnlineEnsemble(keras.Model):
         for argument, weight in weights.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"{argument} must be at least 0. Received: {weight}")
+        if distillation_target not in DISTILLATION_TARGETS:
+            raise ValueError(
+                f"distillation_target must be one of {DISTILLATION_TARGETS}. "
+                f"Received: {distillation_target!r}"
+            )
+        if distillation_target == "peers" and len(self.students) < 2:
+            raise ValueError(
+                "distillation_target 'peers' must have two students at least. Received: 1"
+            )
         if jit_compile == "auto" and keras.backend.backend() == "tensorflow":
             from oekd_tf.tensorflow_step import has_accelerator
 
@@ -233,6 +256,7 @@ class OnlineEnsemble(keras.Model):
         self.label_weight = float(label_weight)
         self.feature_weight = float(feature_weight)
         self.distillation_weight = float(distillation_weight)
+        self.distillation_target = distillation_target
         super().compile(optimizer=optimizers.get(optimizer), jit_compile=jit_compile, **kwargs)
         # An optimizer shared with what was trained before keeps the variables that it has.
         if not self.optimizer.built:
@@ -249,6 +273,7 @@ class OnlineEnsemble(keras.Model):
             "label_weight": self.label_weight,
             "feature_weight": self.feature_weight,
             "distillation_weight": self.distillation_weight,
+            "distillation_target": self.distillation_target,
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -295,7 +320,10 @@ class OnlineEnsemble(keras.Model):
                 for target, adapted in zip(outputs["blocks"][0], student, strict=True)
             ]
             terms["feature_loss"] = _batch_mean(sum(per_block))
-        divergence = losses.distillation_loss(outputs["teacher"], logits, self.temperature)
+        if self.distillation_target == "peers":
+            divergence = losses.mutual_loss(logits, self.temperature)
+        else:
+            divergence = losses.distillation_loss(outputs["teacher"], logits, self.temperature)
         terms["distillation_loss"] = _batch_mean(ops.sum(divergence, axis=0))
         return terms
 
@@ -434,6 +462,7 @@ class OnlineEnsemble(keras.Model):
             "std": list(self.std),
             "teacher_weights": self.teacher_weights and list(self.teacher_weights),
             "stem_gradient": self.stem_gradient,
+            "shared_stem": self.shared_stem,
             "train_adaptation": self.train_adaptation,
         }
 

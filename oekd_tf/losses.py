@@ -121,6 +121,30 @@ def distillation_loss(teacher_logits: Tensor, logits: Tensor, temperature: float
     return temperature**2 * divergence
 
 
+def mutual_loss(logits: Tensor, temperature: float) -> Tensor:
+    """Mean KL divergence from each of the other students to a student, times T².
+
+    The target of deep mutual learning, in place of the ensemble teacher: Zhang et al., arXiv
+    1706.00384, equation 7, where T is 1. The others are targets: no gradient flows into them.
+
+    Args:
+        logits: Shape (students, batch, classes), two students at least.
+        temperature: T, above 0.
+
+    Returns:
+        Nats times T², shape (students, batch).
+
+    Example:
+        >>> mutual_loss(np.zeros((2, 1, 2)), 1.0)  # [[0.0], [0.0]]
+    """
+    number = logits.shape[0]
+    # [teacher, student, example]
+    divergence = ops.stack(
+        [distillation_loss(logits[peer], logits, temperature) for peer in range(number)]
+    )
+    return ops.sum(divergence, axis=0) / (number - 1)
+
+
 def feature_loss(target: Tensor, adapted: Tensor) -> Tensor:
     """Mean squared error between the pseudo teacher's block output and a student's (equation 3).
 

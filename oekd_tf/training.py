@@ -25,6 +25,7 @@ from oekd_tf.export.formats import DEFAULT_FORMATS, parse
 from oekd_tf.fitting import fit
 from oekd_tf.lone_student import LoneStudent
 from oekd_tf.model_size import count_flops, count_parameters
+from oekd_tf.offline_student import OfflineStudent
 from oekd_tf.trade_off import draw_trade_off, trade_off_rows
 from oekd_tf.workdir import held
 
@@ -71,7 +72,7 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
     """
     config_module.check(config)
     family = Path(workdir)
-    workdir = run_folder(family, config.only_student)
+    workdir = run_folder(family, config.only_student, offline=bool(config.teacher_workdir))
     _refuse_other_config(config, workdir)
     exports = bool(config.export.formats) and not config.only_student
     if exports:
@@ -148,10 +149,11 @@ def _silent(line: str) -> None:
     """Of several hosts the chief speaks for all."""
 
 
-def run_folder(workdir: str | Path, only_student: int = 0) -> Path:
+def run_folder(workdir: str | Path, only_student: int = 0, *, offline: bool = False) -> Path:
     """Where a run of this kind leaves its files, below the workdir that a user names."""
     workdir = Path(workdir)
-    return workdir / f"baseline_student_{only_student}" if only_student else workdir
+    kind = "offline" if offline else "baseline"
+    return workdir / f"{kind}_student_{only_student}" if only_student else workdir
 
 
 @naming(
@@ -188,7 +190,8 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
     """The compiled ensemble, or the one student that is to be trained alone.
 
     A student alone is the very network that it is in the ensemble of the same seed, with the same
-    initial weights, under the same optimizer and schedule; it learns from the labels only.
+    initial weights, under the same optimizer and schedule; it learns from the labels only, or, with
+    `config.teacher_workdir`, from the student 1 that was trained alone there too.
 
     Args:
         config: The config.
@@ -199,8 +202,9 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
         A compiled `OnlineEnsemble`, or a compiled functional model.
 
     Raises:
-        ConfigError: A rule of the networks is broken.
+        ConfigError: A rule of the networks is broken, or there is no trained teacher.
     """
+    teacher = _teacher(config.teacher_workdir) if config.teacher_workdir else None
     keras.utils.set_random_seed(config.seed)
     replicas = strategy.num_replicas_in_sync
     if config.batch_size % replicas:
@@ -221,6 +225,7 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
             std=data.std,
             teacher_weights=tuple(ensemble_config.teacher_weights) or None,
             stem_gradient=ensemble_config.stem_gradient,
+            shared_stem=ensemble_config.shared_stem,
             train_adaptation=ensemble_config.train_adaptation,
             dtype=config.precision,
         )
@@ -232,11 +237,20 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
                 label_weight=config.loss.label_weight,
                 feature_weight=config.loss.feature_weight,
                 distillation_weight=config.loss.distillation_weight,
+                distillation_target=config.loss.distillation_target,
                 jit_compile=config.jit_compile,
             )
             return ensemble
         branch = ensemble.students[config.only_student - 1]
-        student = LoneStudent(branch.inputs, branch.outputs[0], name=branch.name)
+        kind = OfflineStudent if config.teacher_workdir else LoneStudent
+        student = kind(branch.inputs, branch.outputs[0], name=branch.name)
+        if config.teacher_workdir:
+            student.distil_from(
+                teacher,
+                temperature=config.loss.temperature,
+                label_weight=config.loss.label_weight,
+                distillation_weight=config.loss.distillation_weight,
+            )
         student.compile(
             optimizer,
             # Labels are class indices or, in training with soft labels, probabilities.
@@ -246,6 +260,16 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
         )
         student.optimizer.build(student.trainable_variables)
         return student
+
+
+def _teacher(workdir: str) -> keras.Model:
+    folder = run_folder(workdir, 1)
+    if not (folder / "summary.json").exists():
+        raise ConfigError(
+            "config.teacher_workdir must hold a finished run of student 1 alone "
+            f"(config.only_student=1). Received: {workdir!r}"
+        )
+    return restore_run(folder)[2]
 
 
 @naming((), "config.schedule.warmup_epochs and config.schedule.step_epochs must suit config.epochs")

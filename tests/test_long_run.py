@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-
 import runs
 
 # One epoch a line: its number, when it ended, resident bytes, traces of the step so far.

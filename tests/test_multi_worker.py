@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pytest
-
 import runs
 
 # Without dropout, whose masks each host draws for its own rows.

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from replica_cases import CASES
-
 import runs
+from replica_cases import CASES
 
 
 class Tolerance(NamedTuple):

@@ -19,12 +19,15 @@ class CifarResNet(ConvolutionalBackbone):
 
     Args:
         depth: 6n + 2; the field uses 8, 20, 32, 44, 56, 110 and 1202.
+        stem_units: How many residual units of the first block belong to the common base block, at
+            full width in every student: a larger one, for ablations. The paper's has none.
         synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
         batch_norm_momentum: Of the moving statistics.
         batch_norm_epsilon: Added to the variance.
 
     Raises:
-        ValueError: The depth is not 6n + 2.
+        ValueError: The depth is not 6n + 2, or the stem takes more than the first block but one
+            unit.
 
     Example:
         >>> ensemble = oekd_tf.OnlineEnsemble(
@@ -39,6 +42,7 @@ class CifarResNet(ConvolutionalBackbone):
         self,
         depth: int = 20,
         *,
+        stem_units: int = 0,
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-5,
@@ -48,22 +52,33 @@ class CifarResNet(ConvolutionalBackbone):
                 "The depth of a CIFAR ResNet must be 6n + 2 with n ≥ 1: 8, 20, 32, 44, 56, 110, "
                 f"... Received: depth={depth}"
             )
+        units = (depth - 2) // 6
+        if not isinstance(stem_units, int) or not 0 <= stem_units < units:
+            raise ValueError(
+                f"stem_units must be from 0 to {units - 1}, so that a unit of the first block is "
+                f"left to the branches. Received: {stem_units}"
+            )
         super().__init__(
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,
             batch_norm_epsilon=batch_norm_epsilon,
         )
         self.depth = depth
+        self.stem_units = stem_units
 
     def stem(self, images: KerasTensor) -> KerasTensor:
         x = self.conv_norm(images, _CHANNELS[0], 3, 1, "stem")
-        return layers.ReLU(name="stem_relu")(x)
+        x = layers.ReLU(name="stem_relu")(x)
+        for unit in range(1, self.stem_units + 1):
+            x = self._unit(x, _CHANNELS[0], 1, f"stem_unit_{unit}")
+        return x
 
     def branch(self, stem_output: KerasTensor, width: float, name: str) -> Branch:
         x, blocks = stem_output, []
         for block, full in enumerate(_CHANNELS, start=1):
             channels = scale_channels(full, width)
-            for unit in range(1, (self.depth - 2) // 6 + 1):
+            first = self.stem_units + 1 if block == 1 else 1
+            for unit in range(first, (self.depth - 2) // 6 + 1):
                 strides = 2 if block > 1 and unit == 1 else 1
                 x = self._unit(x, channels, strides, f"{name}_block_{block}_unit_{unit}")
             blocks.append(x)

@@ -1,0 +1,134 @@
+"""What is trained beside the paper's ensemble: on peers, with stems apart, from a teacher."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from networks import small_ensemble
+from test_training import small_config
+
+import oekd_tf
+from oekd_tf import config as config_module
+from oekd_tf import losses, training
+from oekd_tf.config import ConfigError
+
+
+def softmax(logits):
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def test_mutual_loss_by_hand(rng):
+    logits = rng.normal(size=(3, 4, 5)).astype(np.float32)
+    temperature = 3.0
+    p = softmax(logits.astype(np.float64) / temperature)
+    expected = np.zeros((3, 4))
+    for student in range(3):
+        for peer in range(3):
+            if peer != student:
+                divergence = (p[peer] * np.log(p[peer] / p[student])).sum(-1)
+                expected[student] += temperature**2 * divergence / 2
+    np.testing.assert_allclose(losses.mutual_loss(logits, temperature), expected, rtol=1e-4)
+
+
+def test_no_gradient_flows_into_a_peer():
+    logits = tf.Variable([[[2.0, 0.0]], [[0.0, 1.0]]])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(losses.mutual_loss(logits, 1.0)[1])
+    gradient = tape.gradient(loss, logits).numpy()
+    assert (gradient[0] == 0).all()
+    assert (gradient[1] != 0).all()
+
+
+def test_peers_in_the_ensembles_loss(batch):
+    images, labels = batch
+    ensemble = small_ensemble()
+    ensemble.compile("sgd", distillation_target="peers", temperature=1.0)
+    outputs = ensemble(images, with_blocks=True)
+    logits = np.stack([outputs[f"student_{i}"] for i in (1, 2, 3)])
+    expected = np.mean(np.sum(losses.mutual_loss(logits, 1.0), axis=0))
+    terms = ensemble.loss_terms(labels, outputs)
+    np.testing.assert_allclose(terms["distillation_loss"], expected, rtol=1e-5)
+    ensemble.fit(images, labels, verbose=0)
+    assert ensemble.get_compile_config()["distillation_target"] == "peers"
+
+
+@pytest.mark.parametrize(
+    ("widths", "target", "message"),
+    [((1.0, 0.5), "teacher", "one of"), ((1.0,), "peers", "two students at least")],
+)
+def test_targets_that_are_refused(widths, target, message):
+    with pytest.raises(ValueError, match=rf"distillation_target .*{message}.*Received: "):
+        small_ensemble(widths).compile("sgd", distillation_target=target)
+
+
+def test_stems_of_their_own(batch, tmp_path):
+    images, labels = batch
+    shared, apart = small_ensemble(), small_ensemble(shared_stem=False)
+    stems = [student.get_layer("stem") for student in apart.students]
+    assert len({id(layer) for layer in stems}) == 3
+    assert len({id(student.get_layer("stem")) for student in shared.students}) == 1
+    stem = shared.students[0].get_layer("stem").count_params()
+    assert apart.count_params() == shared.count_params() + 2 * stem
+    apart.compile(keras.optimizers.SGD(0.1), feature_weight=0.0, distillation_weight=0.0)
+    before = [layer.get_weights()[0] for layer in stems]
+    apart.fit(images, labels, verbose=0)
+    for layer, old in zip(stems, before, strict=True):
+        assert np.abs(layer.get_weights()[0] - old).max() > 0
+    apart.save(tmp_path / "apart.keras")
+    again = keras.models.load_model(tmp_path / "apart.keras")
+    assert not again.shared_stem
+    for name, logits in apart(images).items():
+        np.testing.assert_allclose(again(images)[name], logits, atol=1e-5)
+
+
+def test_a_larger_common_block():
+    plain = oekd_tf.backbones.CifarResNet(20)
+    larger = oekd_tf.backbones.CifarResNet(20, stem_units=2)
+    ensembles = [
+        oekd_tf.OnlineEnsemble(family, (32, 32, 3), 10, (1.0, 0.5)) for family in (plain, larger)
+    ]
+    # The full-width network is the same one, a narrower student grows by units of full width.
+    sizes = [[student.count_params() for student in e.students] for e in ensembles]
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[0][1] < sizes[1][1]
+    layers = [{layer.name for layer in e.students[1].layers} for e in ensembles]
+    assert "stem_unit_2_relu" in layers[1] - layers[0]
+    with pytest.raises(ValueError, match=r"stem_units must be from 0 to 2.*Received: 3"):
+        oekd_tf.backbones.CifarResNet(20, stem_units=3)
+
+
+def test_offline_distillation(tmp_path):
+    quiet = lambda line: None  # noqa: E731
+    training.train(small_config(only_student=1, epochs=1), tmp_path, quiet)
+    offline = small_config(only_student=2, epochs=2)
+    offline.teacher_workdir = str(tmp_path)
+    summary = training.train(offline, tmp_path, quiet)
+    assert summary["students"][0]["name"] == "student_2"
+    run = tmp_path / "offline_student_2"
+    assert json.loads((run / "summary.json").read_text()) == summary
+
+    _, data, student = training.restore_run(run)
+    _, _, teacher = training.restore_run(tmp_path / "baseline_student_1")
+    alone = training.build_model(small_config(only_student=2), data, tf.distribute.get_strategy())
+    assert [w.shape for w in student.weights] == [w.shape for w in alone.weights]
+    images, labels = data.test_arrays(64)
+    logits = student(images.astype(np.float32))
+    expected = 0.7 * np.mean(losses.label_loss(labels, logits)) + 0.15 * np.mean(
+        losses.distillation_loss(teacher(images.astype(np.float32)), logits, 2.0)
+    )
+    loss = student.compute_loss(images.astype(np.float32), labels, logits)
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+def test_offline_refusals(tmp_path):
+    config = small_config()
+    config.teacher_workdir = str(tmp_path)
+    with pytest.raises(ConfigError, match=r"config\.teacher_workdir must be '' unless"):
+        config_module.check(config)
+    config.only_student = 2
+    with pytest.raises(ConfigError, match=r"config\.teacher_workdir must hold a finished run"):
+        training.train(config, tmp_path / "run", lambda line: None)
+    assert not (tmp_path / "run").exists()
