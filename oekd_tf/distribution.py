@@ -25,7 +25,7 @@ _LOST = (
 _REGISTRATION_SECONDS = 600
 
 # After how long a worker that no longer answers counts as dead.
-_HEARTBEAT_SECONDS = 30
+_HEARTBEAT_SECONDS = 20
 
 
 class WorkerLostError(ConnectionError):

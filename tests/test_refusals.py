@@ -70,7 +70,10 @@ def refusal(workdir, changes):
             {"schedule.name": "cosine", "schedule.warmup_epochs": 2.999},
             "config.schedule.warmup_epochs and", "12 steps",
         ),
-        ({"strategy": "mirrored", "logical_cpus": 5}, "config.logical_cpus must be", "in use"),
+        (
+            {"strategy": "mirrored", "logical_cpus": 5},
+            "config.strategy and config.logical_cpus must suit this machine", "in use",
+        ),
     ],
 )  # fmt: skip
 def test_one_line_and_nothing_written(tmp_path, changes, rule, received):
