@@ -61,7 +61,8 @@ def results(replicas, cases, folder, **variables):
     script = str(small_runs.TESTS / "replica_cases.py")
     done = subprocess.run(
         [sys.executable, script, str(replicas), str(output), *cases],
-        env=small_runs.environment(**variables), capture_output=True, text=True, timeout=900, check=False,
+        env=small_runs.environment(**variables), capture_output=True, text=True, timeout=900,
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     with np.load(output) as found:

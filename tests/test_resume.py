@@ -103,8 +103,8 @@ def test_twenty_kills_at_random(uninterrupted, tmp_path):
     kills = 0
     while kills < 20:
         process = subprocess.Popen(
-            small_runs.command(tmp_path), cwd=tmp_path, env=small_runs.environment(), stdout=subprocess.PIPE,
-            text=True,
+            small_runs.command(tmp_path), cwd=tmp_path, env=small_runs.environment(),
+            stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         # Not before training starts: most of a start is TensorFlow's import.
         while process.poll() is None and "tracing" not in process.stdout.readline():
