@@ -42,6 +42,7 @@ setup(
     extras_require={
         "compression": COMPRESSION,
         "onnx": ONNX,
+        "docs": ["mkdocs-material>=9.8,<10", "mkdocstrings[python]>=1.0,<2"],
         "jax": ["jax>=0.10,<0.12"],
         "test": [
             *COMPRESSION,

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-import runs
+import small_runs
 
 # One epoch a line: its number, when it ended, resident bytes, traces of the step so far.
 SCRIPT = """
@@ -46,13 +46,13 @@ finally:
 
 @pytest.mark.slow
 def test_memory_and_steps_stay_flat(tmp_path):
-    (tmp_path / "tiny.py").write_text(runs.CONFIG)
+    (tmp_path / "tiny.py").write_text(small_runs.CONFIG)
     done = subprocess.run(
         [
             sys.executable, "-c", SCRIPT, f"--config={tmp_path / 'tiny.py'}",
             f"--workdir={tmp_path / 'run'}", "--config.epochs=500",
         ],
-        cwd=tmp_path, env=runs.environment(), capture_output=True, text=True, timeout=1200,
+        cwd=tmp_path, env=small_runs.environment(), capture_output=True, text=True, timeout=1200,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-import runs
+import small_runs
 
 # Without dropout, whose masks each host draws for its own rows.
 ARGUMENTS = ("--config.epochs=3", "--config.backbone.arguments.dropout=0.0")
@@ -35,14 +35,14 @@ def start_workers(folder, *arguments, workdirs=("run", "run"), points=(("none", 
     ports = free_ports(2)
     workers = []
     for index, (workdir, (point, count)) in enumerate(zip(workdirs, points, strict=True)):
-        command = runs.command(
+        command = small_runs.command(
             folder, "--config.strategy=multi_worker", f"--workdir={folder / workdir}", *arguments,
             point=point, count=count,
         )  # fmt: skip
         with (folder / f"worker_{index}.txt").open("w") as output:
             process = subprocess.Popen(
                 command, cwd=folder, stdout=output, stderr=subprocess.STDOUT,
-                env=runs.environment(TF_CONFIG=tf_config(ports, index)),
+                env=small_runs.environment(TF_CONFIG=tf_config(ports, index)),
             )  # fmt: skip
         workers.append(process)
     return workers
@@ -63,9 +63,9 @@ def wait(workers, seconds=200):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
-    done = runs.start(folder, *ARGUMENTS)
+    done = small_runs.start(folder, *ARGUMENTS)
     assert done.returncode == 0, done.stderr
-    return runs.left(folder)
+    return small_runs.left(folder)
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +92,13 @@ def compare(first, second):
 
 
 def test_the_same_run_as_in_one_process(alone, together):
-    compare(alone, runs.left(together))
+    compare(alone, small_runs.left(together))
 
 
 def test_both_end_with_the_same_weights(together):
-    first, second = (runs.weights(together / f"of_worker_{i}" / "epoch_00001") for i in (0, 1))
+    first, second = (
+        small_runs.weights(together / f"of_worker_{i}" / "epoch_00001") for i in (0, 1)
+    )
     assert len(first) > 50
     for name in first:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
@@ -139,11 +141,11 @@ def test_a_worker_that_dies(alone, tmp_path):
     workers = start_workers(tmp_path, *ARGUMENTS)
     assert wait(workers) == [0, 0], said(tmp_path, 0) + said(tmp_path, 1)
     assert "going on after epoch 1 of 3" in said(tmp_path, 0)
-    compare(alone, runs.left(tmp_path))
+    compare(alone, small_runs.left(tmp_path))
 
 
 def test_tf_config_that_breaks_its_rule(tmp_path):
-    done = runs.start(tmp_path, "--config.strategy=multi_worker", TF_CONFIG="{}")
+    done = small_runs.start(tmp_path, "--config.strategy=multi_worker", TF_CONFIG="{}")
     assert done.returncode == 1
     assert "this machine: TF_CONFIG must be JSON like " in done.stderr
     assert "Received: '{}'" in done.stderr
@@ -156,10 +158,10 @@ def test_a_baseline(tmp_path):
     folders = [tmp_path / "alone", tmp_path / "together"]
     for folder in folders:
         folder.mkdir()
-    assert runs.start(folders[0], *arguments).returncode == 0
+    assert small_runs.start(folders[0], *arguments).returncode == 0
     assert wait(start_workers(folders[1], *arguments)) == [0, 0], said(folders[1], 0)
     newest = [
-        runs.weights(folder / "run" / "baseline_student_2" / "checkpoints" / "epoch_00003")
+        small_runs.weights(folder / "run" / "baseline_student_2" / "checkpoints" / "epoch_00003")
         for folder in folders
     ]
     for name in newest[0]:

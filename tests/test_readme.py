@@ -1,4 +1,4 @@
-"""The README's Python, run from top to bottom as a reader would, with a shorter training."""
+"""The Python of README and guides, run from top to bottom as a reader would, but shorter."""
 
 import os
 import re
@@ -14,37 +14,46 @@ from oekd_tf.cluster import Cluster, from_environment
 ROOT = Path(__file__).parent.parent
 
 
-def test_python_blocks(tmp_path):
-    text = (ROOT / "README.md").read_text()
-    code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    for long, short in (
-        ("steps_per_epoch=data.steps_per_epoch(64),", "steps_per_epoch=40,"),
+# For the time; each must be there.
+SHORTER = {
+    "README.md": (
+        ("steps_per_epoch=data.steps_per_epoch(64)", "steps_per_epoch=40"),
         ("epochs=7", "epochs=1"),
         ("widths=(1.0, 0.8, 0.6, 0.4, 0.2),", "widths=(1.0, 0.4),"),
-        ("student_5/int8", "student_2/int8"),
-        # The same network every time: whether int8 is near enough is then no matter of luck.
-        ("import oekd_tf\n", "import keras, oekd_tf; keras.utils.set_random_seed(0)\n"),
-    ):
+    ),
+    "docs/data.md": (),
+    "docs/networks.md": (),
+    "docs/edge.md": (
+        ("steps_per_epoch=data.steps_per_epoch(64), epochs=7", "steps_per_epoch=40, epochs=1"),
+    ),
+    "docs/distributed.md": (),
+}
+# What a page's code must have printed.
+PRINTED = {
+    "README.md": ("student_2 int8: ", "arrays, 180 training, 20 validation and 50 test images"),
+    "docs/data.md": ("arrays, 180 training, 20 validation and 50 test images",),
+    "docs/networks.md": ("(0.",),
+    "docs/edge.md": ("student_2 uint8: ", "student_2 qat_int8: "),
+    "docs/distributed.md": ("10/10",),
+}
+
+
+@pytest.mark.parametrize("page", SHORTER)
+def test_python_of_a_page(tmp_path, page):
+    text = (ROOT / page).read_text()
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    for long, short in SHORTER[page]:
         assert long in code
         code = code.replace(long, short)
+    # The same network every time: whether int8 is near enough is then no matter of luck.
+    code = f"import keras as k; k.utils.set_random_seed(0)\n{code}"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
         timeout=400, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "student_2 int8: " in done.stdout
-    assert "arrays, 180 training, 20 validation and 50 test images" in done.stdout
-
-
-def test_python_of_the_distributed_page(tmp_path):
-    text = (ROOT / "docs" / "distributed.md").read_text()
-    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
-        timeout=200, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "10/10" in done.stdout
+    for text in PRINTED[page]:
+        assert text in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["bash", "yaml"])
@@ -92,3 +101,13 @@ def test_what_it_names_is_there():
         assert (ROOT / path).exists(), path
     for path in re.findall(r"--config=(\S+\.py)|python (benchmarks/\S+\.py)", text):
         assert (ROOT / (path[0] or path[1])).exists(), path
+
+
+def test_the_pictures_are_what_is_drawn(tmp_path):
+    import runpy
+
+    script = tmp_path / "draw_method.py"
+    script.write_text((ROOT / "docs" / "draw_method.py").read_text())
+    runpy.run_path(str(script), run_name="__main__")
+    drawn = (tmp_path / "method.svg").read_text()
+    assert drawn.count("<path") == (ROOT / "docs" / "method.svg").read_text().count("<path")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import runs
+import small_runs
 from replica_cases import CASES
 
 
@@ -58,10 +58,11 @@ EVERYTHING = [
 
 def results(replicas, cases, folder, **variables):
     output = folder / f"{replicas}.npz"
-    script = str(runs.TESTS / "replica_cases.py")
+    script = str(small_runs.TESTS / "replica_cases.py")
     done = subprocess.run(
         [sys.executable, script, str(replicas), str(output), *cases],
-        env=runs.environment(**variables), capture_output=True, text=True, timeout=900, check=False,
+        env=small_runs.environment(**variables), capture_output=True, text=True, timeout=900,
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     with np.load(output) as found:

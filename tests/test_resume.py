@@ -6,20 +6,20 @@ import subprocess
 import time
 
 import pytest
-import runs
+import small_runs
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    done = runs.start(folder)
+    done = small_runs.start(folder)
     assert done.returncode == 0, done.stderr
-    return runs.left(folder)
+    return small_runs.left(folder)
 
 
 def test_kills_and_stops_at_chosen_points(uninterrupted, tmp_path):
     def stopped(point, count, code, said=""):
-        done = runs.start(tmp_path, point=point, count=count)
+        done = small_runs.start(tmp_path, point=point, count=count)
         assert done.returncode == code, (point, done.stdout, done.stderr)
         assert said in done.stderr, point
         return done.stdout
@@ -47,43 +47,45 @@ def test_kills_and_stops_at_chosen_points(uninterrupted, tmp_path):
     stopped("before_old_checkpoints_go", 1, kill)
     said = stopped("none", 0, 0)
     assert "going on after epoch 4 of 6" in said
-    runs.assert_same(runs.left(tmp_path), uninterrupted)
+    small_runs.assert_same(small_runs.left(tmp_path), uninterrupted)
     assert not any(path.name[0] == "." for path in checkpoints.iterdir())
 
 
 def test_full_disk(uninterrupted, tmp_path):
     size = next((tmp_path.parent).glob("uninterrupted*/run/checkpoints/*/arrays.npz"))
-    done = runs.start(tmp_path, point="full_disk", count=size.stat().st_size // 2)
+    done = small_runs.start(tmp_path, point="full_disk", count=size.stat().st_size // 2)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "checkpoints must be writable. Received: " in line
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
-    assert runs.start(tmp_path).returncode == 0
-    runs.assert_same(runs.left(tmp_path), uninterrupted)
+    assert small_runs.start(tmp_path).returncode == 0
+    small_runs.assert_same(small_runs.left(tmp_path), uninterrupted)
 
 
 def test_damaged_checkpoints(uninterrupted, tmp_path):
     # Stopped with the checkpoints of epochs 3 and 4, the newer of which is then damaged.
-    assert runs.start(tmp_path, point="epoch_end", count=4).returncode == 143
+    assert small_runs.start(tmp_path, point="epoch_end", count=4).returncode == 143
     newest = tmp_path / "run" / "checkpoints" / "epoch_00004"
     weights = newest / "arrays.npz"
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
-    done = runs.start(tmp_path)
+    done = small_runs.start(tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"checkpoint {newest} is damaged (arrays.npz has other content" in done.stdout
     assert "going on after epoch 3 of 6" in done.stdout
-    runs.assert_same(runs.left(tmp_path), uninterrupted)
+    small_runs.assert_same(small_runs.left(tmp_path), uninterrupted)
 
 
 def test_a_workdir_in_use(tmp_path):
-    command = runs.command(tmp_path, "--config.epochs=1000")
-    first = subprocess.Popen(command, cwd=tmp_path, env=runs.environment(), stdout=subprocess.PIPE)
+    command = small_runs.command(tmp_path, "--config.epochs=1000")
+    first = subprocess.Popen(
+        command, cwd=tmp_path, env=small_runs.environment(), stdout=subprocess.PIPE
+    )
     try:
         while b"epoch 1/" not in first.stdout.readline():
             assert first.poll() is None
-        second = runs.start(tmp_path, "--config.epochs=1000")
+        second = small_runs.start(tmp_path, "--config.epochs=1000")
         assert second.returncode == 1
         assert "error: --workdir must not be in use by another run. Received: " in second.stderr
         assert f"in use by process {first.pid} on " in second.stderr
@@ -101,8 +103,8 @@ def test_twenty_kills_at_random(uninterrupted, tmp_path):
     kills = 0
     while kills < 20:
         process = subprocess.Popen(
-            runs.command(tmp_path), cwd=tmp_path, env=runs.environment(), stdout=subprocess.PIPE,
-            text=True,
+            small_runs.command(tmp_path), cwd=tmp_path, env=small_runs.environment(),
+            stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         # Not before training starts: most of a start is TensorFlow's import.
         while process.poll() is None and "tracing" not in process.stdout.readline():
@@ -111,11 +113,11 @@ def test_twenty_kills_at_random(uninterrupted, tmp_path):
         if process.poll() is not None:
             # It came to its end: the next begins anew.
             assert process.returncode == 0
-            runs.assert_same(runs.left(tmp_path), uninterrupted)
+            small_runs.assert_same(small_runs.left(tmp_path), uninterrupted)
             (tmp_path / "run").rename(tmp_path / f"finished_{kills}")
         process.send_signal(seconds.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
         process.wait()
         kills += process.returncode != 0
         process.stdout.close()
-    assert runs.start(tmp_path).returncode == 0
-    runs.assert_same(runs.left(tmp_path), uninterrupted)
+    assert small_runs.start(tmp_path).returncode == 0
+    small_runs.assert_same(small_runs.left(tmp_path), uninterrupted)
