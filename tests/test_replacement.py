@@ -12,7 +12,7 @@ import pytest
 from oekd_tf import replacement
 from oekd_tf.replacement import is_replaceable, remove, replaced
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def content(folder):
