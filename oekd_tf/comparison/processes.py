@@ -70,7 +70,9 @@ class Workers:
         sys.stdout.flush()
         # In a group of its own a worker is not hit by the terminal's Ctrl-C: it gets SIGTERM from
         # here, and leaves a checkpoint.
-        self._process = subprocess.Popen([sys.executable, "-m", module, *arguments], process_group=0)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments], process_group=0
+        )
         try:
             if self._asked:
                 self._process.terminate()

@@ -97,7 +97,9 @@ def read(path: str | Path) -> dict[str, Any]:
     try:
         results = json.loads(path.read_text())
     except FileNotFoundError:
-        raise ResultsError(f"There must be a results file of a study. Received: no {path}") from None
+        raise ResultsError(
+            f"There must be a results file of a study. Received: no {path}"
+        ) from None
     except ValueError as error:
         raise ResultsError(f"{path} must be JSON. Received: {error}") from error
     schema = results.get("schema") if isinstance(results, dict) else None
