@@ -34,6 +34,7 @@ setup(
         "numpy>=2.4,<3",
         "pillow>=13,<14",
         "psutil>=7,<8",
+        "scipy>=1.15,<2",
         "tensorboard>=2.21,<3",
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.10,<4.10",
@@ -59,6 +60,7 @@ setup(
             "oekd-bench=oekd_tf.bench:main",
             "oekd-cascade=oekd_tf.cascade:main",
             "oekd-classify=oekd_tf.classify:main",
+            "oekd-compare=oekd_tf.compare:main",
             "oekd-export=oekd_tf.export.__main__:main",
             "oekd-pick=oekd_tf.pick:main",
         ]

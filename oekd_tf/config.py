@@ -16,6 +16,20 @@ from oekd_tf.export.formats import RULE, is_format
 
 AUGMENTATIONS = ("random_resized_crop", "pad_crop", "flip", "color_jitter", "rand_augment")
 
+# What may differ when a run goes on: where it runs and what becomes of it, not what it computes.
+_MAY_DIFFER = (
+    "strategy",
+    "logical_cpus",
+    "jit_compile",
+    "checkpoint_every",
+    "checkpoints_kept",
+    "data.data_dir",
+    "data.download",
+    "data.cache",
+    "export.",
+    "fine_tuning.",
+)
+
 
 def _is_json(arguments: ConfigDict) -> bool:
     """Whether the arguments can be written to a run's config.json."""
@@ -422,10 +436,32 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any], within: Sequence[s
         for parent in parents:
             node = node[parent]
         if isinstance(value, str) and not isinstance(node[name], str):
-            with contextlib.suppress(ValueError, SyntaxError):
-                value = ast.literal_eval(value)
+            value = read_value(value)
         _put(node, name, path, value)
     check(config)
+
+
+def read_value(text: str) -> Any:
+    """What a field's value on a command line says: Python if it reads as such, else text."""
+    with contextlib.suppress(ValueError, SyntaxError):
+        return ast.literal_eval(text)
+    return text
+
+
+def first_difference(one: ConfigDict, other: ConfigDict) -> str | None:
+    """The first field on which what two configs compute depends and that they differ in.
+
+    Args:
+        one: A config.
+        other: Another one.
+
+    Returns:
+        Its dotted path; None if runs of the two are the same.
+    """
+    for path in FIELDS:
+        if get(one, path) != get(other, path) and not path.startswith(_MAY_DIFFER):
+            return path
+    return None
 
 
 def get(config: ConfigDict, path: str) -> Any:

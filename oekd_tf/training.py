@@ -29,20 +29,6 @@ from oekd_tf.offline_student import OfflineStudent
 from oekd_tf.trade_off import draw_trade_off, trade_off_rows
 from oekd_tf.workdir import held
 
-# What may differ when a run goes on: where it runs and what becomes of it, not what it computes.
-_MAY_DIFFER = (
-    "strategy",
-    "logical_cpus",
-    "jit_compile",
-    "checkpoint_every",
-    "checkpoints_kept",
-    "data.data_dir",
-    "data.download",
-    "data.cache",
-    "export.",
-    "fine_tuning.",
-)
-
 
 def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = print) -> dict:
     """Trains, evaluates, reports and exports the run that a config describes.
@@ -456,13 +442,13 @@ def _refuse_other_config(config: ConfigDict, workdir: Path) -> None:
     there = config_module.from_json(path.read_text())
     # As it would be read back: JSON makes lists of the tuples in a backbone's arguments.
     config = config_module.from_json(config_module.to_json(config))
-    for field in config_module.FIELDS:
+    field = config_module.first_difference(there, config)
+    if field:
         old, new = config_module.get(there, field), config_module.get(config, field)
-        if old != new and not field.startswith(_MAY_DIFFER):
-            raise ConfigError(
-                f"config.{field} must be what it was when {workdir} was begun, {old!r}, or "
-                f"--workdir another folder. Received: {new!r}"
-            )
+        raise ConfigError(
+            f"config.{field} must be what it was when {workdir} was begun, {old!r}, or "
+            f"--workdir another folder. Received: {new!r}"
+        )
 
 
 def set_runtime(config: ConfigDict) -> None:

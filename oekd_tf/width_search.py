@@ -5,6 +5,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
+import keras
 import numpy as np
 
 from oekd_tf.backbones.backbone import Backbone
@@ -82,7 +83,7 @@ class _Sizes:
         counts = self.counts(step)
         # Widths of the same counts are the same network.
         if counts not in self._bytes:
-            self._bytes[counts] = _int8_bytes(self._student(step))
+            self._bytes[counts] = int8_bytes(self._student(step))
         return self._bytes[counts]
 
     def _student(self, step: int):
@@ -149,7 +150,18 @@ def _none_fits(sizes: _Sizes, budget: Mapping[str, float], narrowest: int) -> Va
     )
 
 
-def _int8_bytes(student) -> int:
+def int8_bytes(student: keras.Model) -> int:
+    """Size of a student's int8 TFLite file, whatever its weights; they are overwritten.
+
+    Args:
+        student: From raw images to logits.
+
+    Returns:
+        In bytes.
+
+    Raises:
+        ExportError: It cannot be converted.
+    """
     from oekd_tf.export import saved_model, tflite
 
     # An untrained student's biases are all the same, and a file holds equal constants once: only

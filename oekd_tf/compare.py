@@ -1,0 +1,75 @@
+"""Compares students that were trained together with the same students trained alone.
+
+    python -m oekd_tf.compare --config=configs/demo.py --seeds=3
+
+trains the ensemble and every student's baseline under one config for each seed, and writes
+results.json, report.md, summary.csv, runs.csv and three pictures into --workdir. Started again it
+goes on where it was stopped, and more --seeds or --ablation may be asked for.
+`--config.field=value` overrides a field of the config for all runs; an ablation overrides fields
+for further ensembles, which are compared with the same baselines:
+
+    python -m oekd_tf.compare --seeds=3 --ablation=no_kd:loss.distillation_weight=0 \\
+        --ablation=three:ensemble.widths=(1.0,0.6,0.2)
+
+    python -m oekd_tf.compare --workdir=runs/compare_demo --report_only
+
+makes the report and the pictures again from results.json alone.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from oekd_tf import command_line
+from oekd_tf.config import ConfigError, find_config
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", find_config("configs/demo.py"), "Config file.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the study lives; runs/compare_<config.name> if unset."
+)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "How many, from config.seed on.")
+_STUDENTS = flags.DEFINE_list("students", [], "Numbers of those trained alone; all if unset.")
+_ABLATIONS = flags.DEFINE_multi_string(
+    "ablation", [], "NAME:field=value,field=value of further ensembles; may be given repeatedly."
+)
+_REPORT_ONLY = flags.DEFINE_bool("report_only", False, "Report from results.json, train nothing.")
+
+
+def main() -> None:
+    command_line.run(_compare)
+
+
+def _compare() -> None:
+    config = _CONFIG.value
+    workdir = Path(_WORKDIR.value or f"runs/compare_{config.name}")
+    if _REPORT_ONLY.value:
+        from oekd_tf.comparison.report import write_report
+
+        print(write_report(workdir))
+        return
+    print(f"comparing {config.name!r} in {workdir}", flush=True)
+    command_line.quiet_tensorflow()
+    from oekd_tf.comparison.plan import parse_ablations
+    from oekd_tf.comparison.study import compare
+
+    command = shlex.join(["python", "-m", "oekd_tf.compare", *sys.argv[1:]])
+    ablations = parse_ablations(_ABLATIONS.value)
+    compare(config, workdir, _SEEDS.value, _students(), ablations, command)
+
+
+def _students() -> list[int]:
+    try:
+        return [int(number) for number in _STUDENTS.value]
+    except ValueError:
+        raise ConfigError(
+            f"--students must be numbers. Received: {','.join(_STUDENTS.value)!r}"
+        ) from None
+
+
+if __name__ == "__main__":
+    main()

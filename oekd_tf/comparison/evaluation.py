@@ -1,0 +1,161 @@
+"""What a classifier's logits on labelled images say of it; NumPy only."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from oekd_tf.device.predictions import probabilities
+
+BINS = 15
+
+
+class Bin(NamedTuple):
+    """Images whose top probability lies in one interval.
+
+    Attributes:
+        count: How many.
+        confidence: Mean of their top probabilities; 0 if there are none.
+        accuracy: Share of them that is classified right; 0 if there are none.
+    """
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Share of images whose top class is the label.
+
+    Args:
+        logits: (images, classes).
+        labels: Class indices, (images,).
+
+    Returns:
+        Of 1.
+
+    Raises:
+        ValueError: The arrays do not belong together.
+    """
+    logits, labels = _checked(logits, labels)
+    return float((logits.argmax(-1) == labels).mean())
+
+
+def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the images of −ln of the probability that is given to the label.
+
+    Args:
+        logits: (images, classes).
+        labels: Class indices, (images,).
+
+    Returns:
+        In nats; 0 for a classifier that is always sure and right.
+
+    Raises:
+        ValueError: The arrays do not belong together.
+
+    Example:
+        >>> round(negative_log_likelihood([[0.0, 0.0]], [1]), 4)
+        0.6931
+    """
+    logits, labels = _checked(logits, labels)
+    # From the logits: a probability that rounds to 0 has no logarithm.
+    shifted = logits - logits.max(-1, keepdims=True)
+    totals = np.log(np.exp(shifted).sum(-1))
+    return float((totals - shifted[np.arange(len(labels)), labels]).mean())
+
+
+def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list[Bin]:
+    """Accuracy and confidence of the images in each interval of the top probability.
+
+    Args:
+        logits: (images, classes).
+        labels: Class indices, (images,).
+        bins: Number M of intervals ((m − 1) / M, m / M], all of the same length.
+
+    Returns:
+        One bin an interval, by rising probability.
+
+    Raises:
+        ValueError: The arrays do not belong together, or there are no bins.
+
+    Reference:
+        Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
+        arXiv 1706.04599, section 2.
+    """
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1. Received: {bins}")
+    logits, labels = _checked(logits, labels)
+    shares = probabilities(logits)
+    confidences, right = shares.max(-1), shares.argmax(-1) == labels
+    edges = np.arange(1, bins) / bins
+    members = np.searchsorted(edges, confidences, side="left")
+    found = []
+    for index in range(bins):
+        member = members == index
+        count = int(member.sum())
+        confidence = float(confidences[member].mean()) if count else 0.0
+        found.append(Bin(count, confidence, float(right[member].mean()) if count else 0.0))
+    return found
+
+
+def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+    """Mean distance between confidence and accuracy over bins, weighed by their images.
+
+    Args:
+        logits: (images, classes).
+        labels: Class indices, (images,).
+        bins: As of `reliability`.
+
+    Returns:
+        From 0 to 1; 0 where confidence and accuracy agree in every bin.
+
+    Raises:
+        ValueError: As `reliability`.
+
+    Example:
+        >>> expected_calibration_error([[0.0, 0.0], [0.0, 0.0]], [0, 1])
+        0.0
+
+    Reference:
+        Guo et al., arXiv 1706.04599, equation 3.
+    """
+    found = reliability(logits, labels, bins)
+    total = sum(one.count for one in found)
+    return sum(one.count / total * abs(one.accuracy - one.confidence) for one in found)
+
+
+def agreement(logits: np.ndarray, others: np.ndarray) -> float:
+    """Share of images on which two classifiers have the same top class, right or wrong.
+
+    Args:
+        logits: (images, classes).
+        others: The other's, likewise.
+
+    Returns:
+        Of 1.
+
+    Raises:
+        ValueError: The arrays do not belong together.
+    """
+    logits, others = np.asarray(logits), np.asarray(others)
+    if logits.ndim != 2 or logits.shape != others.shape or not len(logits):
+        raise ValueError(
+            "Two classifiers' logits must both be (images, classes) of the same images. "
+            f"Received: shapes {logits.shape} and {others.shape}"
+        )
+    return float((logits.argmax(-1) == others.argmax(-1)).mean())
+
+
+def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
+        raise ValueError(
+            "logits must be (images, classes) and labels (images,), of at least one image. "
+            f"Received: shapes {logits.shape} and {labels.shape}"
+        )
+    if not (labels.min() >= 0 and labels.max() < logits.shape[1]):
+        raise ValueError(
+            f"labels must be from 0 to {logits.shape[1] - 1}. "
+            f"Received: {labels.min()} to {labels.max()}"
+        )
+    return logits, labels

@@ -1,0 +1,54 @@
+"""Sizes of students' int8 files, in a process of their own.
+
+    python -m oekd_tf.comparison.int8_sizes --config_json=config.json --widths=1.0,0.5 \\
+        --image_shape=28,28,1 --num_classes=10 --output=sizes.json
+
+The converter is native code that may end its process, and a size does not depend on a seed:
+`oekd_tf.compare` asks once a network.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from oekd_tf import command_line
+from oekd_tf import config as config_module
+from oekd_tf.atomic import write_text
+
+_CONFIG = flags.DEFINE_string("config_json", None, "File of the config that names the backbone.")
+_WIDTHS = flags.DEFINE_list("widths", None, "Of the students.")
+_SHAPE = flags.DEFINE_list("image_shape", None, "Height, width and channels.")
+_CLASSES = flags.DEFINE_integer("num_classes", None, "Of the classifier.")
+_OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write: bytes by width.")
+
+
+def main() -> None:
+    flags.mark_flags_as_required(["config_json", "widths", "image_shape", "num_classes", "output"])
+    command_line.run(_measure)
+
+
+def _measure() -> None:
+    command_line.quiet_tensorflow()
+    from oekd_tf.branches import build_branches
+    from oekd_tf.export.errors import ExportError
+    from oekd_tf.width_search import int8_bytes
+
+    config = config_module.from_json(Path(_CONFIG.value).read_text())
+    backbone = config_module.make_backbone(config)
+    shape = tuple(int(size) for size in _SHAPE.value)
+    zero, one = (0.0,) * shape[-1], (1.0,) * shape[-1]
+    sizes = {}
+    for text in _WIDTHS.value:
+        built = build_branches(backbone, shape, _CLASSES.value, [float(text)], zero, one)
+        try:
+            sizes[text] = int8_bytes(built.students[0])
+        except ExportError as error:
+            # A network without an int8 file is a result, not the study's end.
+            print(f"no int8 file of width {text}: {error}", flush=True)
+            sizes[text] = None
+    write_text(_OUTPUT.value, json.dumps(sizes) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Which runs a study is made of."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from oekd_tf import config as config_module
+from oekd_tf.config import ConfigError
+
+ENSEMBLE = "ensemble"
+ALONE = "alone"
+
+# What an ablation may change. Data, batch size, epochs and seed are what all runs share.
+_SECTIONS = ("loss", "ensemble", "backbone", "optimizer", "schedule")
+_ARGUMENTS = "backbone.arguments."
+
+
+class Run(NamedTuple):
+    """One training run of a study.
+
+    Attributes:
+        method: How its students learn: "ensemble", "alone", or the name of an ablation.
+        seed: Of initial weights, order and augmentation.
+        student: The one that is trained, from 1; 0 for all of them at once.
+        overrides: Fields of the study's config that are other here, by dotted path.
+        workdir: What `oekd_tf.training.train` is given, below the study's folder.
+        folder: Where the run leaves its files, below the study's folder.
+    """
+
+    method: str
+    seed: int
+    student: int
+    overrides: Mapping[str, Any]
+    workdir: str
+    folder: str
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What tells it from all other runs of the study."""
+        return self.method, self.seed, self.student
+
+    @property
+    def title(self) -> str:
+        """For instance "seed 0, student 2 alone"."""
+        who = f"student {self.student} {self.method}" if self.student else self.method
+        return f"seed {self.seed}, {who}"
+
+
+def plan(
+    config: ConfigDict,
+    seeds: int,
+    students: Sequence[int] = (),
+    ablations: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Run]:
+    """The runs of a study, in their order.
+
+    Seed by seed, so that a study that is stopped early has whole seeds to compare.
+
+    Args:
+        config: What all runs share; its seed is the first.
+        seeds: How many, at least 1.
+        students: Whose baselines are trained; all if empty.
+        ablations: As `parse_ablations` returns them.
+
+    Returns:
+        For each seed the ensemble, each student alone and each ablation.
+
+    Raises:
+        ConfigError: A rule above is broken, or an ablation's config breaks one.
+
+    Example:
+        >>> [run.title for run in plan(config, seeds=1, students=(2,))]
+        ['seed 0, ensemble', 'seed 0, student 2 alone']
+    """
+    count = len(config.ensemble.widths)
+    students = list(students) or list(range(1, count + 1))
+    if seeds < 1:
+        raise ConfigError(f"--seeds must be at least 1. Received: {seeds}")
+    if len(set(students)) < len(students) or not all(1 <= s <= count for s in students):
+        raise ConfigError(
+            f"--students must be numbers from 1 to {count}, each once. Received: {students}"
+        )
+    if config.only_student:
+        raise ConfigError(
+            "config.only_student must be 0 in a comparison; --students chooses the baselines. "
+            f"Received: {config.only_student}"
+        )
+    if config.strategy == "multi_worker":
+        raise ConfigError(
+            "config.strategy must be one of a single host in a comparison. "
+            f"Received: {config.strategy!r}"
+        )
+    runs = []
+    for seed in range(config.seed, config.seed + seeds):
+        workdir = f"seed_{seed}"
+        runs.append(Run(ENSEMBLE, seed, 0, {}, workdir, workdir))
+        runs += [
+            Run(ALONE, seed, student, {}, workdir, f"{workdir}/baseline_student_{student}")
+            for student in sorted(students)
+        ]
+        for name, overrides in (ablations or {}).items():
+            folder = f"{name}/{workdir}"
+            runs.append(Run(name, seed, 0, dict(overrides), folder, folder))
+    for run in runs:
+        run_config(config, run)
+    return runs
+
+
+def run_config(config: ConfigDict, run: Run) -> ConfigDict:
+    """The config of one run.
+
+    Args:
+        config: The study's.
+        run: Of `plan`.
+
+    Returns:
+        A copy with the run's seed, student and overrides, that exports nothing.
+
+    Raises:
+        ConfigError: It breaks a rule.
+    """
+    own = ConfigDict(config).copy_and_resolve_references()
+    own.seed = run.seed
+    own.only_student = run.student
+    own.export.formats = ()
+    overrides = dict(run.overrides)
+    arguments = {
+        path.removeprefix(_ARGUMENTS): overrides.pop(path)
+        for path in list(overrides)
+        if path.startswith(_ARGUMENTS)
+    }
+    if arguments:
+        overrides["backbone.arguments"] = {**own.backbone.arguments.to_dict(), **arguments}
+    config_module.set_fields(own, overrides, within=_SECTIONS)
+    return own
+
+
+def parse_ablations(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Reads --ablation flags.
+
+    Args:
+        texts: Each "NAME:field=value,field=value". A value may hold commas.
+
+    Returns:
+        By name, the values by field; text that reads as Python is what it says.
+
+    Raises:
+        ConfigError: A text is none of these, or two have the same name.
+
+    Example:
+        >>> parse_ablations(["T4:loss.temperature=4.0"])
+        {'T4': {'loss.temperature': 4.0}}
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, _, rest = text.partition(":")
+        parts = re.split(r",(?=\s*[a-z_][a-z0-9_.]*=)", rest)
+        pairs = [[half.strip() for half in part.partition("=")[::2]] for part in parts]
+        if not (re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) and all(map(all, pairs))):
+            raise ConfigError(
+                "--ablation must be NAME:field=value,field=value with a name of letters, digits, "
+                f"'.', '_' and '-'. Received: {text!r}"
+            )
+        if name in (ENSEMBLE, ALONE, *found) or name.startswith("seed_"):
+            raise ConfigError(
+                f"An ablation's name must not be taken, be {ENSEMBLE!r} or {ALONE!r}, or begin "
+                f"with 'seed_'. Received: {name!r}"
+            )
+        found[name] = {field: config_module.read_value(value) for field, value in pairs}
+    return found

@@ -1,0 +1,364 @@
+"""The report of a study: Markdown, CSV and pictures, from its results file alone."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from oekd_tf import config as config_module
+from oekd_tf.atomic import write_text
+from oekd_tf.comparison import results as results_file
+from oekd_tf.comparison.aggregate import Method, Row, methods
+from oekd_tf.comparison.evaluation import BINS
+from oekd_tf.comparison.pictures import draw_accuracy, draw_curves, draw_reliability
+from oekd_tf.comparison.plan import ALONE
+from oekd_tf.comparison.statistics import ONE_SEED, Gain, Spread
+from oekd_tf.report import markdown_table
+
+# Fields of a config that say how a student alone is trained, too.
+_RECIPE = ("optimizer.", "schedule.")
+
+
+def write_report(workdir: str | Path) -> str:
+    """Writes `report.md`, `summary.csv`, `runs.csv` and the pictures of a study.
+
+    Args:
+        workdir: The study's, with `results.json`; nothing else is read.
+
+    Returns:
+        What each student gains and where the files are, for the terminal.
+
+    Raises:
+        ResultsError: There is no results file, or it holds no run.
+
+    Example:
+        >>> print(write_report("runs/compare_demo"))
+    """
+    workdir = Path(workdir)
+    path = workdir / results_file.FILE_NAME
+    results = results_file.read(path)
+    found = methods(results)
+    if not found:
+        raise results_file.ResultsError(f"{path} must hold a finished run. Received: none")
+    draw_accuracy(found, results["name"], workdir / "accuracy.png")
+    draw_curves(results, workdir / "curves.png")
+    draw_reliability(found, results["name"], workdir / "reliability.png")
+    write_text(workdir / "summary.csv", _csv(_summary_lines(found)))
+    write_text(workdir / "runs.csv", _csv(_run_lines(results["runs"])))
+    write_text(workdir / "report.md", markdown(results))
+    tables = "\n\n".join(
+        f"{method.name}:\n\n{markdown_table(student_rows(method))}"
+        for method in found
+        if method.name != ALONE
+    )
+    files = "\n".join(
+        f"{what}: {workdir / name}"
+        for what, name in (
+            ("results", results_file.FILE_NAME),
+            ("report", "report.md"),
+            ("tables", "summary.csv"),
+            ("pictures", "accuracy.png"),
+        )
+    )
+    return f"\n{tables}\n\n{files}"
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The report.
+
+    Args:
+        results: A results file's content.
+
+    Returns:
+        Markdown; the same for the same results.
+    """
+    found = methods(results)
+    trained = [method for method in found if method.name != ALONE]
+    parts = [f"# {results['name']}: together and alone", _setting(results)]
+    for method in trained:
+        parts.append(f"## {method.name}")
+        if method.overrides:
+            parts.append(_difference(method))
+        parts.append(_verdicts(method))
+        parts.append(markdown_table(student_rows(method)))
+        if method.teacher:
+            parts.append(f"Ensemble teacher (all of them together): {_of_1(method.teacher[0])} %.")
+    parts.append(
+        "*together* and *alone* are test accuracies, mean ± sample standard deviation over seeds. "
+        "*gain* is 100 (together − alone) / alone, the mean of the seeds' own gains (a seed's two "
+        "runs have the same initial weights and order of data), with the 95 % interval of "
+        "Student's t. An interval speaks of the choice of seeds, not of the test images, and of "
+        "one student at a time. MFLOPs count a multiplication and an addition as two; the int8 "
+        "file is the TFLite file, int8 throughout. In picture: ![accuracy against "
+        "size](accuracy.png)"
+    )
+    if len(trained) > 1:
+        parts += ["## Gains by method", markdown_table(_overview(trained))]
+    parts += [
+        "## Likelihood, calibration, agreement",
+        markdown_table(_quality_rows(found)),
+        f"On the test split. *NLL*: negative log-likelihood, nats. *ECE*: expected calibration "
+        f"error over {BINS} bins ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)). "
+        "*agreement*: share of images on which the student and the ensemble teacher have the same "
+        "top class; of a student alone, the teacher of the ensemble of its seed.",
+        "![reliability diagram](reliability.png)",
+        "## Training time",
+        markdown_table(_time_rows(found)),
+        "Wall-clock seconds of training a seed, on whatever else the machine did. *baselines* is "
+        "the sum over all the same students, each trained alone. Parts that are lost when a run is "
+        "killed and goes on are not in it.",
+        "## Training",
+        "![training curves](curves.png)",
+        "Mean over seeds. Nothing was chosen by these curves: every run is judged after its last "
+        "epoch.",
+        "## How it was made",
+        _provenance(results),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def student_rows(method: Method) -> list[dict[str, str]]:
+    """The main table of a method.
+
+    Args:
+        method: That trains students which were also trained alone.
+
+    Returns:
+        One row of text a student, by column.
+    """
+    return [
+        {
+            "student": row.name,
+            "width": f"{row.width:g}",
+            "parameters": f"{row.parameters:,}",
+            "% compressed": "" if row.compressed is None else f"{row.compressed:.1f}",
+            "MFLOPs": f"{row.flops / 1e6:.2f}",
+            "int8 kB": f"{row.int8_bytes / 1000:.1f}" if row.int8_bytes else "",
+            "together %": _of_1(row.accuracy),
+            "alone %": _of_1(row.alone),
+            "gain %": f"{row.gain.mean:+.2f}" if row.gain else "",
+            "95 % interval": _interval(row.gain),
+            "": row.gain.verdict if row.gain else "no baseline",
+        }
+        for row in method.rows
+    ]
+
+
+def _setting(results: Mapping[str, Any]) -> str:
+    runs = results["runs"]
+    steps = sorted({run["steps"] for run in runs})
+    epochs = sorted({run["epochs"] for run in runs})
+    data = "; ".join(sorted({run["data"] for run in runs}))
+    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    length = f"{_numbers(steps)} steps in {_numbers(epochs)} epochs"
+    if len(steps) > 1 or len(epochs) > 1:
+        length += " (**not the same for all runs**)"
+    return (
+        f"Data: {data}. Seeds: {seeds}. Every run, together or alone: {length}, with the same "
+        "data, augmentation, optimizer and schedule. It is measured on the test split after the "
+        "last epoch, never at the best one. A student alone is the very network that it is in the "
+        "ensemble, with the same initial weights, and learns from the labels only."
+    )
+
+
+def _difference(method: Method) -> str:
+    changes = ", ".join(f"`{path} = {value!r}`" for path, value in method.overrides.items())
+    text = f"The ensemble with {changes}."
+    if any(path.startswith(_RECIPE) for path in method.overrides):
+        text += " **The baselines were trained without this change**, and are no fair match for it."
+    return text
+
+
+def _verdicts(method: Method) -> str:
+    lines = []
+    for row in method.rows:
+        compressed = f", {row.compressed:.1f} % compressed" if row.compressed else ""
+        who = f"{row.name} ({row.parameters:,} parameters{compressed})"
+        if not row.gain:
+            lines.append(f"- {who}: no baseline of this network.")
+        elif row.gain.verdict == ONE_SEED:
+            lines.append(f"- {who}: {row.gain.mean:+.2f} %; one seed, from which nothing follows.")
+        else:
+            interval = _interval(row.gain)
+            lines.append(
+                f"- {who}: **{row.gain.verdict}**, {row.gain.mean:+.2f} % {interval} over "
+                f"{len(row.gain.values)} seeds."
+            )
+    return "\n".join(lines)
+
+
+def _overview(trained: Sequence[Method]) -> list[dict[str, str]]:
+    """A row a method, a column a network of the first."""
+    networks = {row.network: f"{row.name}, gain %" for row in trained[0].rows}
+    rows = []
+    for method in trained:
+        gains = {row.network: row.gain for row in method.rows}
+        cells = {title: _gain(gains.get(network)) for network, title in networks.items()}
+        teacher = _of_1(method.teacher.accuracy) if method.teacher else ""
+        rows.append({"method": method.name, **cells, "teacher %": teacher})
+    return rows
+
+
+def _quality_rows(found: Sequence[Method]) -> list[dict[str, str]]:
+    """Students of the same network below each other, then the teachers."""
+    networks = list(dict.fromkeys(row.network for method in found for row in method.rows))
+    rows = []
+    for network in networks:
+        for method in found:
+            rows += [_quality(row.name, method, row) for row in method.rows if row[1] == network]
+    return rows + [_quality("teacher", m, m.teacher) for m in found if m.teacher]
+
+
+def _quality(name: str, method: Method, one: Any) -> dict[str, str]:
+    return {
+        "student": name,
+        "method": method.name,
+        "accuracy %": _of_1(one.accuracy),
+        "NLL": _spread(one.nll, 3),
+        "ECE %": _of_1(one.ece),
+        "agreement %": _of_1(one.agreement) if isinstance(one, Row) else "",
+    }
+
+
+def _time_rows(found: Sequence[Method]) -> list[dict[str, str]]:
+    return [
+        {
+            "method": method.name,
+            "seconds": _spread(method.seconds, 1),
+            "baselines, seconds": _spread(method.alone_seconds, 1),
+            "ratio": _spread(method.time_ratio, 3),
+        }
+        for method in found
+    ]
+
+
+def _provenance(results: Mapping[str, Any]) -> str:
+    runs = results["runs"]
+    commits = sorted({run["commit"] or "not in a repository" for run in runs})
+    versions = sorted({", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in runs})
+    defaults = config_module.default_config()
+    fields = []
+    for path in config_module.FIELDS:
+        if path.startswith(("export.", "fine_tuning.")):
+            continue
+        default = config_module.get(defaults, path)
+        default = default.to_dict() if hasattr(default, "to_dict") else default
+        value = results["config"]
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value != (list(default) if isinstance(default, tuple) else default):
+            fields.append(f"- `{path} = {value!r}`")
+    return (
+        f"    {results['command'] or 'oekd_tf.comparison.compare(...)'}\n\n"
+        f"Commit: {', '.join(commits)}. Versions: {'; '.join(versions)}.\n\n"
+        "Fields of the config that are not at their defaults (all are in `results.json`):\n\n"
+        + "\n".join(fields)
+    )
+
+
+def _summary_lines(found: Iterable[Method]) -> list[dict[str, Any]]:
+    lines = []
+    for method in found:
+        lines += [_summary_line(method, row) for row in method.rows]
+        if method.teacher:
+            lines.append(
+                {
+                    **dict.fromkeys(lines[-1], ""),
+                    "method": method.name,
+                    "student": "teacher",
+                    "seeds": method.teacher.accuracy.count,
+                    **_columns("accuracy", method.teacher.accuracy),
+                    **_columns("nll", method.teacher.nll),
+                    **_columns("ece", method.teacher.ece),
+                }
+            )
+    return lines
+
+
+def _summary_line(method: Method, row: Row) -> dict[str, Any]:
+    gain = row.gain
+    return {
+        "method": method.name,
+        "student": row.name,
+        "width": row.width,
+        "parameters": row.parameters,
+        "compressed_percent": row.compressed,
+        "flops": row.flops,
+        "int8_bytes": row.int8_bytes,
+        "seeds": row.accuracy.count,
+        **_columns("accuracy", row.accuracy),
+        **_columns("alone", row.alone),
+        "gain_percent": gain.mean if gain else None,
+        "gain_low": gain.low if gain else None,
+        "gain_high": gain.high if gain else None,
+        "verdict": gain.verdict if gain else "",
+        **_columns("nll", row.nll),
+        **_columns("ece", row.ece),
+        **_columns("agreement", row.agreement),
+    }
+
+
+def _run_lines(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    lines = []
+    for run in runs:
+        teacher = [{"name": "teacher", **run["teacher"]}] if run["teacher"] else []
+        for one in (*run["students"], *teacher):
+            facts = ("width", "parameters", "flops", "accuracy", "nll", "ece", "agreement")
+            lines.append(
+                {
+                    "method": run["method"],
+                    "seed": run["seed"],
+                    "student": one["name"],
+                    **{fact: one.get(fact) for fact in facts},
+                    "epochs": run["epochs"],
+                    "steps": run["steps"],
+                    # Of the run: of all students that it trained.
+                    "run_train_seconds": run["train_seconds"],
+                    "commit": run["commit"],
+                }
+            )
+    return lines
+
+
+def _columns(name: str, values: Spread | None) -> dict[str, float | None]:
+    return {
+        name: values.mean if values else None,
+        f"{name}_deviation": values.deviation if values else None,
+    }
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        writer.writerow({k: round(v, 8) if isinstance(v, float) else v for k, v in line.items()})
+    return text.getvalue()
+
+
+def _of_1(values: Spread | None) -> str:
+    """In %."""
+    if values is None:
+        return ""
+    deviation = None if values.deviation is None else 100 * values.deviation
+    return _spread(Spread(100 * values.mean, deviation, values.count), 2)
+
+
+def _spread(values: Spread | None, digits: int) -> str:
+    if values is None:
+        return ""
+    text = f"{values.mean:.{digits}f}"
+    return text if values.deviation is None else f"{text} ± {values.deviation:.{digits}f}"
+
+
+def _gain(gain: Gain | None) -> str:
+    return f"{gain.mean:+.2f} {_interval(gain)}".strip() if gain else ""
+
+
+def _interval(gain: Gain | None) -> str:
+    return f"[{gain.low:+.2f}, {gain.high:+.2f}]" if gain and gain.low is not None else ""
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return " or ".join(f"{value:,}" for value in values)

@@ -1,0 +1,144 @@
+"""Runs a study: every run that is not done yet, then the report."""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from oekd_tf import config as config_module
+from oekd_tf.comparison import plan as planning
+from oekd_tf.comparison import results as results_file
+from oekd_tf.comparison.processes import Workers
+from oekd_tf.comparison.records import is_finished, record
+from oekd_tf.comparison.report import write_report
+from oekd_tf.comparison.results import ResultsError
+from oekd_tf.comparison.run_files import EVALUATION
+from oekd_tf.workdir import held
+
+
+def compare(
+    config: ConfigDict,
+    workdir: str | Path,
+    seeds: int = 3,
+    students: Sequence[int] = (),
+    ablations: Mapping[str, Mapping[str, Any]] | None = None,
+    command: str = "",
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Trains the ensemble and every student alone, seed by seed, and reports.
+
+    All runs share one config: the same data, augmentation, optimizer, schedule and number of
+    steps; what is reported is the test split after the last epoch. Started again, it goes on with
+    what is missing; more seeds, students and ablations may be asked for later.
+
+    Args:
+        config: As `oekd_tf.config.default_config` makes them; nothing is exported.
+        workdir: The study's folder.
+        seeds: How many, from `config.seed` on.
+        students: Whose baselines are trained; all if empty.
+        ablations: By name, fields that are other in further ensemble runs, by dotted path.
+        command: That makes the study, for the report.
+        say: Receives each line for the user.
+
+    Returns:
+        The content of the results file, `results.json`.
+
+    Raises:
+        ConfigError: The config or an ablation breaks a rule.
+        ResultsError: The folder holds another study.
+        WorkerError: A run failed.
+        Stopped: SIGTERM or Ctrl-C came.
+
+    Example:
+        >>> config = oekd_tf.config.default_config()
+        >>> results = oekd_tf.comparison.compare(config, "runs/study", seeds=3)
+    """
+    config_module.check(config)
+    workdir = Path(workdir)
+    ablations = ablations or {}
+    path = workdir / results_file.FILE_NAME
+    runs = planning.plan(config, seeds, students, ablations)
+    workers = Workers()
+    with held(workdir), workers.listening():
+        results = results_file.begin(path, config, ablations, command)
+        for number, run in enumerate(runs, start=1):
+            what = f"run {number} of {len(runs)}: {run.title}"
+            if results_file.find(results, run):
+                say(f"{what}: done before")
+                continue
+            say(what)
+            own = planning.run_config(config, run)
+            _finish(run, own, workdir, workers, what)
+            results_file.add(results, record(run, workdir, f"seed_{run.seed}"))
+            results_file.write(path, results)
+        for run in runs:
+            own = planning.run_config(config, run)
+            if _measure_sizes(results, run, own, workers, say):
+                results_file.write(path, results)
+        results_file.write(path, results)
+        say(write_report(workdir))
+    return results
+
+
+def _finish(
+    run: planning.Run, config: ConfigDict, study: Path, workers: Workers, what: str
+) -> None:
+    """Trains and evaluates a run that has not been, or that was stopped."""
+    folder = study / run.folder
+    if is_finished(folder):
+        there = json.loads((folder / EVALUATION).read_text())["config"]
+        there = config_module.from_json(json.dumps(there))
+        own = config_module.from_json(config_module.to_json(config))
+        field = config_module.first_difference(there, own)
+        if field:
+            raise ResultsError(
+                f"config.{field} must be what {folder} was trained with, "
+                f"{config_module.get(there, field)!r}, or --workdir another folder. "
+                f"Received: {config_module.get(own, field)!r}"
+            )
+        return
+    with tempfile.TemporaryDirectory() as given:
+        path = Path(given) / "config.json"
+        path.write_text(config_module.to_json(config))
+        workers.run(
+            what,
+            "oekd_tf.comparison.worker",
+            f"--config_json={path}",
+            f"--workdir={study / run.workdir}",
+        )
+
+
+def _measure_sizes(
+    results: dict[str, Any],
+    run: planning.Run,
+    config: ConfigDict,
+    workers: Workers,
+    say: Callable[[str], None],
+) -> bool:
+    """Adds the int8 sizes of a run's students that no run had before; whether there were any."""
+    sizes = results["int8_bytes"]
+    found = results_file.find(results, run)
+    missing = [s for s in found["students"] if results_file.network_key(s) not in sizes]
+    if not missing:
+        return False
+    widths = {repr(student["width"]): student for student in missing}
+    say(f"int8 size of {', '.join(student['name'] for student in missing)} of {run.method} ...")
+    with tempfile.TemporaryDirectory() as given:
+        path, output = Path(given) / "config.json", Path(given) / "sizes.json"
+        path.write_text(config_module.to_json(config))
+        workers.run(
+            "the sizes of int8 files",
+            "oekd_tf.comparison.int8_sizes",
+            f"--config_json={path}",
+            f"--widths={','.join(widths)}",
+            f"--image_shape={','.join(map(str, found['image_shape']))}",
+            f"--num_classes={found['num_classes']}",
+            f"--output={output}",
+        )
+        measured = json.loads(output.read_text())
+    for width, student in widths.items():
+        sizes[results_file.network_key(student)] = measured[width]
+    return True

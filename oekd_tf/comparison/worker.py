@@ -1,0 +1,38 @@
+"""One run of a study: trains it, and keeps its logits on the test split.
+
+    python -m oekd_tf.comparison.worker --config_json=config.json --workdir=runs/study/seed_0
+
+`oekd_tf.compare` starts it; started again it goes on where it was stopped.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from oekd_tf import command_line
+from oekd_tf import config as config_module
+from oekd_tf.comparison import provenance
+
+_CONFIG = flags.DEFINE_string("config_json", None, "File of the run's config.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "As of oekd_tf.train.")
+
+
+def main() -> None:
+    flags.mark_flags_as_required(["config_json", "workdir"])
+    command_line.run(_work)
+
+
+def _work() -> None:
+    command_line.quiet_tensorflow()
+    from oekd_tf.comparison.run_files import evaluate_run
+    from oekd_tf.training import run_folder, train
+
+    config = config_module.from_json(Path(_CONFIG.value).read_text())
+    # Of the code that trains: by the time that training ends, files may have changed.
+    commit = provenance.commit()
+    train(config, _WORKDIR.value)
+    evaluate_run(run_folder(_WORKDIR.value, config.only_student), commit)
+
+
+if __name__ == "__main__":
+    main()
