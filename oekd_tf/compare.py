@@ -11,6 +11,11 @@ for further ensembles, which are compared with the same baselines:
     python -m oekd_tf.compare --seeds=3 --ablation=no_kd:loss.distillation_weight=0 \\
         --ablation=three:ensemble.widths=(1.0,0.6,0.2)
 
+    python -m oekd_tf.compare --seeds=3 --offline=4,5 --mutual=4,5
+
+also trains what users would do otherwise: the same students distilled from a full-width teacher
+that was trained before, and in pairs with a full-width network that learn from each other.
+
     python -m oekd_tf.compare --workdir=runs/compare_demo --report_only
 
 makes the report and the pictures again from results.json alone.
@@ -34,6 +39,12 @@ _WORKDIR = flags.DEFINE_string(
 )
 _SEEDS = flags.DEFINE_integer("seeds", 3, "How many, from config.seed on.")
 _STUDENTS = flags.DEFINE_list("students", [], "Numbers of those trained alone; all if unset.")
+_OFFLINE = flags.DEFINE_list(
+    "offline", [], "Numbers of students to distil from student 1 trained alone, too."
+)
+_MUTUAL = flags.DEFINE_list(
+    "mutual", [], "Numbers of students to train in a mutual learning pair with student 1, too."
+)
 _ABLATIONS = flags.DEFINE_multi_string(
     "ablation", [], "NAME:field=value,field=value of further ensembles; may be given repeatedly."
 )
@@ -59,15 +70,16 @@ def _compare() -> None:
 
     command = shlex.join(["python", "-m", "oekd_tf.compare", *sys.argv[1:]])
     ablations = parse_ablations(_ABLATIONS.value)
-    compare(config, workdir, _SEEDS.value, _students(), ablations, command)
+    students, offline, mutual = map(_numbers, (_STUDENTS, _OFFLINE, _MUTUAL))
+    compare(config, workdir, _SEEDS.value, students, ablations, offline, mutual, command)
 
 
-def _students() -> list[int]:
+def _numbers(flag: flags.FlagHolder) -> list[int]:
     try:
-        return [int(number) for number in _STUDENTS.value]
+        return [int(number) for number in flag.value]
     except ValueError:
         raise ConfigError(
-            f"--students must be numbers. Received: {','.join(_STUDENTS.value)!r}"
+            f"--{flag.name} must be numbers. Received: {','.join(flag.value)!r}"
         ) from None
 
 

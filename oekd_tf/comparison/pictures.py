@@ -7,13 +7,18 @@ from typing import Any
 
 from oekd_tf.atomic import temporary_path
 from oekd_tf.comparison.aggregate import Method, mean_curves
-from oekd_tf.comparison.plan import ALONE, ENSEMBLE
+from oekd_tf.comparison.plan import ALONE, ENSEMBLE, MUTUAL, OFFLINE
 from oekd_tf.comparison.results import network_key
 from oekd_tf.comparison.statistics import Spread
 
 _TEACHER = "#d29922"
 _COLOURS = {ENSEMBLE: "#1f6feb", ALONE: "#8b949e"}
-_LABELS = {ENSEMBLE: "trained together", ALONE: "the same student trained alone"}
+_LABELS = {
+    ENSEMBLE: "trained together",
+    ALONE: "the same student trained alone",
+    OFFLINE: "distilled from student 1",
+    MUTUAL: "in a mutual learning pair",
+}
 _PANELS_A_ROW = 3
 
 

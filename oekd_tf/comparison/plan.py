@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -11,6 +12,22 @@ from oekd_tf.config import ConfigError
 
 ENSEMBLE = "ensemble"
 ALONE = "alone"
+# What users would do otherwise.
+OFFLINE = "offline"
+MUTUAL = "mutual"
+METHODS = (ENSEMBLE, ALONE, OFFLINE, MUTUAL)
+
+# Deep mutual learning (arXiv 1706.00384, equation 3): a pair of networks that share nothing, each
+# under its labels and the other's output, unsoftened.
+MUTUAL_FIELDS = {
+    "ensemble.shared_stem": False,
+    "ensemble.teacher_weights": (),
+    "loss.distillation_target": "peers",
+    "loss.temperature": 1.0,
+    "loss.label_weight": 1.0,
+    "loss.feature_weight": 0.0,
+    "loss.distillation_weight": 1.0,
+}
 
 # What an ablation may change. Data, batch size, epochs and seed are what all runs share.
 _SECTIONS = ("loss", "ensemble", "backbone", "optimizer", "schedule")
@@ -21,9 +38,9 @@ class Run(NamedTuple):
     """One training run of a study.
 
     Attributes:
-        method: How its students learn: "ensemble", "alone", or the name of an ablation.
+        method: How its students learn: one of `METHODS`, or the name of an ablation.
         seed: Of initial weights, order and augmentation.
-        student: The one that is trained, from 1; 0 for all of them at once.
+        student: The one that it is about, from 1; 0 for all of them at once.
         overrides: Fields of the study's config that are other here, by dotted path.
         workdir: What `oekd_tf.training.train` is given, below the study's folder.
         folder: Where the run leaves its files, below the study's folder.
@@ -53,6 +70,8 @@ def plan(
     seeds: int,
     students: Sequence[int] = (),
     ablations: Mapping[str, Mapping[str, Any]] | None = None,
+    offline: Sequence[int] = (),
+    mutual: Sequence[int] = (),
 ) -> list[Run]:
     """The runs of a study, in their order.
 
@@ -63,9 +82,11 @@ def plan(
         seeds: How many, at least 1.
         students: Whose baselines are trained; all if empty.
         ablations: As `parse_ablations` returns them.
+        offline: Students that are also distilled from student 1, trained alone before.
+        mutual: Students that are also trained in a pair with student 1 that learn from each other.
 
     Returns:
-        For each seed the ensemble, each student alone and each ablation.
+        For each seed the ensemble, each student alone, offline and in a pair, and each ablation.
 
     Raises:
         ConfigError: A rule above is broken, or an ablation's config breaks one.
@@ -76,11 +97,22 @@ def plan(
     """
     count = len(config.ensemble.widths)
     students = list(students) or list(range(1, count + 1))
+    offline, mutual = list(offline), list(mutual)
     if seeds < 1:
         raise ConfigError(f"--seeds must be at least 1. Received: {seeds}")
-    if len(set(students)) < len(students) or not all(1 <= s <= count for s in students):
+    for flag, numbers, first in (
+        ("students", students, 1),
+        ("offline", offline, 2),
+        ("mutual", mutual, 2),
+    ):
+        if len(set(numbers)) < len(numbers) or not all(first <= s <= count for s in numbers):
+            raise ConfigError(
+                f"--{flag} must be numbers from {first} to {count}, each once. Received: {numbers}"
+            )
+    if offline and 1 not in students:
         raise ConfigError(
-            f"--students must be numbers from 1 to {count}, each once. Received: {students}"
+            "--students must hold 1, the teacher of --offline. "
+            f"Received: {students} and --offline={offline}"
         )
     if config.only_student:
         raise ConfigError(
@@ -100,6 +132,15 @@ def plan(
             Run(ALONE, seed, student, {}, workdir, f"{workdir}/baseline_student_{student}")
             for student in sorted(students)
         ]
+        runs += [
+            Run(OFFLINE, seed, student, {}, workdir, f"{workdir}/offline_student_{student}")
+            for student in sorted(offline)
+        ]
+        for student in sorted(mutual):
+            folder = f"{MUTUAL}_{student}/{workdir}"
+            widths = (1.0, config.ensemble.widths[student - 1])
+            fields = {**MUTUAL_FIELDS, "ensemble.widths": widths}
+            runs.append(Run(MUTUAL, seed, student, fields, folder, folder))
         for name, overrides in (ablations or {}).items():
             folder = f"{name}/{workdir}"
             runs.append(Run(name, seed, 0, dict(overrides), folder, folder))
@@ -108,12 +149,13 @@ def plan(
     return runs
 
 
-def run_config(config: ConfigDict, run: Run) -> ConfigDict:
+def run_config(config: ConfigDict, run: Run, study: str | Path = ".") -> ConfigDict:
     """The config of one run.
 
     Args:
         config: The study's.
         run: Of `plan`.
+        study: The study's folder.
 
     Returns:
         A copy with the run's seed, student and overrides, that exports nothing.
@@ -123,7 +165,10 @@ def run_config(config: ConfigDict, run: Run) -> ConfigDict:
     """
     own = ConfigDict(config).copy_and_resolve_references()
     own.seed = run.seed
-    own.only_student = run.student
+    if run.method in (ALONE, OFFLINE):
+        own.only_student = run.student
+    if run.method == OFFLINE:
+        own.teacher_workdir = str(Path(study) / run.workdir)
     own.export.formats = ()
     overrides = dict(run.overrides)
     arguments = {
@@ -163,10 +208,10 @@ def parse_ablations(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
                 "--ablation must be NAME:field=value,field=value with a name of letters, digits, "
                 f"'.', '_' and '-'. Received: {text!r}"
             )
-        if name in (ENSEMBLE, ALONE, *found) or name.startswith("seed_"):
+        if name in found or name.startswith((*METHODS, "seed_")):
             raise ConfigError(
-                f"An ablation's name must not be taken, be {ENSEMBLE!r} or {ALONE!r}, or begin "
-                f"with 'seed_'. Received: {name!r}"
+                f"An ablation's name must not be taken or begin with {', '.join(METHODS)} or "
+                f"seed_. Received: {name!r}"
             )
         found[name] = {field: config_module.read_value(value) for field, value in pairs}
     return found

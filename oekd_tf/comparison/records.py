@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.comparison import evaluation
-from oekd_tf.comparison.plan import Run
-from oekd_tf.comparison.run_files import EVALUATION, LOGITS
+from oekd_tf.comparison.plan import MUTUAL, Run
+from oekd_tf.comparison.run_files import EVALUATION, LOGITS, is_curve_alone
 
 _DIGITS = 8
 
@@ -43,16 +43,25 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> dict[str, Any]:
     with np.load(folder / LOGITS) as arrays:
         logits = {name: arrays[name] for name in arrays.files}
     labels = logits.pop("labels")
-    teacher = logits.get("teacher")
+    teacher = None if run.student else logits["teacher"]
     if teacher is None:
         teacher = _teacher(Path(study) / teacher_folder / LOGITS, labels, folder)
     students = []
-    for student in summary["students"]:
+    curves = facts["curves"]
+    trained = summary["students"]
+    if run.method == MUTUAL:
+        # Of the pair, the student that it is about; the other is student 1.
+        trained = trained[1:]
+        curves = {name.replace("student_2_", ""): values for name, values in curves.items()}
+        curves = {name: values for name, values in curves.items() if is_curve_alone(name)}
+    for student in trained:
         own = {k: student[k] for k in ("name", "width", "parameters", "flops")}
         own |= _metrics(logits[student["name"]], labels)
         if teacher is not None:
             agreed = evaluation.agreement(logits[student["name"]], teacher)
             own["agreement"] = round(agreed, _DIGITS)
+        if run.student:
+            own["name"] = f"student_{run.student}"
         students.append(own)
     return {
         "method": run.method,
@@ -69,8 +78,8 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> dict[str, Any]:
         "commit": facts["commit"],
         "versions": facts["versions"],
         "students": students,
-        "teacher": _metrics(logits["teacher"], labels) if "teacher" in logits else None,
-        "curves": facts["curves"],
+        "teacher": None if run.student else _metrics(logits["teacher"], labels),
+        "curves": curves,
     }
 
 

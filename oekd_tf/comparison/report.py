@@ -10,14 +10,23 @@ from oekd_tf import config as config_module
 from oekd_tf.atomic import write_text
 from oekd_tf.comparison import results as results_file
 from oekd_tf.comparison.aggregate import Method, Row, methods
+from oekd_tf.comparison.alternatives import Alternative, alternatives
 from oekd_tf.comparison.evaluation import BINS
 from oekd_tf.comparison.pictures import draw_accuracy, draw_curves, draw_reliability
-from oekd_tf.comparison.plan import ALONE
+from oekd_tf.comparison.plan import ALONE, MUTUAL, OFFLINE
 from oekd_tf.comparison.statistics import ONE_SEED, Gain, Spread
 from oekd_tf.report import markdown_table
 
 # Fields of a config that say how a student alone is trained, too.
 _RECIPE = ("optimizer.", "schedule.")
+
+_WHAT = {
+    OFFLINE: "Each student distilled from student 1, which was trained alone before: "
+    "α CE + γ T² KL from the teacher, with the study's α, γ and T.",
+    MUTUAL: "Each student in a pair with a student 1 of its own; each of the two under its labels "
+    "and the divergence from the other, at T = 1 "
+    "([deep mutual learning](https://arxiv.org/abs/1706.00384)).",
+}
 
 
 def write_report(workdir: str | Path) -> str:
@@ -78,6 +87,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     parts = [f"# {results['name']}: together and alone", _setting(results)]
     for method in trained:
         parts.append(f"## {method.name}")
+        if method.name in _WHAT:
+            parts.append(_WHAT[method.name])
         if method.overrides:
             parts.append(_difference(method))
         parts.append(_verdicts(method))
@@ -93,6 +104,15 @@ def markdown(results: Mapping[str, Any]) -> str:
         "file is the TFLite file, int8 throughout. In picture: ![accuracy against "
         "size](accuracy.png)"
     )
+    others = alternatives(results, found)
+    if others:
+        parts += [
+            "## Against what one would do otherwise",
+            markdown_table(_alternative_rows(others, found)),
+            "The smallest two students. *seconds* are of all training that a way needs for both, "
+            "a seed: the teacher of offline distillation, both networks of a pair. *models* are "
+            "the networks of different size that come out.",
+        ]
     if len(trained) > 1:
         parts += ["## Gains by method", markdown_table(_overview(trained))]
     parts += [
@@ -198,6 +218,22 @@ def _overview(trained: Sequence[Method]) -> list[dict[str, str]]:
         teacher = _of_1(method.teacher.accuracy) if method.teacher else ""
         rows.append({"method": method.name, **cells, "teacher %": teacher})
     return rows
+
+
+def _alternative_rows(
+    others: Sequence[Alternative], found: Sequence[Method]
+) -> list[dict[str, str]]:
+    names = [row.name for row in found[0].rows[-len(others[0].accuracies) :]]
+    return [
+        {
+            "method": one.method,
+            "trains": one.what,
+            **{f"{n} %": _of_1(a) for n, a in zip(names, one.accuracies, strict=True)},
+            "seconds": _spread(one.seconds, 0),
+            "models": str(one.models),
+        }
+        for one in others
+    ]
 
 
 def _quality_rows(found: Sequence[Method]) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from oekd_tf import config as config_module
 from oekd_tf.atomic import write_text
-from oekd_tf.comparison.plan import ALONE, ENSEMBLE, Run
+from oekd_tf.comparison.plan import METHODS, Run
 
 FILE_NAME = "results.json"
 SCHEMA = 1
@@ -51,7 +51,7 @@ def begin(
             "name": config.name,
             "command": command,
             "config": _plain(config.to_dict()),
-            "methods": {ENSEMBLE: {}, ALONE: {}, **wanted},
+            "methods": {**{method: {} for method in METHODS}, **wanted},
             "int8_bytes": {},
             "runs": [],
         }
@@ -140,8 +140,13 @@ def add(results: dict[str, Any], record: dict[str, Any]) -> None:
 
 def find(results: Mapping[str, Any], run: Run) -> dict[str, Any] | None:
     """The record of a run, if there is one."""
+    return find_run(results, run.key)
+
+
+def find_run(results: Mapping[str, Any], key: tuple[str, int, int]) -> dict[str, Any] | None:
+    """The record with this method, seed and student, if there is one."""
     for one in results["runs"]:
-        if (one["method"], one["seed"], one["student"]) == run.key:
+        if (one["method"], one["seed"], one["student"]) == key:
             return one
     return None
 

@@ -75,3 +75,8 @@ def read_curves(path: str | Path) -> dict[str, list[float]]:
 
 def _is_curve(name: str) -> bool:
     return name in ("loss", "val_loss") or name.endswith("accuracy")
+
+
+def is_curve_alone(name: str) -> bool:
+    """Whether a column is one of a student that was trained alone."""
+    return name in ("epoch", "loss", "val_loss", "accuracy", "val_accuracy")

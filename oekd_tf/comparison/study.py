@@ -25,6 +25,8 @@ def compare(
     seeds: int = 3,
     students: Sequence[int] = (),
     ablations: Mapping[str, Mapping[str, Any]] | None = None,
+    offline: Sequence[int] = (),
+    mutual: Sequence[int] = (),
     command: str = "",
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -40,6 +42,8 @@ def compare(
         seeds: How many, from `config.seed` on.
         students: Whose baselines are trained; all if empty.
         ablations: By name, fields that are other in further ensemble runs, by dotted path.
+        offline: Students that are also distilled from student 1, trained alone before.
+        mutual: Students that are also trained in a pair with student 1 that learn from each other.
         command: That makes the study, for the report.
         say: Receives each line for the user.
 
@@ -60,7 +64,7 @@ def compare(
     workdir = Path(workdir)
     ablations = ablations or {}
     path = workdir / results_file.FILE_NAME
-    runs = planning.plan(config, seeds, students, ablations)
+    runs = planning.plan(config, seeds, students, ablations, offline, mutual)
     workers = Workers()
     with held(workdir), workers.listening():
         results = results_file.begin(path, config, ablations, command)
@@ -70,12 +74,12 @@ def compare(
                 say(f"{what}: done before")
                 continue
             say(what)
-            own = planning.run_config(config, run)
+            own = planning.run_config(config, run, workdir)
             _finish(run, own, workdir, workers, what)
             results_file.add(results, record(run, workdir, f"seed_{run.seed}"))
             results_file.write(path, results)
         for run in runs:
-            own = planning.run_config(config, run)
+            own = planning.run_config(config, run, workdir)
             if _measure_sizes(results, run, own, workers, say):
                 results_file.write(path, results)
         results_file.write(path, results)

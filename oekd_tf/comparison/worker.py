@@ -31,7 +31,8 @@ def _work() -> None:
     # Of the code that trains: by the time that training ends, files may have changed.
     commit = provenance.commit()
     train(config, _WORKDIR.value)
-    evaluate_run(run_folder(_WORKDIR.value, config.only_student), commit)
+    offline = bool(config.teacher_workdir)
+    evaluate_run(run_folder(_WORKDIR.value, config.only_student, offline=offline), commit)
 
 
 if __name__ == "__main__":
