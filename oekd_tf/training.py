@@ -13,7 +13,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 import oekd_tf
-from oekd_tf import callbacks, distribution, losses, optimizers, report, schedules
+from oekd_tf import callbacks, distribution, model_building, report
 from oekd_tf import config as config_module
 from oekd_tf.atomic import write_text
 from oekd_tf.compression import FineTuning
@@ -23,11 +23,8 @@ from oekd_tf.ensemble import OnlineEnsemble
 from oekd_tf.export.errors import ExportError, RefusedFilesError
 from oekd_tf.export.formats import DEFAULT_FORMATS, parse
 from oekd_tf.fitting import fit
-from oekd_tf.lone_student import LoneStudent
-from oekd_tf.model_size import count_flops, count_parameters
-from oekd_tf.offline_student import OfflineStudent
 from oekd_tf.trade_off import draw_trade_off, trade_off_rows
-from oekd_tf.workdir import held
+from oekd_tf.workdir import held, refuse_other_config, run_folder
 
 
 def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = print) -> dict:
@@ -59,7 +56,7 @@ def train(config: ConfigDict, workdir: str | Path, say: Callable[[str], None] = 
     config_module.check(config)
     family = Path(workdir)
     workdir = run_folder(family, config.only_student, offline=bool(config.teacher_workdir))
-    _refuse_other_config(config, workdir)
+    refuse_other_config(config, workdir)
     exports = bool(config.export.formats) and not config.only_student
     if exports:
         refuse_existing_export(config, workdir)
@@ -135,13 +132,6 @@ def _silent(line: str) -> None:
     """Of several hosts the chief speaks for all."""
 
 
-def run_folder(workdir: str | Path, only_student: int = 0, *, offline: bool = False) -> Path:
-    """Where a run of this kind leaves its files, below the workdir that a user names."""
-    workdir = Path(workdir)
-    kind = "offline" if offline else "baseline"
-    return workdir / f"{kind}_student_{only_student}" if only_student else workdir
-
-
 @naming(
     [field for field in config_module.FIELDS if field.startswith("data.")],
     "config.data.source, config.data.train_split and config.data.max_examples must give images to "
@@ -167,11 +157,6 @@ def load_data(config: ConfigDict) -> Data:
     )
 
 
-@naming(
-    ["batch_size", "ensemble.widths", "ensemble.teacher_weights"],
-    "config.backbone.name, config.backbone.arguments and config.ensemble.widths must give a "
-    "network for images and classes of config.data.source at config.data.image_size",
-)
 def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy) -> keras.Model:
     """The compiled ensemble, or the one student that is to be trained alone.
 
@@ -191,61 +176,17 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
         ConfigError: A rule of the networks is broken, or there is no trained teacher.
     """
     teacher = _teacher(config.teacher_workdir) if config.teacher_workdir else None
-    keras.utils.set_random_seed(config.seed)
-    replicas = strategy.num_replicas_in_sync
-    if config.batch_size % replicas:
-        raise ConfigError(
-            f"config.batch_size must divide by the number of replicas, {replicas}. "
-            f"Received: {config.batch_size}"
-        )
-    steps_per_epoch = data.steps_per_epoch(config.batch_size)
-    synchronized = config.synchronized_batch_norm and replicas > 1
-    ensemble_config = config.ensemble
     with strategy.scope():
-        ensemble = OnlineEnsemble(
-            config_module.make_backbone(config, synchronized_batch_norm=synchronized),
-            input_shape=data.image_shape,
-            num_classes=data.num_classes,
-            widths=ensemble_config.widths,
-            mean=data.mean,
-            std=data.std,
-            teacher_weights=tuple(ensemble_config.teacher_weights) or None,
-            stem_gradient=ensemble_config.stem_gradient,
-            shared_stem=ensemble_config.shared_stem,
-            train_adaptation=ensemble_config.train_adaptation,
-            dtype=config.precision,
+        return model_building.build(
+            config,
+            data.image_shape,
+            data.num_classes,
+            data.mean,
+            data.std,
+            data.steps_per_epoch(config.batch_size),
+            replicas=strategy.num_replicas_in_sync,
+            teacher=teacher,
         )
-        optimizer = make_optimizer(config, steps_per_epoch)
-        if not config.only_student:
-            ensemble.compile(
-                optimizer,
-                temperature=config.loss.temperature,
-                label_weight=config.loss.label_weight,
-                feature_weight=config.loss.feature_weight,
-                distillation_weight=config.loss.distillation_weight,
-                distillation_target=config.loss.distillation_target,
-                jit_compile=config.jit_compile,
-            )
-            return ensemble
-        branch = ensemble.students[config.only_student - 1]
-        kind = OfflineStudent if config.teacher_workdir else LoneStudent
-        student = kind(branch.inputs, branch.outputs[0], name=branch.name)
-        if config.teacher_workdir:
-            student.distil_from(
-                teacher,
-                temperature=config.loss.temperature,
-                label_weight=config.loss.label_weight,
-                distillation_weight=config.loss.distillation_weight,
-            )
-        student.compile(
-            optimizer,
-            # Labels are class indices or, in training with soft labels, probabilities.
-            loss=losses.label_loss,
-            metrics=[keras.metrics.MeanMetricWrapper(losses.label_accuracy, name="accuracy")],
-            jit_compile=config.jit_compile,
-        )
-        student.optimizer.build(student.trainable_variables)
-        return student
 
 
 def _teacher(workdir: str) -> keras.Model:
@@ -259,31 +200,6 @@ def _teacher(workdir: str) -> keras.Model:
 
 
 @naming((), "config.schedule.warmup_epochs and config.schedule.step_epochs must suit config.epochs")
-def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The optimizer and learning rate schedule that a config names.
-
-    Args:
-        config: The config.
-        steps_per_epoch: Turns the schedule's epochs into steps.
-
-    Returns:
-        A Keras optimizer.
-    """
-    rate, schedule = config.optimizer.learning_rate, config.schedule
-    if schedule.name == "step":
-        steps = [epoch * steps_per_epoch for epoch in schedule.step_epochs]
-        rate = schedules.step_decay(rate, steps, schedule.step_factor)
-    elif schedule.name == "cosine":
-        warmup = round(schedule.warmup_epochs * steps_per_epoch)
-        total = config.epochs * steps_per_epoch
-        rate = schedules.cosine(rate, total, warmup, schedule.final_fraction)
-    common = {"l2": config.optimizer.l2, "global_clipnorm": config.optimizer.clip_norm or None}
-    if config.optimizer.name == "sgd":
-        momentum, nesterov = config.optimizer.momentum, config.optimizer.nesterov
-        return optimizers.SGD(rate, momentum, nesterov, **common)
-    return optimizers.Adam(rate, weight_decay=config.optimizer.weight_decay or None, **common)
-
-
 def restore_run(workdir: str | Path) -> tuple[ConfigDict, Data, keras.Model]:
     """The config, data and trained model of a workdir.
 
@@ -433,24 +349,6 @@ def refuse_existing_export(config: ConfigDict, workdir: Path) -> None:
     )
 
 
-def _refuse_other_config(config: ConfigDict, workdir: Path) -> None:
-    """Raises when the workdir holds what another config has trained."""
-    path = workdir / "config.json"
-    trained = (workdir / "summary.json").exists() or any(workdir.glob("checkpoints/epoch_*"))
-    if not path.exists() or not trained:
-        return
-    there = config_module.from_json(path.read_text())
-    # As it would be read back: JSON makes lists of the tuples in a backbone's arguments.
-    config = config_module.from_json(config_module.to_json(config))
-    field = config_module.first_difference(there, config)
-    if field:
-        old, new = config_module.get(there, field), config_module.get(config, field)
-        raise ConfigError(
-            f"config.{field} must be what it was when {workdir} was begun, {old!r}, or "
-            f"--workdir another folder. Received: {new!r}"
-        )
-
-
 def set_runtime(config: ConfigDict) -> None:
     """Sets what TensorFlow has for the whole process: graph rewriting and determinism."""
     # Graph rewriting takes as long as tracing and its gain is not measurable on a CPU.
@@ -480,9 +378,6 @@ def _fit_and_evaluate(
         verbose=0,
         return_dict=True,
     )
-    ensemble = isinstance(model, OnlineEnsemble)
-    students = model.students if ensemble else [model]
-    numbers = range(1, len(students) + 1) if ensemble else [config.only_student]
     summary = {
         "name": config.name,
         "seed": config.seed,
@@ -491,16 +386,7 @@ def _fit_and_evaluate(
         "replicas": strategy.num_replicas_in_sync,
         "train_seconds": round(seconds, 1),
         "data": data.splits_summary(),
-        "students": [
-            {
-                "name": f"student_{number}",
-                "width": float(config.ensemble.widths[number - 1]),
-                "parameters": count_parameters(student),
-                "flops": count_flops(student),
-                "test_accuracy": test[f"student_{number}_accuracy" if ensemble else "accuracy"],
-            }
-            for number, student in zip(numbers, students, strict=True)
-        ],
+        "students": model_building.describe_students(config, model, test),
         "teacher_test_accuracy": test.get("teacher_accuracy"),
         "test_logs": test,
         "versions": {

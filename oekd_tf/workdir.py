@@ -8,7 +8,10 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from oekd_tf.config import ConfigError
+from ml_collections import ConfigDict
+
+from oekd_tf import config as config_module
+from oekd_tf.config_errors import ConfigError
 
 _LOCK = ".lock"
 
@@ -48,6 +51,53 @@ def held(workdir: str | Path) -> Iterator[None]:
         for folder in reversed(made):
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def run_folder(workdir: str | Path, only_student: int = 0, *, offline: bool = False) -> Path:
+    """Where a run of this kind leaves its files, below the workdir that a user names.
+
+    Args:
+        workdir: As of `--workdir`.
+        only_student: As of the config.
+        offline: Whether the one student is distilled from a teacher.
+
+    Returns:
+        The run's folder.
+
+    Example:
+        >>> run_folder("runs/demo", 5).name
+        'baseline_student_5'
+    """
+    workdir = Path(workdir)
+    kind = "offline" if offline else "baseline"
+    return workdir / f"{kind}_student_{only_student}" if only_student else workdir
+
+
+def refuse_other_config(config: ConfigDict, workdir: str | Path) -> None:
+    """Raises when the workdir holds what another config has trained.
+
+    Args:
+        config: Of the run that is to go on there.
+        workdir: The run's folder, which need not be there.
+
+    Raises:
+        ConfigError: A field that changes what is computed differs.
+    """
+    workdir = Path(workdir)
+    path = workdir / "config.json"
+    trained = (workdir / "summary.json").exists() or any(workdir.glob("checkpoints/epoch_*"))
+    if not path.exists() or not trained:
+        return
+    there = config_module.from_json(path.read_text())
+    # As it would be read back: JSON makes lists of the tuples in a backbone's arguments.
+    config = config_module.from_json(config_module.to_json(config))
+    field = config_module.first_difference(there, config)
+    if field:
+        old, new = config_module.get(there, field), config_module.get(config, field)
+        raise ConfigError(
+            f"config.{field} must be what it was when {workdir} was begun, {old!r}, or "
+            f"--workdir another folder. Received: {new!r}"
+        )
 
 
 def _make(workdir: Path) -> list[Path]:

@@ -19,6 +19,18 @@ tf.config.set_logical_device_configuration(
 
 ROOT = Path(__file__).parent.parent
 
+# Files that take minutes, so that none of them is begun when the other process is done.
+LONGEST = (
+    "test_multi_worker.py", "test_resume.py", "test_replicas.py", "test_training.py",
+    "test_readme.py", "test_fine_tuning.py", "test_study.py", "test_train_arrays.py", "test_jax.py",
+    "test_configs.py", "test_width_search.py", "test_families.py", "test_formats.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
 
 @pytest.fixture(autouse=True)
 def _seeded():

@@ -11,6 +11,7 @@ from test_training import small_config
 from oekd_tf import backbones, schedules, training
 from oekd_tf import config as config_module
 from oekd_tf.config import ConfigError
+from oekd_tf.workdir import refuse_other_config
 
 FAMILIES = [
     family
@@ -135,8 +136,13 @@ def test_a_run_with_a_tuple_in_its_arguments_can_go_on(tmp_path):
     config = small_config(backbone__name="networks:PlainCnn", epochs=1)
     with config.unlocked():
         config.backbone.arguments = {"channels": (4, 8)}
-    summary = training.train(config, tmp_path, lambda line: None)
-    assert training.train(config, tmp_path, lambda line: None) == summary
+    (tmp_path / "config.json").write_text(config_module.to_json(config))
+    (tmp_path / "summary.json").write_text("{}")
+    refuse_other_config(config, tmp_path)
+    with config.unlocked():
+        config.backbone.arguments = {"channels": (4, 9)}
+    with pytest.raises(ConfigError, match=r"backbone.arguments must be what it was"):
+        refuse_other_config(config, tmp_path)
 
 
 def test_an_image_folder_whose_test_split_lacks_a_class(tmp_path):

@@ -44,10 +44,9 @@ TOLERANCES = {
 
 # Replicas and the cases of the default run; all others are slow.
 CHOSEN = {
-    2: ["gradient_of_labels", "gradient_of_features", "gradient_of_distillation", "clipped",
-        "adam", "mixed_float16", "sample_weight", "uneven"],
-    4: ["gradient", "uneven"],
-}  # fmt: skip
+    2: ["gradient", "clipped", "adam", "mixed_float16", "uneven"],
+    4: ["uneven"],
+}
 EVERYTHING = [
     (replicas, case)
     for replicas in (2, 4)

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 import oekd_tf
 from oekd_tf import config as config_module
-from oekd_tf import training
+from oekd_tf import model_building, training
+from oekd_tf.workdir import run_folder
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,7 +65,7 @@ def test_soft_labels_train_the_ensemble_and_its_baselines(tmp_path, only_student
     )
     summary = training.train(config, tmp_path, lambda line: None)
     assert 0 <= summary["students"][-1]["test_accuracy"] <= 1
-    (row,) = read_csv(training.run_folder(tmp_path, only_student) / "metrics.csv")
+    (row,) = read_csv(run_folder(tmp_path, only_student) / "metrics.csv")
     # Cross-entropy against smoothed and mixed labels is never near 0.
     assert float(row["loss"]) > 0.3
     assert np.isfinite(float(row["val_loss"]))
@@ -213,24 +214,24 @@ class TestOptimizers:
     )
     def test_l2(self, name, kind):
         config = small_config(optimizer__name=name, optimizer__l2=1e-4)
-        optimizer = training.make_optimizer(config, 10)
+        optimizer = model_building.make_optimizer(config, 10)
         assert type(optimizer) is kind
         assert optimizer.l2 == 1e-4
         assert optimizer.weight_decay is None
 
     def test_adamw(self):
         config = small_config(optimizer__name="adamw", optimizer__weight_decay=0.05)
-        assert training.make_optimizer(config, 10).weight_decay == 0.05
+        assert model_building.make_optimizer(config, 10).weight_decay == 0.05
 
     def test_paper_schedule_in_epochs(self):
         config = small_config(epochs=350, schedule__name="step", schedule__step_epochs=(200, 300))
-        rate = training.make_optimizer(config, 10)._learning_rate
+        rate = model_building.make_optimizer(config, 10)._learning_rate
         values = [float(rate(step)) for step in (0, 1999, 2000, 2999, 3000)]
         np.testing.assert_allclose(values, [1e-3, 1e-3, 1e-4, 1e-4, 1e-5], rtol=1e-5)
 
     def test_cosine_with_warmup_in_epochs(self):
         config = small_config(epochs=10, schedule__name="cosine", schedule__warmup_epochs=2.0)
-        rate = training.make_optimizer(config, 10)._learning_rate
+        rate = model_building.make_optimizer(config, 10)._learning_rate
         values = [float(rate(step)) for step in (0, 10, 20, 60, 100)]
         np.testing.assert_allclose(values, [0, 5e-4, 1e-3, 5e-4, 0], atol=1e-8)
 

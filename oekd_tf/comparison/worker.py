@@ -25,7 +25,8 @@ def main() -> None:
 def _work() -> None:
     command_line.quiet_tensorflow()
     from oekd_tf.comparison.run_files import evaluate_run
-    from oekd_tf.training import run_folder, train
+    from oekd_tf.training import train
+    from oekd_tf.workdir import run_folder
 
     config = config_module.from_json(Path(_CONFIG.value).read_text())
     # Of the code that trains: by the time that training ends, files may have changed.

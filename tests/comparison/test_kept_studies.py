@@ -1,0 +1,48 @@
+"""The studies in the documentation are what their results files say."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from oekd_tf import config as config_module
+from oekd_tf.comparison import results as results_file
+from oekd_tf.comparison.report import markdown
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "docs" / "studies").glob("*/results.json"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+def test_report_is_of_the_results(path):
+    results = results_file.read(path)
+    assert (path.parent / "report.md").read_text() == markdown(results)
+    for run in results["runs"]:
+        # Made by code that is in the repository's history.
+        assert len(run["commit"]) == 40, run["commit"]
+        assert run["epochs"] == results["config"]["epochs"]
+    assert len({run["steps"] for run in results["runs"]}) == 1
+    for name in ("accuracy", "curves", "reliability"):
+        assert (path.parent / f"{name}.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+def test_config_is_there(path):
+    """The config file that the command names is the one that the study was made with."""
+    results = results_file.read(path)
+    (name,) = [
+        part.removeprefix("--config=")
+        for part in results["command"].split()
+        if part.startswith("--config=")
+    ]
+    spec = importlib.util.spec_from_file_location("kept", ROOT / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    here = config_module.from_json(config_module.to_json(module.get_config()))
+    there = config_module.from_json(json.dumps(results["config"]))
+    assert config_module.first_difference(here, there) is None
+
+
+def test_there_are_studies():
+    assert STUDIES

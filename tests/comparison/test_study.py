@@ -1,0 +1,121 @@
+"""Studies that train: started as a user starts them, stopped, gone on with."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from small_runs import CONFIG, environment
+
+from oekd_tf.comparison import evaluation
+
+
+def command(folder, *arguments):
+    path = folder / "tiny.py"
+    path.write_text(CONFIG)
+    return [
+        sys.executable, "-m", "oekd_tf.compare", f"--config={path}",
+        f"--workdir={folder / 'study'}", "--config.epochs=2", *arguments,
+    ]  # fmt: skip
+
+
+def start(folder, *arguments):
+    return subprocess.run(
+        command(folder, *arguments), cwd=folder, capture_output=True, text=True, timeout=600,
+        check=False, env=environment(),
+    )  # fmt: skip
+
+
+def read(folder):
+    return json.loads((folder / "study" / "results.json").read_text())
+
+
+def check_metrics(study, runs):
+    """Every figure of the results is that of the logits that the run left."""
+    for run in runs:
+        folder = study / f"seed_{run['seed']}"
+        if run["student"]:
+            folder /= f"baseline_student_{run['student']}"
+        with np.load(folder / "test_logits.npz") as arrays:
+            for student in run["students"]:
+                logits, labels = arrays[student["name"]], arrays["labels"]
+                assert len(labels) == run["test_images"] == 2000
+                accuracy = (logits.argmax(-1) == labels).mean()
+                assert student["accuracy"] == pytest.approx(accuracy, abs=1e-7)
+                likelihood = evaluation.negative_log_likelihood(logits, labels)
+                assert student["nll"] == pytest.approx(likelihood, abs=1e-7)
+        summary = json.loads((folder / "summary.json").read_text())
+        for student, there in zip(run["students"], summary["students"], strict=True):
+            assert student["accuracy"] == pytest.approx(there["test_accuracy"], abs=1e-6)
+
+
+def test_stopped_and_gone_on_with(tmp_path):
+    arguments = ("--seeds=1", "--students=2")
+    process = subprocess.Popen(
+        command(tmp_path, *arguments), cwd=tmp_path, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith("epoch 1/2 step"):
+            process.send_signal(signal.SIGTERM)
+            break
+    rest, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, "".join(said) + rest
+    assert rest.splitlines()[-1].endswith("ensemble; the same command goes on from there")
+    assert not (tmp_path / "study" / "results.json").exists()
+
+    done = start(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "going on after" in done.stdout
+    results = read(tmp_path)
+    assert [(run["method"], run["student"]) for run in results["runs"]] == [
+        ("ensemble", 0),
+        ("alone", 2),
+    ]
+    assert len({run["steps"] for run in results["runs"]}) == 1
+    assert len(results["int8_bytes"]) == 2
+    assert min(results["int8_bytes"].values()) > 1000
+    check_metrics(tmp_path / "study", results["runs"])
+    report = (tmp_path / "study" / "report.md").read_text()
+    assert "one seed, from which nothing follows" in report
+
+    # Nothing is trained twice; another recipe is refused before anything is.
+    before = (tmp_path / "study" / "results.json").read_bytes()
+    again = start(tmp_path, *arguments)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done before") == 2
+    assert "epoch" not in again.stdout
+    assert (tmp_path / "study" / "results.json").read_bytes() == before
+    other = start(tmp_path, *arguments, "--config.optimizer.learning_rate=0.1")
+    assert other.returncode == 1
+    assert other.stderr.startswith("error: config.optimizer.learning_rate must be what")
+    assert other.stderr.strip().endswith("Received: 0.1")
+
+
+@pytest.mark.slow
+def test_all_methods(tmp_path):
+    done = start(
+        tmp_path, "--seeds=2", "--offline=2", "--mutual=2", "--ablation=hot:loss.temperature=8"
+    )
+    assert done.returncode == 0, done.stderr
+    results = read(tmp_path)
+    assert len(results["runs"]) == 2 * 6
+    own = [run for run in results["runs"] if run["method"] in ("ensemble", "alone")]
+    check_metrics(tmp_path / "study", own)
+    # One network, however it was trained; two networks in all.
+    assert len(results["int8_bytes"]) == 2
+    seed_0 = {(r["method"], r["student"]): r for r in results["runs"] if r["seed"] == 0}
+    pair = json.loads((tmp_path / "study" / "mutual_2" / "seed_0" / "summary.json").read_text())
+    mutual = seed_0["mutual", 2]
+    assert mutual["students"][0]["name"] == "student_2"
+    assert mutual["students"][0]["accuracy"] == pytest.approx(
+        pair["students"][1]["test_accuracy"], abs=1e-6
+    )
+    assert mutual["curves"].keys() == seed_0["offline", 2]["curves"].keys()
+    report = (tmp_path / "study" / "report.md").read_text()
+    for title in ("ensemble", "offline", "mutual", "hot", "Against what one would do otherwise"):
+        assert f"\n## {title}\n" in report
