@@ -9,7 +9,7 @@ learning rate is the best of 0.001, 0.003 and 0.01 for students 1 and 5 trained 
 accuracy of student 5: 42.1, 49.2, 49.5 %; of student 1: not run, 58.1, 63.7 %).
 Command: python -m oekd_tf.train --config=configs/cifar10_jpeg_resnet8.py
 The study: python -m oekd_tf.compare --config=configs/cifar10_jpeg_resnet8.py --seeds=3
-Cost: 2,100 steps; the ensemble takes 15 GFLOPs an epoch forward.
+Cost: 2,100 steps; all five students take 15 MFLOPs an image forward.
 Accuracy: docs/studies/cifar10_jpeg_resnet8/report.md
 """
 

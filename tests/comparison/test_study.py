@@ -17,7 +17,7 @@ def command(folder, *arguments):
     path.write_text(CONFIG)
     return [
         sys.executable, "-m", "oekd_tf.compare", f"--config={path}",
-        f"--workdir={folder / 'study'}", "--config.epochs=2", *arguments,
+        f"--workdir={folder / 'study'}", *arguments,
     ]  # fmt: skip
 
 
@@ -52,7 +52,8 @@ def check_metrics(study, runs):
 
 
 def test_stopped_and_gone_on_with(tmp_path):
-    arguments = ("--seeds=1", "--students=2")
+    # Long enough to be stopped within.
+    arguments = ("--seeds=1", "--students=2", "--config.epochs=30")
     process = subprocess.Popen(
         command(tmp_path, *arguments), cwd=tmp_path, env=environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -60,7 +61,7 @@ def test_stopped_and_gone_on_with(tmp_path):
     said = []
     for line in process.stdout:
         said.append(line)
-        if line.startswith("epoch 1/2 step"):
+        if line.startswith("epoch 2/30 step"):
             process.send_signal(signal.SIGTERM)
             break
     rest, _ = process.communicate(timeout=120)
@@ -99,7 +100,12 @@ def test_stopped_and_gone_on_with(tmp_path):
 @pytest.mark.slow
 def test_all_methods(tmp_path):
     done = start(
-        tmp_path, "--seeds=2", "--offline=2", "--mutual=2", "--ablation=hot:loss.temperature=8"
+        tmp_path,
+        "--config.epochs=2",
+        "--seeds=2",
+        "--offline=2",
+        "--mutual=2",
+        "--ablation=hot:loss.temperature=8",
     )
     assert done.returncode == 0, done.stderr
     results = read(tmp_path)
