@@ -3,9 +3,9 @@
 Source: the method and its loss weights of https://arxiv.org/abs/2011.07449, whose large gains are
 those of deep and narrow students; data, resolution and schedule are of a size for two cores. Images
 and splits are those of configs/cifar10_jpeg_resnet8.py. The learning rate is the best of 0.003,
-0.01, 0.03 and 0.1 for student 5 trained alone (seed 100, validation accuracy 34.5, 41.2, 48.5 %;
-with 0.1 it was far behind at half time and was stopped): the paper's 0.001 would leave it untrained
-in so few steps, and any help would look large.
+0.01, 0.03 and 0.1 for student 5 trained alone (seed 100, validation accuracy 34.5, 41.2, 48.2 %;
+with 0.1 it was five points behind after 13 epochs and was stopped): the paper's 0.001 would leave
+it untrained in so few steps, and any help would look large.
 Command: python -m oekd_tf.train --config=configs/cifar10_jpeg_resnet56.py
 The study: python -m oekd_tf.compare --config=configs/cifar10_jpeg_resnet56.py --seeds=3
 Cost: 1,400 steps; the ensemble's takes 0.73 s on one core.

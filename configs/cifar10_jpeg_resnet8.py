@@ -5,8 +5,8 @@ schedule are of a size for two cores. Images are JPEG re-encodings of CIFAR-10 i
 --config.data.source=cifar10 TFDS fetches the original, of which the splits take other images.
 Trained on 9,000 images, watched on 1,000, tested on the 12,000 others: with 2,000 test images luck
 alone is a percent. No crops: at 16×16 they would move an image by a quarter of its size. The
-learning rate is the best of 0.001, 0.003 and 0.01 for students 1 and 5 trained alone (seed 100, validation
-accuracy of student 5: 42.1, 49.2, 49.5 %; of student 1: not run, 58.1, 63.7 %).
+learning rate is the best of 0.001, 0.003 and 0.01 for students 1 and 5 trained alone (seed 100,
+validation accuracy of student 5: 42.1, 49.2, 49.5 %; of student 1: not run, 58.1, 63.7 %).
 Command: python -m oekd_tf.train --config=configs/cifar10_jpeg_resnet8.py
 The study: python -m oekd_tf.compare --config=configs/cifar10_jpeg_resnet8.py --seeds=3
 Cost: 2,100 steps; all five students take 15 MFLOPs an image forward.

@@ -61,7 +61,7 @@ def test_a_step_and_an_export_at_reduced_depth(together, tmp_path):
 @pytest.mark.parametrize("name", [n for n in names() if not n.startswith("imagenet")])
 def test_a_step_and_every_export_at_full_depth(name, tmp_path):
     config, _ = load(name)
-    step_and_export(config, tmp_path, tuple(config.export.formats))
+    step_and_export(config, tmp_path, tuple(config.export.formats) or ("float32", "int8"))
 
 
 def test_the_papers_headline_config():
