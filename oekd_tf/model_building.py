@@ -14,7 +14,7 @@ from oekd_tf.model_size import count_flops, count_parameters
 
 
 @naming(
-    ["batch_size", "ensemble.widths", "ensemble.teacher_weights"],
+    ["ensemble.widths", "ensemble.teacher_weights"],
     "config.backbone.name, config.backbone.arguments and config.ensemble.widths must give a "
     "network for images and classes of config.data.source at config.data.image_size",
 )
@@ -96,6 +96,7 @@ def build(
     return student
 
 
+@naming((), "config.schedule.warmup_epochs and config.schedule.step_epochs must suit config.epochs")
 def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """The optimizer and learning rate schedule that a config names.
 

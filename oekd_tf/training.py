@@ -176,6 +176,8 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
         ConfigError: A rule of the networks is broken, or there is no trained teacher.
     """
     teacher = _teacher(config.teacher_workdir) if config.teacher_workdir else None
+    with naming(["batch_size"], "config.batch_size must suit the data"):
+        steps_per_epoch = data.steps_per_epoch(config.batch_size)
     with strategy.scope():
         return model_building.build(
             config,
@@ -183,7 +185,7 @@ def build_model(config: ConfigDict, data: Data, strategy: tf.distribute.Strategy
             data.num_classes,
             data.mean,
             data.std,
-            data.steps_per_epoch(config.batch_size),
+            steps_per_epoch,
             replicas=strategy.num_replicas_in_sync,
             teacher=teacher,
         )
@@ -199,7 +201,6 @@ def _teacher(workdir: str) -> keras.Model:
     return restore_run(folder)[2]
 
 
-@naming((), "config.schedule.warmup_epochs and config.schedule.step_epochs must suit config.epochs")
 def restore_run(workdir: str | Path) -> tuple[ConfigDict, Data, keras.Model]:
     """The config, data and trained model of a workdir.
 

@@ -8,7 +8,9 @@ import pytest
 
 from oekd_tf import config as config_module
 from oekd_tf.comparison import results as results_file
-from oekd_tf.comparison.report import markdown
+from oekd_tf.comparison.aggregate import methods
+from oekd_tf.comparison.report import markdown, student_rows
+from oekd_tf.report import markdown_table
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "docs" / "studies").glob("*/results.json"))
@@ -42,6 +44,13 @@ def test_config_is_there(path):
     here = config_module.from_json(config_module.to_json(module.get_config()))
     there = config_module.from_json(json.dumps(results["config"]))
     assert config_module.first_difference(here, there) is None
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+def test_tables_of_other_pages_are_the_studies(path, page):
+    table = markdown_table(student_rows(methods(results_file.read(path))[0]))
+    assert table in (ROOT / page).read_text()
 
 
 def test_there_are_studies():
