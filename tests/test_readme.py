@@ -1,7 +1,9 @@
 """The Python of README and guides, run from top to bottom as a reader would, but shorter."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -86,6 +88,62 @@ def test_schedulers_scripts_name_every_worker(tmp_path, kind):
         assert from_environment({"TF_CONFIG": tf_config}) == Cluster(hosts, index)
         assert "--config.strategy=multi_worker" in command
     assert {one.returncode for one in done} == {143}
+
+
+# A binary's main with what would run replaced by what reads the command line; a process a line,
+# because a config's flag can be parsed only once.
+PARSE = """
+import importlib, json, os, sys
+from absl import flags
+from oekd_tf import command_line
+from oekd_tf.config import check
+from oekd_tf.device import command_line as of_device
+
+
+def parse(main):
+    flags.FLAGS(sys.argv)
+    if "config" in flags.FLAGS:
+        check(flags.FLAGS.config)
+
+
+command_line.run = parse
+of_device.run = lambda parser, main, argv: parser.parse_args(argv)
+module = importlib.import_module(sys.argv[1])
+# What a config's check needs, imported once for all lines.
+import oekd_tf.backbones
+codes = []
+for line in json.loads(sys.argv[2]):
+    if not (child := os.fork()):
+        sys.argv = [sys.argv[1], *line]
+        module.main()
+        os._exit(0)
+    codes.append(os.waitpid(child, 0)[1])
+sys.exit(any(codes))
+"""
+
+
+def commands():
+    """Command lines of this package's binaries in all pages, by module."""
+    found = {}
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = page.read_text().replace("\\\n", " ")
+        # Indented, or within a line; what the schedulers' scripts say is run by the test above.
+        lines = re.findall(r"^ {4}(?:\w+=\S+ |.* && )?(python -m oekd_tf.*)", text, re.MULTILINE)
+        for line in lines + re.findall(r"`(python -m oekd_tf[^`\n]*)`", text):
+            _, _, module, *words = shlex.split(line, comments=True)
+            found.setdefault(module, []).append(words)
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(commands()))
+def test_commands_are_what_the_binaries_take(module):
+    lines = commands()[module]
+    name = f"{module}.__main__" if module == "oekd_tf.export" else module
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, name, json.dumps(lines)], cwd=ROOT, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def run_bash(script, variables):
