@@ -40,7 +40,11 @@ PRINTED = {
 }
 
 
-@pytest.mark.parametrize("page", SHORTER)
+@pytest.mark.parametrize(
+    "page",
+    # The device's page trains twice, once in int8.
+    [pytest.param(p, marks=pytest.mark.slow) if p == "docs/edge.md" else p for p in SHORTER],
+)
 def test_python_of_a_page(tmp_path, page):
     text = (ROOT / page).read_text()
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))

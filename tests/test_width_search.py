@@ -42,6 +42,7 @@ def test_compression_of_the_papers_resnet_110():
     assert oekd_tf.OnlineEnsemble(CifarResNet(20), (32, 32, 3), 10, widths=(1.0, *widths))
 
 
+@pytest.mark.slow
 def test_int8_bytes_are_those_of_a_trained_students_file(rng, tmp_path):
     limit = 30_000
     (width,) = oekd_tf.widths_for(RESNET, [{"int8_bytes": limit}], input_shape=(16, 16, 3))

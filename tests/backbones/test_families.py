@@ -21,7 +21,7 @@ FAMILIES = [
     (backbones.WideResNet(50), 32),
 ]
 # The others are exported by the configs' tests.
-QUICK = (backbones.DenseNet, backbones.MobileNetV2, backbones.WideResNet)
+QUICK = (backbones.DenseNet, backbones.MobileNetV2)
 
 
 @pytest.mark.parametrize(("family", "size"), FAMILIES, ids=family_id)

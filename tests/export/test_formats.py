@@ -46,7 +46,11 @@ def student(data):
     return student
 
 
-@pytest.fixture(scope="module", params=[1, 4, None], ids=["batch-1", "batch-4", "free-batch"])
+@pytest.fixture(
+    scope="module",
+    params=[1, pytest.param(4, marks=pytest.mark.slow), None],
+    ids=["batch-1", "batch-4", "free-batch"],
+)
 def exported(request, student, data, test_set, tmp_path_factory):
     output = tmp_path_factory.mktemp("savedmodels") / "run"
     manifest = export_students(
