@@ -113,8 +113,9 @@ def parse(main):
 command_line.run = parse
 of_device.run = lambda parser, main, argv: parser.parse_args(argv)
 module = importlib.import_module(sys.argv[1])
-# What a config's check needs, imported once for all lines.
-import oekd_tf.backbones
+if hasattr(module, "config_flags"):
+    # What a config's check needs, imported once for all lines.
+    import oekd_tf.backbones
 codes = []
 for line in json.loads(sys.argv[2]):
     if not (child := os.fork()):
