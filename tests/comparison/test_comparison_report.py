@@ -60,7 +60,7 @@ def test_markdown(results):
     assert "- student_2 (300 parameters, 70.0 % compressed): **loses**, -3.18 %" in text
     assert "- student_3 (100 parameters, 90.0 % compressed): **gains**, +4.67 %" in text
     assert "The ensemble with `loss.temperature = 8.0`." in text
-    assert "| each student from the labels" in text
+    assert "each student from the labels" in text
     assert "c0ffee" in text
     fields = ["- `name = 'three'`", "- `epochs = 2`", "- `ensemble.widths = [1.0, 0.5, 0.25]`"]
     assert text.split("(all are in `results.json`):")[1].strip().splitlines() == fields
