@@ -208,6 +208,11 @@ FIELDS: dict[str, Field] = {
         *rules.one_of("ensemble", "peers"),
         "Whose softened output students follow: the ensemble teacher's or each other's.",
     ),
+    "loss.feature_scale": Field(
+        "absolute",
+        *rules.one_of("absolute", "relative"),
+        "Whether the feature loss of a block is divided by the mean square of its target.",
+    ),
     "optimizer.name": Field("adam", *rules.one_of("adam", "adamw", "sgd"), "Which optimizer."),
     "optimizer.learning_rate": Field(1e-3, *rules.above(0), "At its highest."),
     "optimizer.l2": Field(0.0, *rules.at_least(0), "L2 coefficient on kernels, in the gradient."),

@@ -16,6 +16,7 @@ Tensor = Any
 
 STEM_GRADIENTS = ("all", "pseudo_teacher", "none")
 DISTILLATION_TARGETS = ("ensemble", "peers")
+FEATURE_SCALES = ("absolute", "relative")
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
@@ -196,6 +197,7 @@ class OnlineEnsemble(keras.Model):
         feature_weight: float = 0.15,
         distillation_weight: float = 0.15,
         distillation_target: str = "ensemble",
+        feature_scale: str = "absolute",
         jit_compile: bool | str = "auto",
         **kwargs: Any,
     ) -> None:
@@ -209,6 +211,8 @@ class OnlineEnsemble(keras.Model):
             distillation_weight: γ, of the divergence from the ensemble teacher, at least 0.
             distillation_target: Whose softened output a student follows: the "ensemble" teacher's,
                 or each of its "peers"', as in deep mutual learning (arXiv 1706.00384).
+            feature_scale: "absolute", the paper's mean squared error, or "relative": divided by
+                the mean square of the pseudo teacher's block output, which grows with depth.
             jit_compile: Whether to compile steps with XLA. "auto" means no on a CPU under
                 TensorFlow, where it doubles the time to the first step and gains nothing.
             **kwargs: Others of `keras.Model.compile`: `run_eagerly`, `steps_per_execution`,
@@ -248,6 +252,10 @@ class OnlineEnsemble(keras.Model):
             raise ValueError(
                 "distillation_target 'peers' must have two students at least. Received: 1"
             )
+        if feature_scale not in FEATURE_SCALES:
+            raise ValueError(
+                f"feature_scale must be one of {FEATURE_SCALES}. Received: {feature_scale!r}"
+            )
         if jit_compile == "auto" and keras.backend.backend() == "tensorflow":
             from oekd_tf.tensorflow_step import has_accelerator
 
@@ -257,6 +265,7 @@ class OnlineEnsemble(keras.Model):
         self.feature_weight = float(feature_weight)
         self.distillation_weight = float(distillation_weight)
         self.distillation_target = distillation_target
+        self.feature_scale = feature_scale
         super().compile(optimizer=optimizers.get(optimizer), jit_compile=jit_compile, **kwargs)
         # An optimizer shared with what was trained before keeps the variables that it has.
         if not self.optimizer.built:
@@ -274,6 +283,7 @@ class OnlineEnsemble(keras.Model):
             "feature_weight": self.feature_weight,
             "distillation_weight": self.distillation_weight,
             "distillation_target": self.distillation_target,
+            "feature_scale": self.feature_scale,
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -315,7 +325,7 @@ class OnlineEnsemble(keras.Model):
             return terms
         if len(self.students) > 1:
             per_block = [
-                losses.feature_loss(target, adapted)
+                losses.feature_loss(target, adapted, relative=self.feature_scale == "relative")
                 for student in outputs["adapted"]
                 for target, adapted in zip(outputs["blocks"][0], student, strict=True)
             ]

@@ -12,6 +12,9 @@ from keras import ops
 
 Tensor = Any
 
+# Keeps the relative feature loss finite where a block's output is all zeros.
+_LEAST_SQUARE = 0.01
+
 
 def ensemble_logits(logits: Tensor, weights: Sequence[float] | None = None) -> Tensor:
     """The ensemble teacher's logits: the mean of all students' (equation 5).
@@ -145,7 +148,7 @@ def mutual_loss(logits: Tensor, temperature: float) -> Tensor:
     return ops.sum(divergence, axis=0) / (number - 1)
 
 
-def feature_loss(target: Tensor, adapted: Tensor) -> Tensor:
+def feature_loss(target: Tensor, adapted: Tensor, relative: bool = False) -> Tensor:
     """Mean squared error between the pseudo teacher's block output and a student's (equation 3).
 
     The pseudo teacher is a target: no gradient flows into `target`.
@@ -153,6 +156,9 @@ def feature_loss(target: Tensor, adapted: Tensor) -> Tensor:
     Args:
         target: The pseudo teacher's block output F_{1,b}, shape (batch, height, width, channels).
         adapted: The student's after its channel adaptation layer, of the same shape.
+        relative: Divide by the target's own mean square (plus 0.01): 1 for a student that gives
+            zeros, whatever the scale of the block's output, which in a residual network grows
+            with its depth. Not in the paper.
 
     Returns:
         The mean over height, width and channels in float32, shape (batch,).
@@ -162,4 +168,9 @@ def feature_loss(target: Tensor, adapted: Tensor) -> Tensor:
     """
     target = ops.cast(ops.stop_gradient(target), "float32")
     error = ops.cast(adapted, "float32") - target
-    return ops.mean(ops.square(error), axis=tuple(range(1, len(target.shape))))
+    axes = tuple(range(1, len(target.shape)))
+    loss = ops.mean(ops.square(error), axis=axes)
+    if relative:
+        # An example's own scale, not the batch's: replicas see parts of a batch.
+        loss = loss / (ops.mean(ops.square(target), axis=axes) + _LEAST_SQUARE)
+    return loss

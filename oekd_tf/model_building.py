@@ -81,6 +81,7 @@ def build(
             feature_weight=config.loss.feature_weight,
             distillation_weight=config.loss.distillation_weight,
             distillation_target=config.loss.distillation_target,
+            feature_scale=config.loss.feature_scale,
             jit_compile=jit_compile,
         )
         return ensemble

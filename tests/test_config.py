@@ -42,6 +42,7 @@ BAD = {
     "loss.feature_weight": float("nan"),
     "loss.distillation_weight": -0.1,
     "loss.distillation_target": "teacher",
+    "loss.feature_scale": "large",
     "optimizer.name": "sgdm",
     "optimizer.learning_rate": 0.0,
     "optimizer.l2": -1.0,

@@ -90,6 +90,15 @@ class TestFeatureLoss:
         expected = ((target - adapted) ** 2).mean((1, 2, 3))
         np.testing.assert_allclose(losses.feature_loss(target, adapted), expected, rtol=1e-5)
 
+    def test_relative_to_the_targets_mean_square(self, rng):
+        target, adapted = rng.normal(size=(2, 5, 3, 3, 4)).astype("float32") * [[[[[3.0]]]]]
+        expected = ((target - adapted) ** 2).mean((1, 2, 3)) / ((target**2).mean((1, 2, 3)) + 0.01)
+        loss = losses.feature_loss(target, adapted, relative=True)
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+        # 4 / (4 + 0.01), and a student of zeros.
+        loss = losses.feature_loss(2 * np.ones((1, 1, 1, 3)), np.zeros((1, 1, 1, 3)), True)
+        np.testing.assert_allclose(loss, [0.99750623], rtol=1e-6)
+
     def test_half_precision_does_not_overflow(self):
         target = tf.zeros((1, 4, 4, 2), "float16")
         adapted = tf.fill((1, 4, 4, 2), tf.constant(1000.0, "float16"))

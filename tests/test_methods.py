@@ -55,6 +55,24 @@ def test_peers_in_the_ensembles_loss(batch):
     assert ensemble.get_compile_config()["distillation_target"] == "peers"
 
 
+def test_relative_features_in_the_ensembles_loss(batch):
+    images, labels = batch
+    ensemble = small_ensemble()
+    ensemble.compile("sgd", feature_scale="relative")
+    outputs = ensemble(images, with_blocks=True)
+    expected = sum(
+        np.mean(losses.feature_loss(target, adapted, relative=True))
+        for student in outputs["adapted"]
+        for target, adapted in zip(outputs["blocks"][0], student, strict=True)
+    )
+    terms = ensemble.loss_terms(labels, outputs)
+    np.testing.assert_allclose(terms["feature_loss"], expected, rtol=1e-5)
+    ensemble.fit(images, labels, verbose=0)
+    assert ensemble.get_compile_config()["feature_scale"] == "relative"
+    with pytest.raises(ValueError, match=r"feature_scale must be one of .*Received: 'block'"):
+        ensemble.compile("sgd", feature_scale="block")
+
+
 @pytest.mark.parametrize(
     ("widths", "target", "message"),
     [((1.0, 0.5), "teacher", "one of"), ((1.0,), "peers", "two students at least")],

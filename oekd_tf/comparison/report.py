@@ -280,10 +280,12 @@ def _provenance(results: Mapping[str, Any]) -> str:
             continue
         default = config_module.get(defaults, path)
         default = default.to_dict() if hasattr(default, "to_dict") else default
+        default = list(default) if isinstance(default, tuple) else default
         value = results["config"]
         for name in path.split("."):
-            value = value.get(name) if isinstance(value, Mapping) else None
-        if value != (list(default) if isinstance(default, tuple) else default):
+            # A field that came after the study was as its default is.
+            value = value.get(name, default) if isinstance(value, Mapping) else value
+        if value != default:
             fields.append(f"- `{path} = {value!r}`")
     return (
         f"    {results['command'] or 'oekd_tf.comparison.compare(...)'}\n\n"
