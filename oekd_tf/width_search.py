@@ -165,9 +165,12 @@ def int8_bytes(student: keras.Model) -> int:
     from oekd_tf.export import saved_model, tflite
 
     # An untrained student's biases are all the same, and a file holds equal constants once: only
-    # with weights that all differ is it as large as a trained student's.
+    # with weights that all differ is it as large as a trained student's. The values are small: in
+    # a deep network larger ones overflow, and infinite ranges end the converter's process.
     rng = np.random.default_rng(0)
-    student.set_weights([rng.uniform(0.1, 1.0, w.shape) for w in student.get_weights()])
+    student.set_weights(
+        [w if np.ptp(w) else rng.uniform(0.1, 0.2, w.shape) for w in student.get_weights()]
+    )
     # The size does not depend on what the ranges are calibrated with.
     images = rng.integers(0, 256, (2, *student.input_shape[1:]), np.uint8)
     with tempfile.TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@ from networks import build_alone
 import oekd_tf
 from oekd_tf.backbones import CifarResNet, DenseNet, MobileNetV2
 from oekd_tf.model_size import count_flops
+from oekd_tf.width_search import int8_bytes
 
 RESNET = CifarResNet(8)
 
@@ -40,6 +41,15 @@ def test_compression_of_the_papers_resnet_110():
     assert 37 <= compressed[0] < 40
     assert 96 <= compressed[1] < 96.5
     assert oekd_tf.OnlineEnsemble(CifarResNet(20), (32, 32, 3), 10, widths=(1.0, *widths))
+
+
+@pytest.mark.slow
+def test_int8_bytes_of_a_deep_network():
+    """Weights that only differ must not overflow on their way through fifty layers."""
+    student = oekd_tf.OnlineEnsemble(CifarResNet(56), (8, 8, 3), 10, widths=(1.0, 0.2)).students[1]
+    # 32,859 with 100 classes.
+    parameters = 32_859 - 90 * (12 + 1)
+    assert parameters < int8_bytes(student) < 4 * parameters
 
 
 @pytest.mark.slow
