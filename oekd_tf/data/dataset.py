@@ -281,4 +281,6 @@ def _distributable(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     # Examples are decided by index, so workers share them out rather than files.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    # On one core an iterator is not freed before its tuning thread wakes, up to a minute later.
+    options.autotune.enabled = False
     return batches.with_options(options)
