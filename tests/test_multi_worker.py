@@ -120,6 +120,7 @@ def test_workers_that_do_not_share_a_workdir(together):
         assert "error: All workers must have the same finished: " in said(together, index)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies(alone, tmp_path):
     """Stopped by SIGTERM to one worker, then one is killed; the third start comes to the end."""
     workers = start_workers(tmp_path, *ARGUMENTS, points=[("step", 3), ("none", 0)])

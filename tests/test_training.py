@@ -268,6 +268,10 @@ class TestBinary:
         assert manifest["made_by"]["config"]["epochs"] == 1
         assert [student["width"] for student in manifest["students"]] == [1.0, 0.25]
 
+    @pytest.mark.slow
+    def test_exports_a_finished_run_again(self, tmp_path):
+        done = start("--config.export.formats=('float32',)", *SMALL, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
         again = start(
             f"--workdir={tmp_path / 'runs' / 'demo'}",
             "--output=other",
