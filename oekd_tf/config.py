@@ -189,6 +189,11 @@ FIELDS: dict[str, Field] = {
     "ensemble.train_adaptation": Field(
         True, *rules.boolean(), "Train the channel adaptation layers, or keep their initial values."
     ),
+    "ensemble.adaptation_initializer": Field(
+        "glorot_uniform",
+        *rules.one_of("glorot_uniform", "he_normal", "orthogonal", "zeros"),
+        "Of the channel adaptation layers' kernels.",
+    ),
     "ensemble.pseudo_teacher_epochs": Field(
         0, *rules.at_least(0), "Epochs at the start in which the pseudo teacher is trained alone."
     ),
@@ -212,6 +217,9 @@ FIELDS: dict[str, Field] = {
         "absolute",
         *rules.one_of("absolute", "relative"),
         "Whether the feature loss of a block is divided by the mean square of its target.",
+    ),
+    "loss.warmup_epochs": Field(
+        0.0, *rules.at_least(0), "Epochs over which β and γ rise from 0; 0 has them from the start."
     ),
     "optimizer.name": Field("adam", *rules.one_of("adam", "adamw", "sgd"), "Which optimizer."),
     "optimizer.learning_rate": Field(1e-3, *rules.above(0), "At its highest."),
@@ -356,6 +364,11 @@ def check(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.schedule.warmup_epochs must be below config.epochs, {config.epochs}. "
             f"Received: {config.schedule.warmup_epochs}"
+        )
+    if config.loss.warmup_epochs > config.epochs:
+        raise ConfigError(
+            f"config.loss.warmup_epochs must be at most config.epochs, {config.epochs}. "
+            f"Received: {config.loss.warmup_epochs}"
         )
     if config.export.calibration_batch_size > 1 and config.export.batch_size:
         raise ConfigError(

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from oekd_tf import losses, optimizers
+from oekd_tf import losses, optimizers, schedules
 from oekd_tf.backbones.backbone import Backbone
 from oekd_tf.branches import build_branches
 
@@ -48,6 +48,8 @@ class OnlineEnsemble(keras.Model):
             width, and nothing but the losses connects them.
         train_adaptation: Whether the channel adaptation layers are trained. The paper trains
             them; in the authors' published code they keep their random initial values.
+        adaptation_initializer: Of the channel adaptation layers' kernels: the name of a Keras
+            initializer, such as "glorot_uniform", "he_normal", "orthogonal" or "zeros".
 
     Call arguments:
         images: Shape (batch, height, width, channels).
@@ -84,11 +86,13 @@ class OnlineEnsemble(keras.Model):
         stem_gradient: str = "all",
         shared_stem: bool = True,
         train_adaptation: bool = True,
+        adaptation_initializer: str = "glorot_uniform",
         name: str = "online_ensemble",
         **kwargs: Any,
     ):
         widths = tuple(float(width) for width in widths)
         _check_arguments(backbone, input_shape, num_classes, widths, teacher_weights, stem_gradient)
+        _check_initializer(adaptation_initializer)
         super().__init__(name=name, **kwargs)
         self.backbone = backbone
         self.image_shape = tuple(int(size) for size in input_shape)
@@ -100,6 +104,7 @@ class OnlineEnsemble(keras.Model):
         self.stem_gradient = stem_gradient
         self.shared_stem = bool(shared_stem)
         self.train_adaptation = bool(train_adaptation)
+        self.adaptation_initializer = adaptation_initializer
 
         # The policy holds while the layers are made, so that a saved ensemble gets its own back.
         previous = keras.config.dtype_policy()
@@ -117,7 +122,11 @@ class OnlineEnsemble(keras.Model):
             self.adaptation = [
                 [
                     layers.Conv2D(
-                        target.shape[-1], 1, name=f"student_{number}_block_{block}_adaptation"
+                        target.shape[-1],
+                        1,
+                        # By name: each layer then makes one of its own, with numbers of its own.
+                        kernel_initializer=adaptation_initializer,
+                        name=f"student_{number}_block_{block}_adaptation",
                     )
                     for block, target in enumerate(branches.blocks[0], start=1)
                 ]
@@ -146,6 +155,7 @@ class OnlineEnsemble(keras.Model):
         ]
         self._accuracies = [keras.metrics.Mean(name=f"{n}_accuracy") for n in self.output_names]
         self._pseudo_teacher_only = False
+        self._steps_done: Any = None
         self.built = True
 
     @property
@@ -198,6 +208,7 @@ class OnlineEnsemble(keras.Model):
         distillation_weight: float = 0.15,
         distillation_target: str = "ensemble",
         feature_scale: str = "absolute",
+        distillation_warmup_steps: int = 0,
         jit_compile: bool | str = "auto",
         **kwargs: Any,
     ) -> None:
@@ -213,6 +224,8 @@ class OnlineEnsemble(keras.Model):
                 or each of its "peers"', as in deep mutual learning (arXiv 1706.00384).
             feature_scale: "absolute", the paper's mean squared error, or "relative": divided by
                 the mean square of the pseudo teacher's block output, which grows with depth.
+            distillation_warmup_steps: Training steps of the optimizer over which β and γ rise
+                linearly from 0; evaluation has them whole. 0 is the paper's: whole from the start.
             jit_compile: Whether to compile steps with XLA. "auto" means no on a CPU under
                 TensorFlow, where it doubles the time to the first step and gains nothing.
             **kwargs: Others of `keras.Model.compile`: `run_eagerly`, `steps_per_execution`,
@@ -256,6 +269,11 @@ class OnlineEnsemble(keras.Model):
             raise ValueError(
                 f"feature_scale must be one of {FEATURE_SCALES}. Received: {feature_scale!r}"
             )
+        if not isinstance(distillation_warmup_steps, int) or distillation_warmup_steps < 0:
+            raise ValueError(
+                "distillation_warmup_steps must be a whole number, at least 0. "
+                f"Received: {distillation_warmup_steps!r}"
+            )
         if jit_compile == "auto" and keras.backend.backend() == "tensorflow":
             from oekd_tf.tensorflow_step import has_accelerator
 
@@ -266,6 +284,7 @@ class OnlineEnsemble(keras.Model):
         self.distillation_weight = float(distillation_weight)
         self.distillation_target = distillation_target
         self.feature_scale = feature_scale
+        self.distillation_warmup_steps = distillation_warmup_steps
         super().compile(optimizer=optimizers.get(optimizer), jit_compile=jit_compile, **kwargs)
         # An optimizer shared with what was trained before keeps the variables that it has.
         if not self.optimizer.built:
@@ -284,6 +303,7 @@ class OnlineEnsemble(keras.Model):
             "distillation_weight": self.distillation_weight,
             "distillation_target": self.distillation_target,
             "feature_scale": self.feature_scale,
+            "distillation_warmup_steps": self.distillation_warmup_steps,
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -352,7 +372,8 @@ class OnlineEnsemble(keras.Model):
             y: Labels, as in `loss_terms`.
             y_pred: What a call `with_blocks=True` returned.
             sample_weight: As in `loss_terms`.
-            training: Whether `pseudo_teacher_only` counts; evaluation always gives all terms.
+            training: Whether `pseudo_teacher_only` and the warm-up of the weights count;
+                evaluation always gives all terms, whole.
 
         Returns:
             A scalar, averaged over the batch.
@@ -369,9 +390,12 @@ class OnlineEnsemble(keras.Model):
         size = ops.shape(x)[0]
         for tracker in self._means:
             tracker.update_state(terms[tracker.name], sample_weight=size)
-        return (
-            self.label_weight * terms["label_loss"]
-            + self.feature_weight * terms["feature_loss"]
+        share = 1.0
+        if training and self.distillation_warmup_steps:
+            done = self.optimizer.iterations if self._steps_done is None else self._steps_done
+            share = schedules.warmup_share(done, self.distillation_warmup_steps)
+        return self.label_weight * terms["label_loss"] + share * (
+            self.feature_weight * terms["feature_loss"]
             + self.distillation_weight * terms["distillation_loss"]
         )
 
@@ -442,21 +466,30 @@ class OnlineEnsemble(keras.Model):
         outputs, non_trainable_variables = self.stateless_call(
             trainable_variables, non_trainable_variables, x, training=training, with_blocks=True
         )
-        loss, (trainable_variables, non_trainable_variables, metrics_variables) = (
-            self.stateless_compute_loss(
-                trainable_variables,
-                non_trainable_variables,
-                metrics_variables,
-                x=x,
-                y=y,
-                y_pred=outputs,
-                sample_weight=sample_weight,
-                training=training,
-            )
-        )
-        scaled = loss
+        state = []
         if training:
             state = list(zip(self.optimizer.variables, optimizer_variables, strict=True))
+            with keras.StatelessScope(state_mapping=state):
+                # The loss is computed in a scope of its own, in which the optimizer's variables
+                # would have the values of when the step was traced.
+                self._steps_done = ops.convert_to_tensor(self.optimizer.iterations)
+        try:
+            loss, (trainable_variables, non_trainable_variables, metrics_variables) = (
+                self.stateless_compute_loss(
+                    trainable_variables,
+                    non_trainable_variables,
+                    metrics_variables,
+                    x=x,
+                    y=y,
+                    y_pred=outputs,
+                    sample_weight=sample_weight,
+                    training=training,
+                )
+            )
+        finally:
+            self._steps_done = None
+        scaled = loss
+        if training:
             with keras.StatelessScope(state_mapping=state):
                 scaled = self.optimizer.scale_loss(loss)
         return scaled, (loss, outputs, non_trainable_variables, metrics_variables)
@@ -474,6 +507,7 @@ class OnlineEnsemble(keras.Model):
             "stem_gradient": self.stem_gradient,
             "shared_stem": self.shared_stem,
             "train_adaptation": self.train_adaptation,
+            "adaptation_initializer": self.adaptation_initializer,
         }
 
     @classmethod
@@ -550,4 +584,15 @@ def _check_arguments(
     if stem_gradient not in STEM_GRADIENTS:
         raise ValueError(
             f"stem_gradient must be one of {STEM_GRADIENTS}. Received: {stem_gradient!r}"
+        )
+
+
+def _check_initializer(name: str) -> None:
+    try:
+        known = isinstance(name, str) and callable(keras.initializers.get(name))
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(
+            f"adaptation_initializer must be the name of a Keras initializer. Received: {name!r}"
         )

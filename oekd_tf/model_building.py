@@ -68,6 +68,7 @@ def build(
         stem_gradient=config.ensemble.stem_gradient,
         shared_stem=config.ensemble.shared_stem,
         train_adaptation=config.ensemble.train_adaptation,
+        adaptation_initializer=config.ensemble.adaptation_initializer,
         dtype=config.precision,
     )
     optimizer = make_optimizer(config, steps_per_epoch)
@@ -82,6 +83,7 @@ def build(
             distillation_weight=config.loss.distillation_weight,
             distillation_target=config.loss.distillation_target,
             feature_scale=config.loss.feature_scale,
+            distillation_warmup_steps=round(config.loss.warmup_epochs * steps_per_epoch),
             jit_compile=jit_compile,
         )
         return ensemble

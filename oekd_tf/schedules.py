@@ -1,13 +1,15 @@
-"""Learning rate schedules as pure functions of the number of steps done.
+"""Schedules as pure functions of the number of steps done.
 
-They are ordinary Keras schedules, so that any Keras optimizer takes them and a saved optimizer
-keeps them.
+Those of the learning rate are ordinary Keras schedules, so that any Keras optimizer takes them and
+a saved optimizer keeps them.
 """
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
+from keras import ops
 
 Schedule = float | keras.optimizers.schedules.LearningRateSchedule
 
@@ -89,3 +91,23 @@ def cosine(
         warmup_target=learning_rate,
         warmup_steps=warmup_steps,
     )
+
+
+def warmup_share(steps_done: Any, steps: int) -> Any:
+    """A linear rise from 0 to 1, for the weights of the distillation and feature losses.
+
+    Not in the paper: at the start a teacher that knows nothing yet is not worth following.
+
+    Args:
+        steps_done: A number or a scalar tensor.
+        steps: Length of the rise; 0 is none.
+
+    Returns:
+        From 0 to 1, float32; the number 1 where there is no rise.
+
+    Example:
+        >>> [float(warmup_share(step, 4)) for step in (0, 1, 4, 9)]  # 0.0, 0.25, 1.0, 1.0
+    """
+    if not steps:
+        return 1.0
+    return ops.minimum(ops.cast(steps_done, "float32") / float(steps), 1.0)

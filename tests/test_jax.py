@@ -40,6 +40,19 @@ assert "tensorflow" not in sys.modules
 
 ensemble.save("ensemble.keras")
 loaded = keras.models.load_model("ensemble.keras")
+warm = small_ensemble()
+warm.compile(
+    keras.optimizers.SGD(0.0), label_weight=0.0, feature_weight=1.0, distillation_weight=0.0,
+    distillation_warmup_steps=4,
+)
+# The weights stay: the loss is the share of one and the same number, 0, ¼, ½, ¾ and 1 of it.
+whole = warm.train_on_batch(images[:16], labels[:16], return_dict=True)["feature_loss"]
+shares = [0.0]
+for step in range(1, 6):
+    warm.reset_metrics()
+    shares.append(warm.train_on_batch(images[:16], labels[:16], return_dict=True)["loss"] / whole)
+np.testing.assert_allclose(shares, [0, 0.25, 0.5, 0.75, 1, 1], rtol=1e-4)
+
 outputs, again = (m.predict(images, verbose=0) for m in (ensemble, loaded))
 for name in outputs:
     np.testing.assert_allclose(outputs[name], again[name], atol=1e-5)

@@ -73,6 +73,73 @@ def test_relative_features_in_the_ensembles_loss(batch):
         ensemble.compile("sgd", feature_scale="block")
 
 
+def test_distillation_weights_warm_up(batch, tmp_path):
+    images, labels = batch
+    ensemble = small_ensemble(norm=False)
+    weights = {"label_weight": 0.0, "feature_weight": 0.3, "distillation_weight": 0.2}
+    # Without a learning rate every step has the same terms: what changes is their share.
+    ensemble.compile(keras.optimizers.SGD(0.0), distillation_warmup_steps=4, **weights)
+    tested = ensemble.evaluate(images, labels, batch_size=8, verbose=0, return_dict=True)
+    whole = 0.3 * tested["feature_loss"] + 0.2 * tested["distillation_loss"]
+    assert tested["loss"] == pytest.approx(whole, rel=1e-5)
+    losses_of_steps = []
+    for _ in range(3):
+        ensemble.reset_metrics()
+        losses_of_steps.append(ensemble.train_on_batch(images, labels, return_dict=True)["loss"])
+    ensemble.save(tmp_path / "warm.keras")
+    # It goes on where the optimizer was.
+    again = keras.models.load_model(tmp_path / "warm.keras")
+    for _ in range(3):
+        again.reset_metrics()
+        losses_of_steps.append(again.train_on_batch(images, labels, return_dict=True)["loss"])
+    shares = np.array(losses_of_steps) / whole
+    np.testing.assert_allclose(shares, [0, 0.25, 0.5, 0.75, 1, 1], rtol=1e-4)
+
+
+def test_distillation_warmup_under_a_scaled_loss(batch):
+    ensemble = small_ensemble(norm=False, dtype="mixed_float16")
+    ensemble.compile(keras.optimizers.SGD(0.0), label_weight=0.0, distillation_warmup_steps=2)
+    assert isinstance(ensemble.optimizer, keras.optimizers.LossScaleOptimizer)
+    steps = []
+    for _ in range(3):
+        ensemble.reset_metrics()
+        steps.append(ensemble.train_on_batch(*batch, return_dict=True)["loss"])
+    assert steps[0] == 0 < steps[1] < steps[2]
+
+
+@pytest.mark.parametrize("steps", [-1, 2.5])
+def test_warmup_steps_must_be_whole(steps):
+    with pytest.raises(ValueError, match=rf"distillation_warmup_steps .*Received: {steps}"):
+        small_ensemble().compile("sgd", distillation_warmup_steps=steps)
+
+
+def test_warmup_of_a_config_is_in_epochs():
+    config = small_config()
+    config.loss.warmup_epochs = 1.5
+    with pytest.raises(ConfigError, match=r"warmup_epochs must be at most config.epochs, 1"):
+        config_module.check(small_config(epochs=1, loss__warmup_epochs=1.5))
+    data = training.load_data(config)
+    model = training.build_model(config, data, tf.distribute.get_strategy())
+    assert model.distillation_warmup_steps == round(1.5 * data.steps_per_epoch(config.batch_size))
+
+
+def test_adaptation_initializer(batch):
+    ensemble = small_ensemble(adaptation_initializer="zeros")
+    outputs = ensemble(batch[0], with_blocks=True)
+    # Adapted outputs are 0: each of the two students is off by the whole target.
+    expected = 2 * sum(np.mean(np.square(target)) for target in outputs["blocks"][0])
+    ensemble.compile("sgd")
+    terms = ensemble.loss_terms(batch[1], outputs)
+    np.testing.assert_allclose(terms["feature_loss"], expected, rtol=1e-4)
+    again = oekd_tf.OnlineEnsemble.from_config(ensemble.get_config())
+    assert again.adaptation_initializer == "zeros"
+    # Layers do not share their numbers.
+    kernels = [layer.kernel for layer in small_ensemble().adaptation[0]]
+    assert not np.array_equal(kernels[0][0, 0, :2, :8], kernels[1][0, 0, :2, :8])
+    with pytest.raises(ValueError, match=r"adaptation_initializer must be .*Received: 'no_such'"):
+        small_ensemble(adaptation_initializer="no_such")
+
+
 @pytest.mark.parametrize(
     ("widths", "target", "message"),
     [((1.0, 0.5), "teacher", "one of"), ((1.0,), "peers", "two students at least")],

@@ -40,3 +40,9 @@ def test_cosine_with_warmup_and_floor():
 def test_warmup_must_be_shorter_than_training():
     with pytest.raises(ValueError, match=r"shorter than the training, 10 steps.*Received: 10"):
         schedules.cosine(0.1, steps=10, warmup_steps=10)
+
+
+def test_warmup_share():
+    shares = [float(schedules.warmup_share(step, 4)) for step in (0, 1, 3, 4, 9)]
+    assert shares == [0.0, 0.25, 0.75, 1.0, 1.0]
+    assert schedules.warmup_share(0, 0) == 1.0

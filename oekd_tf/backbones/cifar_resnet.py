@@ -21,6 +21,10 @@ class CifarResNet(ConvolutionalBackbone):
         depth: 6n + 2; the field uses 8, 20, 32, 44, 56, 110 and 1202.
         stem_units: How many residual units of the first block belong to the common base block, at
             full width in every student: a larger one, for ablations. The paper's has none.
+        stem_channels: Of the stem's convolution: a larger or smaller common base block, for
+            ablations. The paper's has 16.
+        features_before_relu: Whether the block outputs that the feature loss compares are those
+            before the ReLU of the block's last unit; the paper's are after it.
         synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
         batch_norm_momentum: Of the moving statistics.
         batch_norm_epsilon: Added to the variance.
@@ -43,6 +47,8 @@ class CifarResNet(ConvolutionalBackbone):
         depth: int = 20,
         *,
         stem_units: int = 0,
+        stem_channels: int = 16,
+        features_before_relu: bool = False,
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-5,
@@ -58,6 +64,10 @@ class CifarResNet(ConvolutionalBackbone):
                 f"stem_units must be from 0 to {units - 1}, so that a unit of the first block is "
                 f"left to the branches. Received: {stem_units}"
             )
+        if not isinstance(stem_channels, int) or stem_channels < 1:
+            raise ValueError(
+                f"stem_channels must be a whole number, at least 1. Received: {stem_channels}"
+            )
         super().__init__(
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,
@@ -65,12 +75,14 @@ class CifarResNet(ConvolutionalBackbone):
         )
         self.depth = depth
         self.stem_units = stem_units
+        self.stem_channels = stem_channels
+        self.features_before_relu = bool(features_before_relu)
 
     def stem(self, images: KerasTensor) -> KerasTensor:
-        x = self.conv_norm(images, _CHANNELS[0], 3, 1, "stem")
+        x = self.conv_norm(images, self.stem_channels, 3, 1, "stem")
         x = layers.ReLU(name="stem_relu")(x)
         for unit in range(1, self.stem_units + 1):
-            x = self._unit(x, _CHANNELS[0], 1, f"stem_unit_{unit}")
+            _, x = self._unit(x, _CHANNELS[0], 1, f"stem_unit_{unit}")
         return x
 
     def branch(self, stem_output: KerasTensor, width: float, name: str) -> Branch:
@@ -80,12 +92,15 @@ class CifarResNet(ConvolutionalBackbone):
             first = self.stem_units + 1 if block == 1 else 1
             for unit in range(first, (self.depth - 2) // 6 + 1):
                 strides = 2 if block > 1 and unit == 1 else 1
-                x = self._unit(x, channels, strides, f"{name}_block_{block}_unit_{unit}")
-            blocks.append(x)
+                total, x = self._unit(x, channels, strides, f"{name}_block_{block}_unit_{unit}")
+            blocks.append(total if self.features_before_relu else x)
         features = layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
         return Branch(tuple(blocks), features)
 
-    def _unit(self, x: KerasTensor, channels: int, strides: int, name: str) -> KerasTensor:
+    def _unit(
+        self, x: KerasTensor, channels: int, strides: int, name: str
+    ) -> tuple[KerasTensor, KerasTensor]:
+        """The output of a residual unit, before and after its last ReLU."""
         shortcut = x
         if strides != 1 or x.shape[-1] != channels:
             shortcut = self.conv_norm(x, channels, 1, strides, f"{name}_shortcut")
@@ -93,4 +108,4 @@ class CifarResNet(ConvolutionalBackbone):
         y = layers.ReLU(name=f"{name}_1_relu")(y)
         y = self.conv_norm(y, channels, 3, 1, f"{name}_2")
         y = layers.Add(name=f"{name}_add")([y, shortcut])
-        return layers.ReLU(name=f"{name}_relu")(y)
+        return y, layers.ReLU(name=f"{name}_relu")(y)

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -58,3 +59,33 @@ def test_scale_channels_floors_but_not_below_the_product():
 def test_a_layer_without_channels_is_refused():
     with pytest.raises(ValueError, match=r"at least one channel.*Received: width=0.05"):
         scale_channels(16, 0.05)
+
+
+def test_stem_channels_change_the_common_base_block_alone():
+    ensemble = oekd_tf.OnlineEnsemble(
+        CifarResNet(8, stem_channels=8), (32, 32, 3), 10, widths=(1.0, 0.5)
+    )
+    # 3×3×3×8 and BatchNorm's two a channel.
+    assert trainable(ensemble._branches.stem) == 216 + 16
+    outputs = ensemble(np.zeros((2, 32, 32, 3)), with_blocks=True)
+    assert [block.shape[-1] for block in outputs["blocks"][0]] == [16, 32, 64]
+    assert [block.shape[-1] for block in outputs["blocks"][1]] == [8, 16, 32]
+    with pytest.raises(ValueError, match=r"stem_channels must be .*Received: 0"):
+        CifarResNet(8, stem_channels=0)
+
+
+def test_features_before_relu_are_what_the_block_ends_in():
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3))
+    outputs = []
+    for before in (False, True):
+        keras.utils.set_random_seed(0)
+        ensemble = oekd_tf.OnlineEnsemble(
+            CifarResNet(14, features_before_relu=before), (16, 16, 3), 10, widths=(1.0, 0.5)
+        )
+        outputs.append(ensemble(images, with_blocks=True))
+    after, before = outputs
+    np.testing.assert_array_equal(after["student_2"], before["student_2"])
+    for student in range(2):
+        for block, total in zip(after["blocks"][student], before["blocks"][student], strict=True):
+            assert np.min(total) < 0
+            np.testing.assert_array_equal(block, np.maximum(total, 0))
