@@ -4,6 +4,9 @@ Source: Walawalkar, Shen, Savvides, "Online Ensemble Model Compression using Kno
 Distillation", ECCV 2020, https://arxiv.org/abs/2011.07449.
 """
 
+import importlib
+import sys
+
 from oekd_tf.lazy import attach
 
 __version__ = "0.1.0"
@@ -29,6 +32,11 @@ _PUBLIC = {
 }
 __all__ = sorted(_PUBLIC)
 __getattr__ = attach(__name__, _PUBLIC)
+
+# `keras.models.load_model` finds only classes that have been imported. Where Keras is loaded
+# already nothing is gained by waiting, and a process that only loads need not know to.
+if "keras" in sys.modules:
+    importlib.import_module(".ensemble", __name__)
 
 
 def __dir__() -> list[str]:

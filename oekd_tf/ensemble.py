@@ -164,6 +164,11 @@ class OnlineEnsemble(keras.Model):
         return [student.name for student in self.students] + ["teacher"]
 
     @property
+    def has_feature_loss(self) -> bool:
+        """Whether the compiled loss compares block outputs."""
+        return self.feature_weight > 0
+
+    @property
     def pseudo_teacher_only(self) -> bool:
         """Whether a training step trains the stem and student 1 alone, on the label loss.
 
@@ -218,7 +223,8 @@ class OnlineEnsemble(keras.Model):
             optimizer: Any Keras optimizer, or its name.
             temperature: T of the distillation loss, above 0.
             label_weight: α, of the cross-entropy with the labels, at least 0.
-            feature_weight: β, of the intermediate feature loss, at least 0.
+            feature_weight: β, of the intermediate feature loss, at least 0. With 0 it is not
+                computed, its log is 0, and the channel adaptation layers keep their values.
             distillation_weight: γ, of the divergence from the ensemble teacher, at least 0.
             distillation_target: Whose softened output a student follows: the "ensemble" teacher's,
                 or each of its "peers"', as in deep mutual learning (arXiv 1706.00384).
@@ -325,7 +331,7 @@ class OnlineEnsemble(keras.Model):
 
         Args:
             labels: Class indices (batch,), or class probabilities (batch, classes).
-            outputs: What a call `with_blocks=True` returned.
+            outputs: What a call `with_blocks=True` returned; without blocks the feature loss is 0.
             sample_weight: One weight an example for the label loss, shape (batch,).
             pseudo_teacher_only: Leave out all but student 1's label loss.
 
@@ -343,7 +349,7 @@ class OnlineEnsemble(keras.Model):
         terms["feature_loss"] = terms["distillation_loss"] = zero
         if pseudo_teacher_only:
             return terms
-        if len(self.students) > 1:
+        if "adapted" in outputs and len(self.students) > 1:
             per_block = [
                 losses.feature_loss(target, adapted, relative=self.feature_scale == "relative")
                 for student in outputs["adapted"]
@@ -370,7 +376,7 @@ class OnlineEnsemble(keras.Model):
         Args:
             x: Images.
             y: Labels, as in `loss_terms`.
-            y_pred: What a call `with_blocks=True` returned.
+            y_pred: What a call returned, `with_blocks=True` if there `has_feature_loss`.
             sample_weight: As in `loss_terms`.
             training: Whether `pseudo_teacher_only` and the warm-up of the weights count;
                 evaluation always gives all terms, whole.
@@ -464,7 +470,11 @@ class OnlineEnsemble(keras.Model):
     ) -> tuple:
         """The stateless loss that Keras's JAX trainer differentiates, with the block outputs."""
         outputs, non_trainable_variables = self.stateless_call(
-            trainable_variables, non_trainable_variables, x, training=training, with_blocks=True
+            trainable_variables,
+            non_trainable_variables,
+            x,
+            training=training,
+            with_blocks=self.has_feature_loss,
         )
         state = []
         if training:

@@ -31,7 +31,7 @@ def train_step(ensemble: "OnlineEnsemble", data: Any) -> dict[str, tf.Tensor]:
     with tf.GradientTape() as tape:
         # Holds back moving statistics, which a step that is refused must leave as they are.
         with keras.StatelessScope(initialize_variables=False) as forward:
-            outputs = ensemble(images, training=True, with_blocks=True)
+            outputs = ensemble(images, training=True, with_blocks=ensemble.has_feature_loss)
         loss = ensemble.compute_loss(images, labels, outputs, sample_weight)
         scaled = ensemble.optimizer.scale_loss(loss * _share_of_batch(images))
     variables = batch_checks.trained_variables(ensemble)
@@ -52,7 +52,7 @@ def train_step(ensemble: "OnlineEnsemble", data: Any) -> dict[str, tf.Tensor]:
 def test_step(ensemble: "OnlineEnsemble", data: Any) -> dict[str, tf.Tensor]:
     """The losses and accuracies of one replica's share of a batch; see `train_step`."""
     images, labels, sample_weight = _checked(ensemble, data)
-    outputs = ensemble(images, training=False, with_blocks=True)
+    outputs = ensemble(images, training=False, with_blocks=ensemble.has_feature_loss)
     loss = ensemble.compute_loss(images, labels, outputs, sample_weight, training=False)
     return _logs(ensemble, loss, images, labels, outputs)
 

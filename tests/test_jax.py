@@ -78,6 +78,8 @@ def test_trains_with_jax_and_gives_tensorflows_logits(tmp_path):
     import keras
     import numpy as np
 
+    import oekd_tf.ensemble  # noqa: F401
+
     outputs = np.load(tmp_path / "outputs.npz")
     ensemble = keras.models.load_model(tmp_path / "ensemble.keras")
     for name, logits in ensemble.predict(outputs["images"], verbose=0).items():

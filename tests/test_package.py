@@ -1,5 +1,6 @@
 """What users install."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -17,6 +18,22 @@ def test_importing_the_package_loads_no_framework():
         "assert 'OnlineEnsemble' in dir(oekd_tf)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_process_that_only_loads_a_saved_ensemble(tmp_path):
+    import oekd_tf
+
+    ensemble = oekd_tf.OnlineEnsemble(oekd_tf.backbones.CifarResNet(8), (8, 8, 3), 4, (1.0, 0.5))
+    ensemble.compile("sgd")
+    ensemble.save(tmp_path / "ensemble.keras")
+    code = "import keras, oekd_tf; print(keras.models.load_model('ensemble.keras').widths)"
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(1.0, 0.5)"
 
 
 def test_unknown_attribute():

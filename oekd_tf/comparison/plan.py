@@ -149,6 +149,17 @@ def plan(
     return runs
 
 
+def needed(run: Run) -> tuple[str, int, int] | None:
+    """The `key` of the run that must be trained before this one, if there is one.
+
+    Example:
+        >>> offline = plan(config, seeds=1, offline=[5])[-1]
+        >>> needed(offline)
+        ('alone', 0, 1)
+    """
+    return (ALONE, run.seed, 1) if run.method == OFFLINE else None
+
+
 def run_config(config: ConfigDict, run: Run, study: str | Path = ".") -> ConfigDict:
     """The config of one run.
 

@@ -5,8 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 # What a shell and a scheduler see of a process that SIGTERM ended.
 EXIT_CODE = 128 + signal.SIGTERM
@@ -25,9 +24,13 @@ class Stopped(SystemExit):
 
 
 class Workers:
-    """Starts worker processes, one at a time, and hands SIGTERM on to the one that runs.
+    """Starts worker processes and hands SIGTERM on to those that run.
 
-    A process a run, because TensorFlow keeps every graph that it has traced.
+    A process a run, because TensorFlow keeps every graph that it has traced. `run` may be called
+    from several threads at once.
+
+    Args:
+        say: Receives each line of workers that do not have the terminal to themselves.
 
     Example:
         >>> workers = Workers()
@@ -35,8 +38,10 @@ class Workers:
         ...     workers.run("seed 0, ensemble", "oekd_tf.comparison.worker", "--workdir=runs/a")
     """
 
-    def __init__(self):
-        self._process: subprocess.Popen | None = None
+    def __init__(self, say: Callable[[str], None] = print):
+        self._say = say
+        self._running: set[subprocess.Popen] = set()
+        self._lock = threading.RLock()  # A signal's handler may come while it is held.
         self._asked = False
 
     @contextlib.contextmanager
@@ -46,42 +51,47 @@ class Workers:
             yield
             return
         numbers = (signal.SIGTERM, signal.SIGINT)
-        previous = [signal.signal(number, self._stop) for number in numbers]
+        previous = [signal.signal(number, lambda *_: self.stop()) for number in numbers]
         try:
             yield
         finally:
             for number, handler in zip(numbers, previous, strict=True):
                 signal.signal(number, handler)
 
-    def run(self, what: str, module: str, *arguments: str) -> None:
+    def run(self, what: str, module: str, *arguments: str, shared: bool = False) -> None:
         """Runs a module as a process whose output is the user's.
 
         Args:
             what: It does, for messages.
             module: As of `python -m`.
             *arguments: Of its command line.
+            shared: Whether others run beside it: its lines then begin with what it does.
 
         Raises:
             Stopped: The study was asked to stop, or the worker was.
             WorkerError: The worker failed.
         """
-        if self._asked:
-            raise Stopped(what)
         sys.stdout.flush()
-        # In a group of its own a worker is not hit by the terminal's Ctrl-C: it gets SIGTERM from
-        # here, and leaves a checkpoint.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], process_group=0
-        )
-        try:
+        with self._lock:
             if self._asked:
-                self._process.terminate()
-            code = self._process.wait()
+                raise Stopped(what)
+            # In a group of its own a worker is not hit by the terminal's Ctrl-C: it gets SIGTERM
+            # from here, and leaves a checkpoint.
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments], process_group=0, text=True,
+                stdout=subprocess.PIPE if shared else None,
+                stderr=subprocess.STDOUT if shared else None,
+            )  # fmt: skip
+            self._running.add(process)
+        try:
+            for line in process.stdout or ():
+                self._say(f"[{what}] {line.rstrip()}")
+            code = process.wait()
         finally:
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            self._running.discard(process)
         if self._asked or code == EXIT_CODE:
             raise Stopped(what)
         if code < 0:
@@ -94,7 +104,9 @@ class Workers:
                 f"A run must end well: {what}; its error is above. Received: exit code {code}"
             )
 
-    def _stop(self, *_: Any) -> None:
-        self._asked = True
-        if self._process:
-            self._process.terminate()
+    def stop(self) -> None:
+        """Ends all that run, and lets no other begin."""
+        with self._lock:
+            self._asked = True
+            for process in self._running.copy():
+                process.terminate()

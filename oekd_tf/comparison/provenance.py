@@ -1,9 +1,11 @@
 """Which code made a result."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import oekd_tf
 
@@ -29,6 +31,17 @@ def commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def machine() -> dict[str, Any]:
+    """The processor, and how many cores of it this process may use."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        pass
+    return {"processor": name, "cores": len(os.sched_getaffinity(0))}
 
 
 def versions() -> dict[str, str]:

@@ -76,6 +76,7 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> dict[str, Any]:
         "num_classes": facts["num_classes"],
         "test_images": len(labels),
         "commit": facts["commit"],
+        "machine": facts.get("machine"),
         "versions": facts["versions"],
         "students": students,
         "teacher": None if run.student else _metrics(logits["teacher"], labels),

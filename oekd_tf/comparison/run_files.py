@@ -48,6 +48,7 @@ def evaluate_run(folder: str | Path, commit: str | None = None) -> None:
         "num_classes": data.num_classes,
         "curves": read_curves(folder / "metrics.csv"),
         "commit": commit,
+        "machine": provenance.machine(),
         "versions": provenance.versions(),
     }
     # Last: where it is, the run is done.

@@ -16,6 +16,7 @@ from oekd_tf.comparison.records import is_finished, record
 from oekd_tf.comparison.report import write_report
 from oekd_tf.comparison.results import ResultsError
 from oekd_tf.comparison.run_files import EVALUATION
+from oekd_tf.comparison.side_by_side import shares_of_cores, train_all
 from oekd_tf.workdir import held
 
 
@@ -29,6 +30,7 @@ def compare(
     mutual: Sequence[int] = (),
     command: str = "",
     say: Callable[[str], None] = print,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Trains the ensemble and every student alone, seed by seed, and reports.
 
@@ -46,6 +48,7 @@ def compare(
         mutual: Students that are also trained in a pair with student 1 that learn from each other.
         command: That makes the study, for the report.
         say: Receives each line for the user.
+        processes: Runs at once, each on its share of the cores.
 
     Returns:
         The content of the results file, `results.json`.
@@ -65,19 +68,36 @@ def compare(
     ablations = ablations or {}
     path = workdir / results_file.FILE_NAME
     runs = planning.plan(config, seeds, students, ablations, offline, mutual)
-    workers = Workers()
+    shares = shares_of_cores(processes)
+    workers = Workers(say)
     with held(workdir), workers.listening():
         results = results_file.begin(path, config, ablations, command)
-        for number, run in enumerate(runs, start=1):
-            what = f"run {number} of {len(runs)}: {run.title}"
-            if results_file.find(results, run):
-                say(f"{what}: done before")
-                continue
-            say(what)
+        titles = {
+            run.key: f"run {number} of {len(runs)}: {run.title}"
+            for number, run in enumerate(runs, start=1)
+        }
+        there = [run for run in runs if results_file.find(results, run)]
+        for run in there:
+            say(f"{titles[run.key]}: done before")
+        to_record: list[planning.Run] = []
+
+        def train(run: planning.Run, cores: Sequence[int]) -> None:
+            say(titles[run.key])
             own = planning.run_config(config, run, workdir)
-            _finish(run, own, workdir, workers, what)
-            results_file.add(results, record(run, workdir, f"seed_{run.seed}"))
-            results_file.write(path, results)
+            own_cores = cores if len(shares) > 1 else ()
+            _finish(run, own, workdir, workers, titles[run.key], own_cores)
+
+        def trained(run: planning.Run) -> None:
+            to_record.append(run)
+            for one in to_record.copy():
+                # A student is compared with the ensemble teacher of its seed.
+                if not one.student or is_finished(workdir / f"seed_{one.seed}"):
+                    to_record.remove(one)
+                    results_file.add(results, record(one, workdir, f"seed_{one.seed}"))
+                    results_file.write(path, results)
+
+        missing = [run for run in runs if run not in there]
+        train_all(missing, train, trained, shares, workers.stop)
         for run in runs:
             own = planning.run_config(config, run, workdir)
             if _measure_sizes(results, run, own, workers, say):
@@ -88,9 +108,14 @@ def compare(
 
 
 def _finish(
-    run: planning.Run, config: ConfigDict, study: Path, workers: Workers, what: str
+    run: planning.Run,
+    config: ConfigDict,
+    study: Path,
+    workers: Workers,
+    what: str,
+    cores: Sequence[int],
 ) -> None:
-    """Trains and evaluates a run that has not been, or that was stopped."""
+    """Trains and evaluates a run that has not been, or that was stopped; on all cores if ()."""
     folder = study / run.folder
     if is_finished(folder):
         there = json.loads((folder / EVALUATION).read_text())["config"]
@@ -112,6 +137,8 @@ def _finish(
             "oekd_tf.comparison.worker",
             f"--config_json={path}",
             f"--workdir={study / run.workdir}",
+            f"--cores={','.join(map(str, cores))}",
+            shared=bool(cores),
         )
 
 

@@ -5,6 +5,7 @@
 `oekd_tf.compare` starts it; started again it goes on where it was stopped.
 """
 
+import os
 from pathlib import Path
 
 from absl import flags
@@ -15,6 +16,7 @@ from oekd_tf.comparison import provenance
 
 _CONFIG = flags.DEFINE_string("config_json", None, "File of the run's config.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "As of oekd_tf.train.")
+_CORES = flags.DEFINE_list("cores", [], "Numbers of those to train on; all if unset.")
 
 
 def main() -> None:
@@ -23,6 +25,9 @@ def main() -> None:
 
 
 def _work() -> None:
+    if _CORES.value:
+        # Before TensorFlow counts them.
+        os.sched_setaffinity(0, [int(core) for core in _CORES.value])
     command_line.quiet_tensorflow()
     from oekd_tf.comparison.run_files import evaluate_run
     from oekd_tf.training import train

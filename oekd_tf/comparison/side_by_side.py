@@ -1,0 +1,72 @@
+"""Several runs of a study at once."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from oekd_tf.comparison.plan import Run, needed
+from oekd_tf.config import ConfigError
+
+
+def shares_of_cores(processes: int) -> list[list[int]]:
+    """The cores of each of several processes, none of two.
+
+    Args:
+        processes: How many; 1 has them all.
+
+    Returns:
+        Numbers of cores, a list a process.
+
+    Raises:
+        ConfigError: There are fewer cores than processes.
+
+    Example:
+        >>> shares_of_cores(2)  # on four cores
+        [[0, 2], [1, 3]]
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if not 1 <= processes <= len(cores):
+        raise ConfigError(
+            f"--processes must be from 1 to the number of cores, {len(cores)}. "
+            f"Received: {processes}"
+        )
+    return [cores[slot::processes] for slot in range(processes)]
+
+
+def train_all(
+    runs: Sequence[Run],
+    train: Callable[[Run, Sequence[int]], None],
+    trained: Callable[[Run], None],
+    shares: Sequence[Sequence[int]],
+    stop: Callable[[], None],
+) -> None:
+    """Trains runs in their order, as many at once as there are shares of the machine.
+
+    Args:
+        runs: That are not trained yet.
+        train: Trains one, on these cores; called in a thread.
+        trained: Called in this thread with each run that has been.
+        shares: Cores of each process.
+        stop: Ends the others when one fails.
+
+    Raises:
+        Exception: What `train` or `trained` raised first.
+    """
+    waiting, free = list(runs), list(shares)
+    running: dict[Future, tuple[Run, Sequence[int]]] = {}
+    with ThreadPoolExecutor(len(shares)) as pool:
+        try:
+            while waiting or running:
+                unfinished = {run.key for run in (*waiting, *(r for r, _ in running.values()))}
+                for run in [run for run in waiting if needed(run) not in unfinished][: len(free)]:
+                    waiting.remove(run)
+                    cores = free.pop(0)
+                    running[pool.submit(train, run, cores)] = run, cores
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    run, cores = running.pop(future)
+                    free.append(cores)
+                    future.result()
+                    trained(run)
+        except BaseException:
+            stop()
+            raise
