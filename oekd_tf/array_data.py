@@ -180,7 +180,8 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
                     f"Received: {path} without {', '.join(missing)}"
                 )
             return {name: arrays[name] for name in _NAMES}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    # TypeError: an .npy file, which holds one array without a name.
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"--arrays must be a readable .npz file. Received: {error}") from error
@@ -198,6 +199,6 @@ def _checked(split: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.nda
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise ConfigError(
             f"y_{split} must be one class index from 0 on for each of {len(images)} images. "
-            f"Received: {labels.dtype} {labels.shape}"
+            f"Received: {labels.dtype} {labels.shape}, the least {labels.min(initial=0)}"
         )
     return images, labels.astype(np.int32)

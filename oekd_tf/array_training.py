@@ -138,6 +138,15 @@ def _run(config: ConfigDict, data: ArrayData, workdir: Path, say: Callable[[str]
 
 def _refuse_what_arrays_lack(config: ConfigDict) -> None:
     """Better refused than left out unsaid."""
+    for field, fit in (
+        ("data.train_split", ("train",)),
+        ("data.test_split", ("auto", "test")),
+        ("strategy", ("auto", "none")),
+    ):
+        if (value := config_module.get(config, field)) not in fit:
+            raise ConfigError(
+                f"config.{field} must be {fit[0]!r} with --arrays. Received: {value!r}"
+            )
     unknown = [name for name in config.data.augmentation if name not in AUGMENTATIONS]
     if unknown:
         raise ConfigError(
@@ -145,8 +154,8 @@ def _refuse_what_arrays_lack(config: ConfigDict) -> None:
             f"Received: {', '.join(unknown)}"
         )
     for field in (
-        "teacher_workdir", "data.image_size", "data.max_examples", "data.mixup", "data.cutmix",
-        "data.label_smoothing",
+        "teacher_workdir", "logical_cpus", "data.image_size", "data.max_examples", "data.mixup",
+        "data.cutmix", "data.label_smoothing",
     ):  # fmt: skip
         if value := config_module.get(config, field):
             default = config_module.FIELDS[field].default

@@ -26,6 +26,8 @@ _MAY_DIFFER = (
     "data.data_dir",
     "data.download",
     "data.cache",
+    # Where the teacher lies, not which one it is.
+    "teacher_workdir",
     "export.",
     "fine_tuning.",
 )

@@ -130,7 +130,7 @@ def _end_epoch(
     position: Position,
     epochs: int,
     steps: int,
-    validation: tf.data.Dataset,
+    validation: tf.data.Dataset | None,
     followers: list[keras.callbacks.Callback],
 ) -> None:
     """What `fit` does after an epoch's last step, for a run that was stopped in its validation."""
@@ -139,7 +139,8 @@ def _end_epoch(
     chain.on_epoch_begin(position.epochs)
     set_metric_totals(model, position.metrics)
     logs = {name: float(value) for name, value in model.get_metrics_result().items()}
-    tested = model.evaluate(validation, verbose=0, return_dict=True)
-    logs |= {f"val_{name}": value for name, value in tested.items()}
+    if validation is not None:
+        tested = model.evaluate(validation, verbose=0, return_dict=True)
+        logs |= {f"val_{name}": value for name, value in tested.items()}
     chain.on_epoch_end(position.epochs, logs)
     chain.on_train_end()

@@ -65,7 +65,8 @@ def build(
         mean=mean,
         std=std,
         teacher_weights=tuple(config.ensemble.teacher_weights) or None,
-        stem_gradient=config.ensemble.stem_gradient,
+        # A student alone has no other's gradient to keep out.
+        stem_gradient="all" if config.only_student else config.ensemble.stem_gradient,
         shared_stem=config.ensemble.shared_stem,
         train_adaptation=config.ensemble.train_adaptation,
         adaptation_initializer=config.ensemble.adaptation_initializer,

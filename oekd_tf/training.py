@@ -224,6 +224,9 @@ def restore_run(workdir: str | Path) -> tuple[ConfigDict, Data, keras.Model]:
     config = config_module.from_json(path.read_text())
     set_runtime(config)
     data = load_data(config)
+    # The teacher has done its work, and may lie elsewhere by now.
+    with config.unlocked():
+        config.teacher_workdir = ""
     model = build_model(config, data, tf.distribute.get_strategy())
     if not callbacks.Checkpoints(workdir / "checkpoints").restore(model):
         raise ConfigError(f"A workdir must hold a checkpoint. Received: none in {workdir}")

@@ -69,6 +69,8 @@ def test_the_papers_headline_config():
     assert "10.64 %" in text
     assert config.backbone.arguments.depth == 110
     assert (config.epochs, config.batch_size) == (350, 128)
+    assert "136,500 steps" in text
+    assert config.data.validation_fraction == 0
     assert config.optimizer.learning_rate == 1e-3
     assert config.optimizer.l2 == 1e-5
     assert config.schedule.step_epochs == (200, 300)
@@ -76,4 +78,6 @@ def test_the_papers_headline_config():
     assert "8.17 %" in text
     assert (config.optimizer.name, config.optimizer.learning_rate) == ("sgd", 0.1)
     assert (config.batch_size, config.optimizer.l2) == (48, 1e-4)
+    assert "364,350 steps" in text
+    assert config.data.validation_fraction == 0
     assert config.schedule.step_epochs == (170, 250)

@@ -76,6 +76,9 @@ def test_trains_with_jax_and_gives_tensorflows_logits(tmp_path):
     assert done.returncode == 0, done.stderr
 
     import keras
+
+    # The classes of what is loaded, which another test of this process may have imported or not.
+    import networks  # noqa: F401
     import numpy as np
 
     import oekd_tf.ensemble  # noqa: F401

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from oekd_tf.comparison.plan import ALONE
+from oekd_tf.comparison.plan import ALONE, ENSEMBLE
 from oekd_tf.comparison.results import network_key
-from oekd_tf.comparison.statistics import Gain, Spread, relative_gain, spread
+from oekd_tf.comparison.statistics import Interval, Spread, relative_gain, spread
 
 # Per seed, the students of one network that one method trained.
 _BySeed = dict[int, dict[str, Any]]
@@ -20,8 +20,8 @@ class Row(NamedTuple):
         width: Fraction of the channels.
         parameters: Trainable ones.
         flops: For one image.
-        compressed: % of the parameters of its method's first student that are gone; None where
-            that was not trained.
+        compressed: % of the parameters of the ensemble's first student that are gone, or of its
+            method's; None where neither was trained.
         int8_bytes: Of its int8 file, if it was measured and can be made.
         accuracy: Of 1, like all that follow but `nll` and `gain`.
         alone: Of the same network trained alone, over the seeds that have both.
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     int8_bytes: int | None
     accuracy: Spread
     alone: Spread | None
-    gain: Gain | None
+    gain: Interval | None
     nll: Spread
     ece: Spread
     agreement: Spread | None
@@ -66,7 +66,8 @@ class Method(NamedTuple):
         seeds: It has runs of.
         rows: One a student.
         teacher: Of the ensemble, if there is one.
-        seconds: Of training, a seed: all its runs together.
+        seconds: Of training, a seed: all its runs together, over the seeds that have them all;
+            None where none has, or none was timed.
         alone_seconds: Of all the same students alone, a seed, over the seeds that have both.
         time_ratio: Of the two, seed by seed; None where a student has no baseline.
     """
@@ -76,7 +77,7 @@ class Method(NamedTuple):
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     teacher: Teacher | None
-    seconds: Spread
+    seconds: Spread | None
     alone_seconds: Spread | None
     time_ratio: Spread | None
 
@@ -94,10 +95,14 @@ def methods(results: Mapping[str, Any]) -> list[Method]:
     for run in results["runs"]:
         runs.setdefault(run["method"], []).append(run)
     baselines = _by_network(runs.get(ALONE, []))
+    full = _full_size(runs.get(ENSEMBLE, []))
     found = []
     for name, overrides in results["methods"].items():
         if name in runs:
-            found.append(_method(name, overrides, runs[name], baselines, results["int8_bytes"]))
+            own_full = _full_size(runs[name]) or full
+            found.append(
+                _method(name, overrides, runs[name], baselines, own_full, results["int8_bytes"])
+            )
     return found
 
 
@@ -129,13 +134,10 @@ def _method(
     overrides: Mapping[str, Any],
     runs: list[dict],
     baselines: Mapping[str, _BySeed],
+    full: int | None,
     int8_bytes: Mapping[str, int | None],
 ) -> Method:
     networks = _by_network(runs)
-    # Student 1 is the widest; of baselines it may not be among those that were asked for.
-    full = next(
-        (s["parameters"] for run in runs for s in run["students"] if s["name"] == "student_1"), None
-    )
     # A student alone has nothing to be compared with but the others.
     own_baselines = {} if name == ALONE else baselines
     rows = [
@@ -143,17 +145,15 @@ def _method(
         for network, students in networks.items()
     ]
     teachers = [run["teacher"] for run in runs if run["teacher"]]
-    seconds: dict[int, float] = {}
-    for run in runs:
-        seconds[run["seed"]] = seconds.get(run["seed"], 0.0) + run["train_seconds"]
+    seconds = _seconds(runs, networks)
     alone = _seconds_alone(networks, own_baselines, seconds)
     return Method(
         name,
         overrides,
-        tuple(sorted(seconds)),
+        tuple(sorted({run["seed"] for run in runs})),
         tuple(sorted(rows, key=lambda row: (-row.width, row.name))),
         _teacher(teachers) if teachers else None,
-        spread(list(seconds.values())),
+        spread(list(seconds.values())) if seconds else None,
         spread(list(alone.values())) if alone else None,
         spread([seconds[seed] / alone[seed] for seed in alone]) if alone else None,
     )
@@ -168,17 +168,37 @@ def _by_network(runs: Iterable[Mapping[str, Any]]) -> dict[str, _BySeed]:
     return found
 
 
+def _full_size(runs: Iterable[Mapping[str, Any]]) -> int | None:
+    """Parameters of student 1, which of baselines may not be among those that were asked for."""
+    students = (student for run in runs for student in run["students"])
+    return next((s["parameters"] for s in students if s["name"] == "student_1"), None)
+
+
+def _seconds(
+    runs: Iterable[Mapping[str, Any]], networks: Mapping[str, _BySeed]
+) -> dict[int, float]:
+    """By seed, the time of all runs; only seeds in which each network was trained and timed."""
+    by_seed: dict[int, list[float | None]] = {}
+    for run in runs:
+        by_seed.setdefault(run["seed"], []).append(run["train_seconds"])
+    return {
+        seed: sum(values)
+        for seed, values in sorted(by_seed.items())
+        if None not in values and all(seed in students for students in networks.values())
+    }
+
+
 def _seconds_alone(
     networks: Mapping[str, _BySeed],
     baselines: Mapping[str, _BySeed],
     seconds: Mapping[int, float],
 ) -> dict[int, float]:
-    """By seed, the time of all students alone; only seeds in which each has its baseline."""
-    return {
-        seed: sum(baselines[network][seed]["train_seconds"] for network in networks)
-        for seed in sorted(seconds)
-        if all(seed in baselines.get(network, {}) for network in networks)
+    """By seed, the time of all students alone; only seeds in which each has its timed baseline."""
+    by_seed = {
+        seed: [baselines.get(n, {}).get(seed, {}).get("train_seconds") for n in networks]
+        for seed in seconds
     }
+    return {seed: sum(values) for seed, values in by_seed.items() if None not in values}
 
 
 def _row(

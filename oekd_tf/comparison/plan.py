@@ -1,7 +1,8 @@
 """Which runs a study is made of."""
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,17 +22,22 @@ METHODS = (ENSEMBLE, ALONE, OFFLINE, MUTUAL)
 # under its labels and the other's output, unsoftened.
 MUTUAL_FIELDS = {
     "ensemble.shared_stem": False,
+    "ensemble.stem_gradient": "all",
+    "ensemble.pseudo_teacher_epochs": 0,
     "ensemble.teacher_weights": (),
     "loss.distillation_target": "peers",
     "loss.temperature": 1.0,
     "loss.label_weight": 1.0,
     "loss.feature_weight": 0.0,
     "loss.distillation_weight": 1.0,
+    "loss.warmup_epochs": 0.0,
 }
 
 # What an ablation may change. Data, batch size, epochs and seed are what all runs share.
 _SECTIONS = ("loss", "ensemble", "backbone", "optimizer", "schedule")
 _ARGUMENTS = "backbone.arguments."
+# How the names of the report's files end.
+_FILES = ("json", "md", "csv", "png", "lock")
 
 
 class Run(NamedTuple):
@@ -105,6 +111,10 @@ def plan(
         ("offline", offline, 2),
         ("mutual", mutual, 2),
     ):
+        if numbers and count < first:
+            raise ConfigError(
+                f"--{flag} must be left out where there is one student. Received: {numbers}"
+            )
         if len(set(numbers)) < len(numbers) or not all(first <= s <= count for s in numbers):
             raise ConfigError(
                 f"--{flag} must be numbers from {first} to {count}, each once. Received: {numbers}"
@@ -144,9 +154,32 @@ def plan(
         for name, overrides in (ablations or {}).items():
             folder = f"{name}/{workdir}"
             runs.append(Run(name, seed, 0, dict(overrides), folder, folder))
+    for name in ablations or {}:
+        _check_name(name)
     for run in runs:
-        run_config(config, run)
+        with _naming_ablation(run):
+            run_config(config, run)
     return runs
+
+
+@contextlib.contextmanager
+def _naming_ablation(run: Run) -> Iterator[None]:
+    """Says in an error which ablation it is of."""
+    try:
+        yield
+    except ConfigError as error:
+        if run.method in METHODS:
+            raise
+        raise ConfigError(f"Ablation {run.method!r}: {error}") from error
+
+
+def _check_name(name: str) -> None:
+    # It becomes a folder, beside those of the seeds and the report's files.
+    if name.startswith((*METHODS, "seed_")) or ("." in name and name.rpartition(".")[2] in _FILES):
+        raise ConfigError(
+            f"An ablation's name must not begin with {', '.join(METHODS)} or seed_, nor end as a "
+            f"report's file. Received: {name!r}"
+        )
 
 
 def needed(run: Run) -> tuple[str, int, int] | None:
@@ -219,10 +252,8 @@ def parse_ablations(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
                 "--ablation must be NAME:field=value,field=value with a name of letters, digits, "
                 f"'.', '_' and '-'. Received: {text!r}"
             )
-        if name in found or name.startswith((*METHODS, "seed_")):
-            raise ConfigError(
-                f"An ablation's name must not be taken or begin with {', '.join(METHODS)} or "
-                f"seed_. Received: {name!r}"
-            )
+        if name in found:
+            raise ConfigError(f"An ablation's name must not be taken. Received: {name!r} twice")
+        _check_name(name)
         found[name] = {field: config_module.read_value(value) for field, value in pairs}
     return found

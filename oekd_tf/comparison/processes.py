@@ -46,11 +46,11 @@ class Workers:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes SIGTERM and Ctrl-C while the block runs; nothing in a thread, which gets none."""
+        """Takes SIGTERM, Ctrl-C and a closed terminal while the block runs; nothing in a thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (signal.SIGTERM, signal.SIGINT)
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         previous = [signal.signal(number, lambda *_: self.stop()) for number in numbers]
         try:
             yield

@@ -35,7 +35,7 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> dict[str, Any]:
         Metrics, sizes, time and curves, as JSON has them.
 
     Raises:
-        RecordError: The teacher was tested on other images.
+        RecordError: The teacher was tested on other images, or logits are NaN.
     """
     folder = Path(study) / run.folder
     facts = json.loads((folder / EVALUATION).read_text())
@@ -43,6 +43,12 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> dict[str, Any]:
     with np.load(folder / LOGITS) as arrays:
         logits = {name: arrays[name] for name in arrays.files}
     labels = logits.pop("labels")
+    for name, values in logits.items():
+        if not np.isfinite(values).all():
+            raise RecordError(
+                f"Logits on the test split must be finite. Received: NaN or infinity of {name} in "
+                f"{folder}"
+            )
     teacher = None if run.student else logits["teacher"]
     if teacher is None:
         teacher = _teacher(Path(study) / teacher_folder / LOGITS, labels, folder)

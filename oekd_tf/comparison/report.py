@@ -14,15 +14,15 @@ from oekd_tf.comparison.alternatives import Alternative, alternatives
 from oekd_tf.comparison.evaluation import BINS
 from oekd_tf.comparison.pictures import draw_accuracy, draw_curves, draw_reliability
 from oekd_tf.comparison.plan import ALONE, MUTUAL, OFFLINE
-from oekd_tf.comparison.statistics import ONE_SEED, Gain, Spread
+from oekd_tf.comparison.statistics import ONE_SEED, Interval, Spread
 from oekd_tf.report import markdown_table
 
 # Fields of a config that say how a student alone is trained, too.
-_RECIPE = ("optimizer.", "schedule.")
+_RECIPE = ("optimizer.", "schedule.", "backbone.")
 
 _WHAT = {
     OFFLINE: "Each student distilled from student 1, which was trained alone before: "
-    "α CE + γ T² KL from the teacher, with the study's α, γ and T.",
+    "α CE + γ T² KL from the teacher, with the study's α, γ and T, which were not tuned for it.",
     MUTUAL: "Each student in a pair with a student 1 of its own; each of the two under its labels "
     "and the divergence from the other, at T = 1 "
     "([deep mutual learning](https://arxiv.org/abs/1706.00384)).",
@@ -85,6 +85,11 @@ def markdown(results: Mapping[str, Any]) -> str:
     found = methods(results)
     trained = [method for method in found if method.name != ALONE]
     parts = [f"# {results['name']}: together and alone", _setting(results)]
+    if results.get("failed"):
+        parts.append(
+            "**Runs that failed** and are in no figure:\n\n"
+            + "\n".join(f"- {title}: {error}" for title, error in results["failed"].items())
+        )
     for method in trained:
         parts.append(f"## {method.name}")
         if method.name in _WHAT:
@@ -97,21 +102,22 @@ def markdown(results: Mapping[str, Any]) -> str:
             parts.append(f"Ensemble teacher (all of them together): {_of_1(method.teacher[0])} %.")
     parts.append(
         "*together* and *alone* are test accuracies, mean ± sample standard deviation over seeds. "
-        "*gain* is 100 (together − alone) / alone, the mean of the seeds' own gains (a seed's two "
-        "runs have the same initial weights and order of data), with the 95 % interval of "
-        "Student's t. An interval speaks of the choice of seeds, not of the test images, and of "
-        "one student at a time. MFLOPs count a multiplication and an addition as two; the int8 "
-        "file is the TFLite file, int8 throughout. In picture: ![accuracy against "
-        "size](accuracy.png)"
+        "*gain* is 100 (together − alone) / alone, the mean of the seeds' own gains, with the 95 % "
+        "interval of Student's t. Within a seed the order of the data is the same, and so are the "
+        "initial weights wherever all widths are. An interval speaks of the choice of seeds, not "
+        "of the test images, and of one student at a time. MFLOPs count a multiplication and an "
+        "addition as two; the int8 file is the TFLite file, int8 throughout. In picture: "
+        "![accuracy against size](accuracy.png)"
     )
     others = alternatives(results, found)
     if others:
         parts += [
             "## Against what one would do otherwise",
-            markdown_table(_alternative_rows(others, found)),
-            "The smallest two students. *seconds* are of all training that a way needs for both, "
-            "a seed: the teacher of offline distillation, both networks of a pair. *models* are "
-            "the networks of different size that come out.",
+            markdown_table(_alternative_rows(others)),
+            "The smallest two students. *ahead* is by how many points the ensemble is above, with "
+            "its 95 % interval over the same seeds. *seconds* are of all training that a way needs "
+            "for these students, a seed: the teacher of offline distillation, both networks of a "
+            "pair. *models* are the networks of different size that come out.",
         ]
     if len(trained) > 1:
         parts += ["## Gains by method", markdown_table(_overview(trained))]
@@ -125,9 +131,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         "![reliability diagram](reliability.png)",
         "## Training time",
         markdown_table(_time_rows(found)),
-        "Wall-clock seconds of training a seed, on whatever else the machine did. *baselines* is "
-        "the sum over all the same students, each trained alone. Parts that are lost when a run is "
-        "killed and goes on are not in it.",
+        "Wall-clock seconds of training a seed, beside whatever else the machine did. *baselines* "
+        "is the sum over all the same students, each trained alone. Parts that are lost when a run "
+        "is killed and goes on are not in it." + _untimed(results["runs"]),
         "## Training",
         "![training curves](curves.png)",
         "Mean over seeds. Nothing was chosen by these curves: every run is judged after its last "
@@ -176,9 +182,10 @@ def _setting(results: Mapping[str, Any]) -> str:
         length += " (**not the same for all runs**)"
     return (
         f"Data: {data}. Seeds: {seeds}. Every run, together or alone: {length}, with the same "
-        "data, augmentation, optimizer and schedule. It is measured on the test split after the "
-        "last epoch, never at the best one. A student alone is the very network that it is in the "
-        "ensemble, with the same initial weights, and learns from the labels only."
+        "data and augmentation, and, but for methods that say otherwise, the same optimizer and "
+        "schedule. It is measured on the test split after the last epoch, never at the best one. A "
+        "student alone is the very network that it is in the ensemble, with the same initial "
+        "weights, and learns from the labels only."
     )
 
 
@@ -220,29 +227,35 @@ def _overview(trained: Sequence[Method]) -> list[dict[str, str]]:
     return rows
 
 
-def _alternative_rows(
-    others: Sequence[Alternative], found: Sequence[Method]
-) -> list[dict[str, str]]:
-    names = [row.name for row in found[0].rows[-len(others[0].accuracies) :]]
-    return [
-        {
-            "method": one.method,
-            "trains": one.what,
-            **{f"{n} %": _of_1(a) for n, a in zip(names, one.accuracies, strict=True)},
-            "seconds": _spread(one.seconds, 0),
-            "models": str(one.models),
-        }
-        for one in others
-    ]
+def _alternative_rows(others: Sequence[Alternative]) -> list[dict[str, str]]:
+    rows = []
+    for one in others:
+        cells = {}
+        for name, accuracy in one.accuracies.items():
+            cells[f"{name} %"] = _of_1(accuracy)
+            cells[f"ahead, {name}"] = _gain(one.leads[name])
+        rows.append(
+            {
+                "method": one.method,
+                "trains": one.what,
+                **cells,
+                "seeds": str(max(a.count for a in one.accuracies.values() if a)),
+                "seconds": _spread(one.seconds, 0),
+                "models": str(one.models),
+            }
+        )
+    return rows
 
 
 def _quality_rows(found: Sequence[Method]) -> list[dict[str, str]]:
-    """Students of the same network below each other, then the teachers."""
-    networks = list(dict.fromkeys(row.network for method in found for row in method.rows))
+    """Students of the same network below each other, by the first's name, then the teachers."""
+    names = {row.network: row.name for method in reversed(found) for row in method.rows}
+    networks = dict.fromkeys(row.network for method in found for row in method.rows)
     rows = []
     for network in networks:
         for method in found:
-            rows += [_quality(row.name, method, row) for row in method.rows if row[1] == network]
+            own = [row for row in method.rows if row.network == network]
+            rows += [_quality(names[network], method, row) for row in own]
     return rows + [_quality("teacher", m, m.teacher) for m in found if m.teacher]
 
 
@@ -258,6 +271,7 @@ def _quality(name: str, method: Method, one: Any) -> dict[str, str]:
 
 
 def _time_rows(found: Sequence[Method]) -> list[dict[str, str]]:
+    # Of the alternatives, other networks are trained too: theirs is another table.
     return [
         {
             "method": method.name,
@@ -266,7 +280,13 @@ def _time_rows(found: Sequence[Method]) -> list[dict[str, str]]:
             "ratio": _spread(method.time_ratio, 3),
         }
         for method in found
+        if method.name not in (OFFLINE, MUTUAL)
     ]
+
+
+def _untimed(runs: Sequence[Mapping[str, Any]]) -> str:
+    count = sum(run["train_seconds"] is None for run in runs)
+    return f" {count} of {len(runs)} runs were not timed." if count else ""
 
 
 def _provenance(results: Mapping[str, Any]) -> str:
@@ -288,11 +308,22 @@ def _provenance(results: Mapping[str, Any]) -> str:
         if value != default:
             fields.append(f"- `{path} = {value!r}`")
     return (
-        f"    {results['command'] or 'oekd_tf.comparison.compare(...)'}\n\n"
-        f"Commit: {', '.join(commits)}. Versions: {'; '.join(versions)}.\n\n"
+        f"{_commands(results['command'])}\n\n"
+        f"Commit: {', '.join(commits)}. Versions: {'; '.join(versions)}.{_machines(runs)}\n\n"
         "Fields of the config that are not at their defaults (all are in `results.json`):\n\n"
         + "\n".join(fields)
     )
+
+
+def _commands(commands: str) -> str:
+    lines = commands.splitlines() or ["oekd_tf.comparison.compare(...)"]
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _machines(runs: Sequence[Mapping[str, Any]]) -> str:
+    known = [run["machine"] for run in runs if run.get("machine")]
+    machines = sorted({f"{one['processor']}, cores a run: {one['cores']}" for one in known})
+    return f" Processor: {'; '.join(machines)}." if machines else ""
 
 
 def _summary_lines(found: Iterable[Method]) -> list[dict[str, Any]]:
@@ -327,6 +358,7 @@ def _summary_line(method: Method, row: Row) -> dict[str, Any]:
         "seeds": row.accuracy.count,
         **_columns("accuracy", row.accuracy),
         **_columns("alone", row.alone),
+        "gain_seeds": len(gain.values) if gain else None,
         "gain_percent": gain.mean if gain else None,
         "gain_low": gain.low if gain else None,
         "gain_high": gain.high if gain else None,
@@ -390,11 +422,11 @@ def _spread(values: Spread | None, digits: int) -> str:
     return text if values.deviation is None else f"{text} ± {values.deviation:.{digits}f}"
 
 
-def _gain(gain: Gain | None) -> str:
+def _gain(gain: Interval | None) -> str:
     return f"{gain.mean:+.2f} {_interval(gain)}".strip() if gain else ""
 
 
-def _interval(gain: Gain | None) -> str:
+def _interval(gain: Interval | None) -> str:
     return f"[{gain.low:+.2f}, {gain.high:+.2f}]" if gain and gain.low is not None else ""
 
 

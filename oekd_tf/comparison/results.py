@@ -37,7 +37,7 @@ def begin(
         command: That makes the study.
 
     Returns:
-        The file's content, with the new ablations and the command.
+        The file's content, with the new ablations and, a line each, all commands so far.
 
     Raises:
         ResultsError: The file cannot be read, or is of another config or of other ablations of
@@ -74,7 +74,8 @@ def begin(
                 f"The ablation {name!r} must be what {path} has under this name, {known}, or have "
                 f"another name. Received: {overrides}"
             )
-    results["command"] = command
+    commands = results["command"].splitlines()
+    results["command"] = "\n".join([*commands, *([command] if command not in commands else [])])
     return results
 
 
@@ -105,6 +106,18 @@ def read(path: str | Path) -> dict[str, Any]:
     schema = results.get("schema") if isinstance(results, dict) else None
     if schema != SCHEMA:
         raise ResultsError(f"{path} must be a results file of schema {SCHEMA}. Received: {schema}")
+    missing = {"name", "command", "config", "methods", "int8_bytes", "runs"} - results.keys()
+    if missing:
+        raise ResultsError(
+            f"{path} must have all that a results file has. "
+            f"Received: no {', '.join(sorted(missing))}"
+        )
+    strange = sorted({run["method"] for run in results["runs"]} - results["methods"].keys())
+    if strange:
+        raise ResultsError(
+            f"{path} must name the methods of its runs. Received: runs of {', '.join(strange)}, "
+            f"which are not among {', '.join(results['methods'])}"
+        )
     return results
 
 

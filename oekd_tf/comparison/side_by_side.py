@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from oekd_tf.comparison.plan import Run, needed
+from oekd_tf.comparison.processes import WorkerError
 from oekd_tf.config import ConfigError
 
 
@@ -37,20 +38,24 @@ def train_all(
     runs: Sequence[Run],
     train: Callable[[Run, Sequence[int]], None],
     trained: Callable[[Run], None],
+    failed: Callable[[Run, WorkerError], None],
     shares: Sequence[Sequence[int]],
     stop: Callable[[], None],
 ) -> None:
     """Trains runs in their order, as many at once as there are shares of the machine.
 
+    A run that fails, a loss that became NaN for instance, does not end the others.
+
     Args:
         runs: That are not trained yet.
         train: Trains one, on these cores; called in a thread.
         trained: Called in this thread with each run that has been.
+        failed: Called in this thread with each run that could not be, and why.
         shares: Cores of each process.
-        stop: Ends the others when one fails.
+        stop: Ends those that run, when this function is left by an exception.
 
     Raises:
-        Exception: What `train` or `trained` raised first.
+        Exception: What `train` or `trained` raised first, but for a `WorkerError`.
     """
     waiting, free = list(runs), list(shares)
     running: dict[Future, tuple[Run, Sequence[int]]] = {}
@@ -65,8 +70,15 @@ def train_all(
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     run, cores = running.pop(future)
                     free.append(cores)
-                    future.result()
-                    trained(run)
+                    try:
+                        future.result()
+                    except WorkerError as error:
+                        failed(run, error)
+                        for other in [other for other in waiting if needed(other) == run.key]:
+                            waiting.remove(other)
+                            failed(other, WorkerError(f"It needs {run.title}, which failed"))
+                    else:
+                        trained(run)
         except BaseException:
             stop()
             raise

@@ -26,8 +26,8 @@ class Spread(NamedTuple):
     count: int
 
 
-class Gain(NamedTuple):
-    """A relative gain over seeds, in %.
+class Interval(NamedTuple):
+    """Differences over seeds, and what may be said of their mean.
 
     Attributes:
         values: One a seed.
@@ -80,7 +80,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 def relative_gain(
     together: Sequence[float], alone: Sequence[float], confidence: float = CONFIDENCE
-) -> Gain:
+) -> Interval:
     """The gain 100 (together − alone) / alone, seed by seed, with Student's t interval.
 
     Paired: what a seed does to both (initial weights, order of the data) cancels within it. The
@@ -108,13 +108,33 @@ def relative_gain(
         )
     if not min(alone) > 0:
         raise ValueError(f"Accuracies alone must be above 0. Received: {min(alone)}")
+    values = [100 * (a - b) / b for a, b in zip(together, alone, strict=True)]
+    return interval(values, confidence)
+
+
+def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """The mean of one difference a seed, with Student's t interval.
+
+    Args:
+        values: At least one.
+        confidence: Of the interval, between 0 and 1.
+
+    Returns:
+        Mean and interval; a single seed has no interval.
+
+    Raises:
+        ValueError: There is no value, or the confidence is out of range.
+
+    Example:
+        >>> interval([1.0, 2.0, 3.0])
+        Interval(values=(1.0, 2.0, 3.0), mean=2.0, low=-0.48..., high=4.48...)
+    """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1. Received: {confidence}")
-    values = tuple(100 * (a - b) / b for a, b in zip(together, alone, strict=True))
     mean, deviation, count = spread(values)
     if deviation is None:
-        return Gain(values, mean, None, None)
+        return Interval(tuple(values), mean, None, None)
     from scipy.stats import t
 
     half = float(t.ppf((1 + confidence) / 2, count - 1)) * deviation / math.sqrt(count)
-    return Gain(values, mean, mean - half, mean + half)
+    return Interval(tuple(values), mean, mean - half, mean + half)

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from oekd_tf import config as config_module
 from oekd_tf.comparison import plan as planning
 from oekd_tf.comparison import results as results_file
-from oekd_tf.comparison.processes import Workers
-from oekd_tf.comparison.records import is_finished, record
+from oekd_tf.comparison.processes import WorkerError, Workers
+from oekd_tf.comparison.records import RecordError, is_finished, record
 from oekd_tf.comparison.report import write_report
 from oekd_tf.comparison.results import ResultsError
 from oekd_tf.comparison.run_files import EVALUATION
@@ -56,7 +56,7 @@ def compare(
     Raises:
         ConfigError: The config or an ablation breaks a rule.
         ResultsError: The folder holds another study.
-        WorkerError: A run failed.
+        WorkerError: Runs failed; the others were trained and are reported.
         Stopped: SIGTERM or Ctrl-C came.
 
     Example:
@@ -72,104 +72,164 @@ def compare(
     workers = Workers(say)
     with held(workdir), workers.listening():
         results = results_file.begin(path, config, ablations, command)
-        titles = {
-            run.key: f"run {number} of {len(runs)}: {run.title}"
-            for number, run in enumerate(runs, start=1)
-        }
-        there = [run for run in runs if results_file.find(results, run)]
-        for run in there:
-            say(f"{titles[run.key]}: done before")
-        to_record: list[planning.Run] = []
-
-        def train(run: planning.Run, cores: Sequence[int]) -> None:
-            say(titles[run.key])
-            own = planning.run_config(config, run, workdir)
-            own_cores = cores if len(shares) > 1 else ()
-            _finish(run, own, workdir, workers, titles[run.key], own_cores)
-
-        def trained(run: planning.Run) -> None:
-            to_record.append(run)
-            for one in to_record.copy():
-                # A student is compared with the ensemble teacher of its seed.
-                if not one.student or is_finished(workdir / f"seed_{one.seed}"):
-                    to_record.remove(one)
-                    results_file.add(results, record(one, workdir, f"seed_{one.seed}"))
-                    results_file.write(path, results)
-
-        missing = [run for run in runs if run not in there]
-        train_all(missing, train, trained, shares, workers.stop)
-        for run in runs:
-            own = planning.run_config(config, run, workdir)
-            if _measure_sizes(results, run, own, workers, say):
-                results_file.write(path, results)
+        study = _Study(config, workdir, runs, results, workers, len(shares) > 1, say)
+        train_all(study.missing(), study.train, study.trained, study.failed, shares, workers.stop)
+        results["failed"] = study.failures
+        study.measure_sizes()
         results_file.write(path, results)
-        say(write_report(workdir))
+        if results["runs"]:
+            say(write_report(workdir))
+    if study.failures:
+        raise WorkerError(
+            f"Every run of a study must end well. Received: {len(study.failures)} of {len(runs)} "
+            f"that failed ({'; '.join(study.failures)}); their errors are above, the others are "
+            "reported"
+        )
     return results
 
 
-def _finish(
-    run: planning.Run,
-    config: ConfigDict,
-    study: Path,
-    workers: Workers,
-    what: str,
-    cores: Sequence[int],
-) -> None:
-    """Trains and evaluates a run that has not been, or that was stopped; on all cores if ()."""
-    folder = study / run.folder
-    if is_finished(folder):
-        there = json.loads((folder / EVALUATION).read_text())["config"]
-        there = config_module.from_json(json.dumps(there))
-        own = config_module.from_json(config_module.to_json(config))
-        field = config_module.first_difference(there, own)
-        if field:
-            raise ResultsError(
-                f"config.{field} must be what {folder} was trained with, "
-                f"{config_module.get(there, field)!r}, or --workdir another folder. "
-                f"Received: {config_module.get(own, field)!r}"
+class _Study:
+    """What is done with each run of a study.
+
+    Args:
+        config: The study's.
+        workdir: Its folder.
+        runs: All that it is made of.
+        results: Of those that were done before; changed in place, and kept in the folder.
+        workers: That do the work.
+        shared: Whether runs share the machine.
+        say: Receives each line for the user.
+
+    Attributes:
+        failures: Errors of runs that failed, by title.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Path,
+        runs: Sequence[planning.Run],
+        results: dict[str, Any],
+        workers: Workers,
+        shared: bool,
+        say: Callable[[str], None],
+    ):
+        self.failures: dict[str, str] = {}
+        self._config = config
+        self._workdir = workdir
+        self._runs = runs
+        self._results = results
+        self._workers = workers
+        self._shared = shared
+        self._say = say
+        self._titles = {
+            run.key: f"run {number} of {len(runs)}: {run.title}"
+            for number, run in enumerate(runs, start=1)
+        }
+        self._to_come = {run.folder for run in self.missing()}
+        self._to_record: list[planning.Run] = []
+        for run in runs:
+            if run.folder not in self._to_come:
+                say(f"{self._titles[run.key]}: done before")
+
+    def missing(self) -> list[planning.Run]:
+        """Runs that the results do not have."""
+        return [run for run in self._runs if not results_file.find(self._results, run)]
+
+    def train(self, run: planning.Run, cores: Sequence[int]) -> None:
+        """Trains and evaluates a run that has not been, or that was stopped."""
+        title = self._titles[run.key]
+        self._say(title)
+        config = planning.run_config(self._config, run, self._workdir)
+        folder = self._workdir / run.folder
+        if is_finished(folder):
+            _refuse_other_config(config, folder)
+            return
+        with tempfile.TemporaryDirectory() as given:
+            path = Path(given) / "config.json"
+            path.write_text(config_module.to_json(config))
+            self._workers.run(
+                title,
+                "oekd_tf.comparison.worker",
+                f"--config_json={path}",
+                f"--workdir={self._workdir / run.workdir}",
+                *([f"--cores={','.join(map(str, cores))}"] if self._shared else []),
+                shared=self._shared,
             )
-        return
-    with tempfile.TemporaryDirectory() as given:
-        path = Path(given) / "config.json"
-        path.write_text(config_module.to_json(config))
-        workers.run(
-            what,
-            "oekd_tf.comparison.worker",
-            f"--config_json={path}",
-            f"--workdir={study / run.workdir}",
-            f"--cores={','.join(map(str, cores))}",
-            shared=bool(cores),
-        )
+
+    def trained(self, run: planning.Run) -> None:
+        """Takes a run into the results, as soon as it can be."""
+        self._to_record.append(run)
+        self._record()
+
+    def failed(self, run: planning.Run, error: WorkerError) -> None:
+        """Goes on without a run."""
+        self._note_failure(run, error)
+        self._record()
+
+    def measure_sizes(self) -> None:
+        """Adds the int8 sizes of students that no run had before."""
+        for run in self._runs:
+            found = results_file.find(self._results, run)
+            for student in found["students"] if found else []:
+                key = results_file.network_key(student)
+                if key not in self._results["int8_bytes"]:
+                    self._say(f"int8 size of {student['name']} of {run.method} ...")
+                    self._results["int8_bytes"][key] = self._int8_bytes(run, found, student)
+                    results_file.write(self._workdir / results_file.FILE_NAME, self._results)
+
+    def _note_failure(self, run: planning.Run, error: ValueError) -> None:
+        self._say(f"{self._titles[run.key]}: FAILED. {error}")
+        self.failures[run.title] = str(error)
+        self._to_come.discard(run.folder)
+
+    def _record(self) -> None:
+        for run in self._to_record.copy():
+            # A student is compared with the ensemble teacher of its seed, if there is one.
+            teacher = f"seed_{run.seed}"
+            finished = is_finished(self._workdir / teacher)
+            if not run.student or finished or teacher not in self._to_come:
+                self._to_record.remove(run)
+                try:
+                    found = record(run, self._workdir, teacher)
+                except RecordError as error:
+                    self._note_failure(run, error)
+                    continue
+                results_file.add(self._results, found)
+                results_file.write(self._workdir / results_file.FILE_NAME, self._results)
+
+    def _int8_bytes(
+        self, run: planning.Run, found: dict[str, Any], student: dict[str, Any]
+    ) -> int | None:
+        config = planning.run_config(self._config, run, self._workdir)
+        with tempfile.TemporaryDirectory() as given:
+            path, output = Path(given) / "config.json", Path(given) / "size.json"
+            path.write_text(config_module.to_json(config))
+            try:
+                self._workers.run(
+                    "the size of an int8 file",
+                    "oekd_tf.comparison.int8_size",
+                    f"--config_json={path}",
+                    f"--width={student['width']!r}",
+                    f"--image_shape={','.join(map(str, found['image_shape']))}",
+                    f"--num_classes={found['num_classes']}",
+                    f"--output={output}",
+                )
+            except WorkerError as error:
+                # The converter is native code, and may end its process.
+                self._say(f"no int8 size of {student['name']} of {run.method}: {error}")
+                return None
+            return json.loads(output.read_text())
 
 
-def _measure_sizes(
-    results: dict[str, Any],
-    run: planning.Run,
-    config: ConfigDict,
-    workers: Workers,
-    say: Callable[[str], None],
-) -> bool:
-    """Adds the int8 sizes of a run's students that no run had before; whether there were any."""
-    sizes = results["int8_bytes"]
-    found = results_file.find(results, run)
-    missing = [s for s in found["students"] if results_file.network_key(s) not in sizes]
-    if not missing:
-        return False
-    widths = {repr(student["width"]): student for student in missing}
-    say(f"int8 size of {', '.join(student['name'] for student in missing)} of {run.method} ...")
-    with tempfile.TemporaryDirectory() as given:
-        path, output = Path(given) / "config.json", Path(given) / "sizes.json"
-        path.write_text(config_module.to_json(config))
-        workers.run(
-            "the sizes of int8 files",
-            "oekd_tf.comparison.int8_sizes",
-            f"--config_json={path}",
-            f"--widths={','.join(widths)}",
-            f"--image_shape={','.join(map(str, found['image_shape']))}",
-            f"--num_classes={found['num_classes']}",
-            f"--output={output}",
+def _refuse_other_config(config: ConfigDict, folder: Path) -> None:
+    there = json.loads((folder / EVALUATION).read_text())["config"]
+    there = config_module.from_json(json.dumps(there))
+    own = config_module.from_json(config_module.to_json(config))
+    field = config_module.first_difference(there, own)
+    if field:
+        raise ResultsError(
+            f"config.{field} must be what {folder} was trained with, "
+            f"{config_module.get(there, field)!r}, or --workdir another folder. "
+            f"Received: {config_module.get(own, field)!r}"
         )
-        measured = json.loads(output.read_text())
-    for width, student in widths.items():
-        sizes[results_file.network_key(student)] = measured[width]
-    return True

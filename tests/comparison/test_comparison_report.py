@@ -45,14 +45,73 @@ def test_what_one_would_do_otherwise(results):
     assert {name: way.models for name, way in ways.items()} == {
         "ensemble": 3, "alone": 2, "offline": 3, "mutual": 3,
     }  # fmt: skip
-    half, quarter = ways["offline"].accuracies
+    half, quarter = ways["offline"].accuracies.values()
     assert half.mean == pytest.approx((0.61 + 0.62 + 0.64) / 3)
     assert quarter.mean == pytest.approx(0.51)
+    lead = ways["offline"].leads["student_3"]
+    assert lead.values == pytest.approx((1, 2, 1))
+    # Student's t with two degrees of freedom: 4.303 standard errors.
+    assert lead.low == pytest.approx(4 / 3 - 4.303 / 3, abs=1e-3)
+    assert ways["ensemble"].leads["student_3"] is None
     plain = {
         **results,
         "runs": [r for r in results["runs"] if r["method"] in ("ensemble", "alone")],
     }
     assert alternatives(plain, methods(plain)) == []
+
+
+def test_alternatives_of_one_student_and_of_some_seeds(results):
+    kept = [r for r in results["runs"] if r["method"] != "mutual"]
+    # Student 3 alone is distilled offline, and by two of three seeds.
+    results["runs"] = [
+        r for r in kept if r["method"] != "offline" or (r["student"] == 3 and r["seed"] < 2)
+    ]
+    ways = {way.method: way for way in alternatives(results, methods(results))}
+    assert list(ways) == ["ensemble", "alone", "offline"]
+    assert ways["offline"].models == 2
+    assert ways["offline"].seconds == (45.0, 0.0, 2)
+    assert list(ways["ensemble"].accuracies) == ["student_3"]
+    # All are of the same seeds.
+    assert {way.accuracies["student_3"].count for way in ways.values()} == {2}
+    rows = markdown(results).split("would do otherwise")[1].split("##")[0].splitlines()
+    (row,) = [row for row in rows if row.startswith("| offline")]
+    assert [cell.strip() for cell in row.split("|")][3:8] == [
+        "51.00 ± 0.00", "+1.50 [-4.85, +7.85]", "2", "45 ± 0", "2",
+    ]  # fmt: skip
+
+
+def test_two_students_have_one_alternative(results):
+    results["runs"] = [
+        {**r, "students": [s for s in r["students"] if s["name"] != "student_3"]}
+        for r in results["runs"]
+        if r["student"] != 3
+    ]
+    ways = alternatives(results, methods(results))
+    assert all(list(way.accuracies) == ["student_2"] for way in ways)
+    assert {way.method: way.models for way in ways}["offline"] == 2
+
+
+def test_time_of_seeds_that_are_not_whole(results):
+    """A study that was stopped within its third seed, and a run that was not timed."""
+    results["runs"] = [
+        r for r in results["runs"]
+        if not (r["seed"] == 2 and r["method"] == "alone" and r["student"] > 1)
+    ]  # fmt: skip
+    found = {method.name: method for method in methods(results)}
+    assert found["alone"].seconds == (60.0, 0.0, 2)
+    assert found["ensemble"].time_ratio == (1.0, 0.0, 2)
+    for run in results["runs"]:
+        if run["method"] == "ensemble" and run["seed"] < 2:
+            run["train_seconds"] = None
+    found = {method.name: method for method in methods(results)}
+    assert found["ensemble"].seconds == (60.0, None, 1)
+    assert found["ensemble"].time_ratio is None
+    assert "2 of " in markdown(results).split("## Training time")[1]
+
+
+def test_failed_runs_are_named(results):
+    results["failed"] = {"seed 1, hot": "A loss became NaN"}
+    assert "- seed 1, hot: A loss became NaN" in markdown(results)
 
 
 def test_markdown(results):
@@ -62,6 +121,9 @@ def test_markdown(results):
     assert "The ensemble with `loss.temperature = 8.0`." in text
     assert "each student from the labels" in text
     assert "c0ffee" in text
+    assert "not tuned for it" in text
+    # Sizes are of the ensemble's student 1, whatever trained a student.
+    assert text.split("## offline")[1].split("\n## ")[0].count("90.0 % compressed") == 1
     fields = ["- `name = 'three'`", "- `epochs = 2`", "- `ensemble.widths = [1.0, 0.5, 0.25]`"]
     assert text.split("(all are in `results.json`):")[1].strip().splitlines() == fields
     assert "python -m oekd_tf.compare --seeds=3" in text
@@ -114,7 +176,20 @@ def test_files(results, tmp_path):
     assert (tmp_path / "report.md").read_text() == before
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"schema": 99}', "{"])
+@pytest.mark.parametrize("field", ["optimizer.learning_rate", "backbone.arguments.depth"])
+def test_what_the_baselines_lack_is_said(results, field):
+    results["methods"]["hot"] = {field: 1}
+    assert "without this change" in markdown(results)
+
+
+def test_runs_of_no_method_are_refused(results, tmp_path):
+    del results["methods"]["hot"]
+    results_file.write(tmp_path / "results.json", results)
+    with pytest.raises(ResultsError, match=r"Received: runs of hot"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize("content", ['{"schema": 1}', "", "[1]", '{"schema": 99}', "{"])
 def test_files_that_are_refused(tmp_path, content):
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(ResultsError, match="Received: "):
@@ -136,6 +211,7 @@ def test_gone_on_with(results, tmp_path):
     again = results_file.begin(path, config, {"cold": {"loss.temperature": 1.0}}, "again")
     assert again["runs"] == results["runs"]
     assert list(again["methods"]) == [*results["methods"], "cold"]
+    assert again["command"].splitlines() == [results["command"], "again"]
     with pytest.raises(ResultsError, match="'hot' must be what"):
         results_file.begin(path, config, {"hot": {"loss.temperature": 1.0}}, "")
     config.epochs = 3

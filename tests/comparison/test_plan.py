@@ -82,11 +82,39 @@ def test_backbone_argument(config):
     assert run_config(config, run).backbone.arguments.depth == 20
 
 
+def test_mutual_learning_takes_nothing_from_the_study(config):
+    """Whatever the study's own loss and ensemble are, its pairs are those of the paper."""
+    (plain,) = [run for run in plan(config, 1, (2,), {}, [], [2]) if run.method == "mutual"]
+    expected = run_config(config, plain)
+    config.ensemble.stem_gradient = "none"
+    config.ensemble.pseudo_teacher_epochs = 3
+    config.ensemble.teacher_weights = (1.0, 0.0, 0.0)
+    config.loss.warmup_epochs = 2.0
+    config.loss.temperature = 4.0
+    config.loss.distillation_weight = 0.5
+    (changed,) = [run for run in plan(config, 1, (2,), {}, [], [2]) if run.method == "mutual"]
+    own = run_config(config, changed)
+    # These two are of the feature loss, which a pair does not have.
+    without = ("ensemble.train_adaptation", "ensemble.adaptation_initializer", "loss.feature_scale")
+    for path in config_module.FIELDS:
+        if path.startswith(("ensemble.", "loss.")) and path not in without:
+            assert config_module.get(own, path) == config_module.get(expected, path), path
+
+
+def test_no_alternatives_for_one_student(config):
+    config.ensemble.widths = (1.0,)
+    with pytest.raises(ConfigError, match="--offline must be left out where there is one student"):
+        plan(config, 1, offline=[2])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"seeds": 0}, "--seeds must be at least 1"),
         ({"seeds": 1, "students": [4]}, "--students must be numbers from 1 to 3"),
+        ({"seeds": 1, "ablations": {"alone": {}}}, "must not begin with"),
+        ({"seeds": 1, "ablations": {"report.md": {}}}, "nor end as a report's file"),
+        ({"seeds": 1, "ablations": {"cold": {"loss.temperature": 0.0}}}, "Ablation 'cold': "),
         ({"seeds": 1, "offline": [1]}, "--offline must be numbers from 2 to 3"),
         ({"seeds": 1, "mutual": [2, 2]}, "each once"),
         ({"seeds": 1, "students": [2], "offline": [2]}, "--students must hold 1"),

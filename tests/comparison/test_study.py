@@ -1,6 +1,7 @@
 """Studies that train: started as a user starts them, stopped, gone on with."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -98,9 +99,57 @@ def test_stopped_and_gone_on_with(tmp_path):
 
 
 @pytest.mark.slow
+def test_two_at_once_stopped_and_gone_on_with(tmp_path):
+    arguments = ("--seeds=1", "--students=2", "--config.epochs=30", "--processes=2")
+    process = subprocess.Popen(
+        command(tmp_path, *arguments), cwd=tmp_path, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    begun, said = set(), []
+    for line in process.stdout:
+        said.append(line)
+        if "] epoch 2/30" in line:
+            begun.add(line.partition("]")[0])
+        if len(begun) == 2:
+            process.send_signal(signal.SIGTERM)
+            break
+    process.communicate(timeout=120)
+    assert process.returncode == 143, "".join(said)
+    done = start(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    # The student alone takes less time, and may have been through.
+    assert done.stdout.count("going on after") + done.stdout.count("holds a finished run") >= 1
+    results = read(tmp_path)
+    cores = len(os.sched_getaffinity(0))
+    assert all(run["machine"]["cores"] <= (cores + 1) // 2 for run in results["runs"])
+    # The ensemble may end last; its teacher is there to agree with all the same.
+    assert all("agreement" in s for run in results["runs"] for s in run["students"])
+    check_metrics(tmp_path / "study", results["runs"])
+
+
+def test_a_run_that_fails_costs_no_other(tmp_path):
+    arguments = (
+        "--config.epochs=1",
+        "--seeds=1",
+        "--students=2",
+        "--ablation=bad:optimizer.learning_rate=1e30",
+    )
+    done = start(tmp_path, *arguments)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: Every run of a study must end well.")
+    assert "seed 0, bad" in done.stderr.splitlines()[-1]
+    assert "run 3 of 3: seed 0, bad: FAILED. " in done.stdout
+    results = read(tmp_path)
+    assert [run["method"] for run in results["runs"]] == ["ensemble", "alone"]
+    assert list(results["failed"]) == ["seed 0, bad"]
+    assert "Runs that failed" in (tmp_path / "study" / "report.md").read_text()
+
+
+@pytest.mark.slow
 def test_all_methods(tmp_path):
     done = start(
         tmp_path,
+        "--processes=2",
         "--config.epochs=2",
         "--seeds=2",
         "--offline=2",

@@ -1,7 +1,7 @@
-"""Sizes of students' int8 files, in a process of their own.
+"""Size of a student's int8 file, in a process of its own.
 
-    python -m oekd_tf.comparison.int8_sizes --config_json=config.json --widths=1.0,0.5 \\
-        --image_shape=28,28,1 --num_classes=10 --output=sizes.json
+    python -m oekd_tf.comparison.int8_size --config_json=config.json --width=0.5 \\
+        --image_shape=28,28,1 --num_classes=10 --output=size.json
 
 The converter is native code that may end its process, and a size does not depend on a seed:
 `oekd_tf.compare` asks once a network.
@@ -17,14 +17,14 @@ from oekd_tf import config as config_module
 from oekd_tf.atomic import write_text
 
 _CONFIG = flags.DEFINE_string("config_json", None, "File of the config that names the backbone.")
-_WIDTHS = flags.DEFINE_list("widths", None, "Of the students.")
+_WIDTH = flags.DEFINE_float("width", None, "Of the student.")
 _SHAPE = flags.DEFINE_list("image_shape", None, "Height, width and channels.")
 _CLASSES = flags.DEFINE_integer("num_classes", None, "Of the classifier.")
-_OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write: bytes by width.")
+_OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write: bytes, or null.")
 
 
 def main() -> None:
-    flags.mark_flags_as_required(["config_json", "widths", "image_shape", "num_classes", "output"])
+    flags.mark_flags_as_required(["config_json", "width", "image_shape", "num_classes", "output"])
     command_line.run(_measure)
 
 
@@ -38,16 +38,14 @@ def _measure() -> None:
     backbone = config_module.make_backbone(config)
     shape = tuple(int(size) for size in _SHAPE.value)
     zero, one = (0.0,) * shape[-1], (1.0,) * shape[-1]
-    sizes = {}
-    for text in _WIDTHS.value:
-        built = build_branches(backbone, shape, _CLASSES.value, [float(text)], zero, one)
-        try:
-            sizes[text] = int8_bytes(built.students[0])
-        except ExportError as error:
-            # A network without an int8 file is a result, not the study's end.
-            print(f"no int8 file of width {text}: {error}", flush=True)
-            sizes[text] = None
-    write_text(_OUTPUT.value, json.dumps(sizes) + "\n")
+    built = build_branches(backbone, shape, _CLASSES.value, [_WIDTH.value], zero, one)
+    try:
+        size = int8_bytes(built.students[0])
+    except ExportError as error:
+        # A network without an int8 file is a result, not an error.
+        print(f"no int8 file of width {_WIDTH.value:g}: {error}", flush=True)
+        size = None
+    write_text(_OUTPUT.value, json.dumps(size) + "\n")
 
 
 if __name__ == "__main__":
