@@ -13,8 +13,9 @@ images are looked at once.
 Cost: 136,500 steps. Students have 1,736,564 to 64,233 parameters; all five take 1.08 GFLOPs an
 image forward, 6.0 times the FLOPs a step of configs/cifar10_resnet20.py, whose step takes 1.35 s
 on two CPU cores. Run time not measured; needs a GPU.
-Accuracy: not measured here; the paper's: student 5, 97 % compressed (96.3 % of the
-parameters of these networks), gains 10.64 % relative to itself trained alone; published for the full-width network alone: 74.3 %.
+Accuracy: not measured here; the paper's: student 5, 97 % compressed (96.3 % of the parameters of
+these networks), gains 10.64 % relative to itself trained alone; published for the full-width
+network alone: 74.3 %.
 """
 
 from oekd_tf import recipes

@@ -100,6 +100,7 @@ PARSE = """
 import importlib, json, os, sys
 from absl import flags
 from oekd_tf import command_line
+from oekd_tf.comparison.plan import parse_ablations, plan
 from oekd_tf.config import check
 from oekd_tf.device import command_line as of_device
 
@@ -108,6 +109,16 @@ def parse(main):
     flags.FLAGS(sys.argv)
     if "config" in flags.FLAGS:
         check(flags.FLAGS.config)
+    if hasattr(module, "_ABLATIONS"):
+        # Every run of a study, an ablation's too, must be of a config that keeps the rules.
+        plan(
+            flags.FLAGS.config,
+            flags.FLAGS.seeds,
+            module._numbers(module._STUDENTS),
+            parse_ablations(flags.FLAGS.ablation),
+            module._numbers(module._OFFLINE),
+            module._numbers(module._MUTUAL),
+        )
 
 
 command_line.run = parse

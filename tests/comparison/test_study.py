@@ -127,6 +127,7 @@ def test_two_at_once_stopped_and_gone_on_with(tmp_path):
     check_metrics(tmp_path / "study", results["runs"])
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_costs_no_other(tmp_path):
     arguments = (
         "--config.epochs=1",
