@@ -1,18 +1,19 @@
 """The pictures of a study's report; matplotlib without a display."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from oekd_tf.atomic import temporary_path
 from oekd_tf.comparison.aggregate import Method, mean_curves
-from oekd_tf.comparison.plan import ALONE, ENSEMBLE, MUTUAL, OFFLINE
+from oekd_tf.comparison.plan import ALONE, ENSEMBLE, METHODS, MUTUAL, OFFLINE
 from oekd_tf.comparison.results import network_key
-from oekd_tf.comparison.statistics import Spread
+from oekd_tf.comparison.statistics import GAINS, LOSES, Spread
 
 _TEACHER = "#d29922"
 _COLOURS = {ENSEMBLE: "#1f6feb", ALONE: "#8b949e"}
+_VERDICTS = {GAINS: "#1a7f37", LOSES: "#cf222e"}
 _LABELS = {
     ENSEMBLE: "trained together",
     ALONE: "the same student trained alone",
@@ -20,6 +21,49 @@ _LABELS = {
     MUTUAL: "in a mutual learning pair",
 }
 _PANELS_A_ROW = 3
+# More ablations than these can be told apart by their gains only.
+_MOST_ABLATIONS = 4
+
+
+def has_gains(found: Sequence[Method]) -> bool:
+    """Whether there is more than one method whose gains can be compared."""
+    return sum(any(row.gain for row in method.rows) for method in found) > 1
+
+
+def draw_gains(found: Sequence[Method], name: str, path: str | Path) -> None:
+    """Draws the gain of every method with its interval, a panel a student of the first method.
+
+    Args:
+        found: The study's methods.
+        name: Of the study.
+        path: The PNG file.
+    """
+    first = found[0]
+    compared = [method for method in found if any(row.gain for row in method.rows)]
+    figure = _figure(1.6 + 2.3 * len(first.rows), 1.6 + 0.24 * len(compared))
+    panels = list(figure.subplots(1, len(first.rows), squeeze=False, sharey=True).flat)
+    for axes, row in zip(panels, first.rows, strict=True):
+        axes.axvline(0, color="#57606a", linewidth=0.8)
+        if row.gain:
+            axes.axvline(row.gain.mean, color=_COLOURS[ENSEMBLE], linestyle=":", linewidth=1)
+        for height, method in enumerate(compared):
+            gain = next((own.gain for own in method.rows if own.network == row.network), None)
+            if gain:
+                low, high = (gain.low, gain.high) if gain.low is not None else (gain.mean,) * 2
+                colour = _VERDICTS.get(gain.verdict, "#8b949e")
+                axes.plot([low, high], [height, height], color=colour, linewidth=1.6)
+                axes.plot(gain.mean, height, "o", color=colour, markersize=4)
+        axes.set_title(f"{row.name.replace('_', ' ')}, width {row.width:g}", fontsize=9)
+        axes.grid(alpha=0.3)
+        axes.tick_params(labelsize=8)
+    panels[0].set_yticks(range(len(compared)), [method.name for method in compared])
+    panels[0].invert_yaxis()
+    figure.supxlabel("gain over the same student alone, %, with its 95 % interval", fontsize=9)
+    labels = {verdict: (colour, "-") for verdict, colour in _VERDICTS.items()}
+    labels |= {"not clear": ("#8b949e", "-"), "mean of the ensemble": (_COLOURS[ENSEMBLE], ":")}
+    figure.legend(handles=_lines(labels), loc="outside upper right", ncols=4, fontsize=8)
+    figure.suptitle(name, fontsize=10, x=0.02, ha="left")
+    _save(figure, path)
 
 
 def draw_accuracy(found: Sequence[Method], name: str, path: str | Path) -> None:
@@ -32,6 +76,7 @@ def draw_accuracy(found: Sequence[Method], name: str, path: str | Path) -> None:
     """
     from matplotlib.ticker import FuncFormatter
 
+    found = _told_apart(found, lambda method: method.name)
     figure = _figure(8, 4.8)
     axes = figure.add_subplot()
     colours = _colours(method.name for method in found)
@@ -83,8 +128,8 @@ def draw_curves(results: Mapping[str, Any], path: str | Path) -> None:
         results: A results file's content.
         path: The PNG file.
     """
-    runs = results["runs"]
-    first = results["runs"][0]
+    runs = _told_apart(results["runs"], lambda run: run["method"])
+    first = runs[0]
     students = next((run["students"] for run in runs if run["method"] == ENSEMBLE), None)
     students = students or first["students"]
     figure = _figure(*_size(len(students)))
@@ -118,6 +163,7 @@ def draw_reliability(found: Sequence[Method], name: str, path: str | Path) -> No
         name: Of the study.
         path: The PNG file.
     """
+    found = _told_apart(found, lambda method: method.name)
     first = found[0]
     count = len(first.rows) + (first.teacher is not None)
     figure = _figure(*_size(count, 3.3))
@@ -181,6 +227,13 @@ def _draw_band(
         low = [m - s for m, s in zip(means, spreads, strict=True)]
         high = [m + s for m, s in zip(means, spreads, strict=True)]
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _told_apart(items: Sequence[Any], name: Callable[[Any], str]) -> list[Any]:
+    """Leaves the ablations out where there are too many."""
+    ablations = {name(item) for item in items} - set(METHODS)
+    own = [item for item in items if name(item) in METHODS]
+    return own if own and len(ablations) > _MOST_ABLATIONS else list(items)
 
 
 def _has(run: Mapping[str, Any], key: str) -> bool:

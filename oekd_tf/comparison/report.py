@@ -1,8 +1,6 @@
 """The report of a study: Markdown, CSV and pictures, from its results file alone."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,15 @@ from oekd_tf.atomic import write_text
 from oekd_tf.comparison import results as results_file
 from oekd_tf.comparison.aggregate import Method, Row, methods
 from oekd_tf.comparison.alternatives import Alternative, alternatives
+from oekd_tf.comparison.csv_files import runs_csv, summary_csv
 from oekd_tf.comparison.evaluation import BINS
-from oekd_tf.comparison.pictures import draw_accuracy, draw_curves, draw_reliability
+from oekd_tf.comparison.pictures import (
+    draw_accuracy,
+    draw_curves,
+    draw_gains,
+    draw_reliability,
+    has_gains,
+)
 from oekd_tf.comparison.plan import ALONE, MUTUAL, OFFLINE
 from oekd_tf.comparison.statistics import ONE_SEED, Interval, Spread
 from oekd_tf.report import markdown_table
@@ -31,6 +36,8 @@ _WHAT = {
 
 def write_report(workdir: str | Path) -> str:
     """Writes `report.md`, `summary.csv`, `runs.csv` and the pictures of a study.
+
+    With more than four ablations the pictures leave them out, but for that of the gains.
 
     Args:
         workdir: The study's, with `results.json`; nothing else is read.
@@ -53,8 +60,10 @@ def write_report(workdir: str | Path) -> str:
     draw_accuracy(found, results["name"], workdir / "accuracy.png")
     draw_curves(results, workdir / "curves.png")
     draw_reliability(found, results["name"], workdir / "reliability.png")
-    write_text(workdir / "summary.csv", _csv(_summary_lines(found)))
-    write_text(workdir / "runs.csv", _csv(_run_lines(results["runs"])))
+    if has_gains(found):
+        draw_gains(found, results["name"], workdir / "gains.png")
+    write_text(workdir / "summary.csv", summary_csv(found))
+    write_text(workdir / "runs.csv", runs_csv(results["runs"]))
     write_text(workdir / "report.md", markdown(results))
     tables = "\n\n".join(
         f"{method.name}:\n\n{markdown_table(student_rows(method))}"
@@ -121,6 +130,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         ]
     if len(trained) > 1:
         parts += ["## Gains by method", markdown_table(_overview(trained))]
+        if has_gains(found):
+            parts.append("![gains by method](gains.png)")
     parts += [
         "## Likelihood, calibration, agreement",
         markdown_table(_quality_rows(found)),
@@ -324,87 +335,6 @@ def _machines(runs: Sequence[Mapping[str, Any]]) -> str:
     known = [run["machine"] for run in runs if run.get("machine")]
     machines = sorted({f"{one['processor']}, cores a run: {one['cores']}" for one in known})
     return f" Processor: {'; '.join(machines)}." if machines else ""
-
-
-def _summary_lines(found: Iterable[Method]) -> list[dict[str, Any]]:
-    lines = []
-    for method in found:
-        lines += [_summary_line(method, row) for row in method.rows]
-        if method.teacher:
-            lines.append(
-                {
-                    **dict.fromkeys(lines[-1], ""),
-                    "method": method.name,
-                    "student": "teacher",
-                    "seeds": method.teacher.accuracy.count,
-                    **_columns("accuracy", method.teacher.accuracy),
-                    **_columns("nll", method.teacher.nll),
-                    **_columns("ece", method.teacher.ece),
-                }
-            )
-    return lines
-
-
-def _summary_line(method: Method, row: Row) -> dict[str, Any]:
-    gain = row.gain
-    return {
-        "method": method.name,
-        "student": row.name,
-        "width": row.width,
-        "parameters": row.parameters,
-        "compressed_percent": row.compressed,
-        "flops": row.flops,
-        "int8_bytes": row.int8_bytes,
-        "seeds": row.accuracy.count,
-        **_columns("accuracy", row.accuracy),
-        **_columns("alone", row.alone),
-        "gain_seeds": len(gain.values) if gain else None,
-        "gain_percent": gain.mean if gain else None,
-        "gain_low": gain.low if gain else None,
-        "gain_high": gain.high if gain else None,
-        "verdict": gain.verdict if gain else "",
-        **_columns("nll", row.nll),
-        **_columns("ece", row.ece),
-        **_columns("agreement", row.agreement),
-    }
-
-
-def _run_lines(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    lines = []
-    for run in runs:
-        teacher = [{"name": "teacher", **run["teacher"]}] if run["teacher"] else []
-        for one in (*run["students"], *teacher):
-            facts = ("width", "parameters", "flops", "accuracy", "nll", "ece", "agreement")
-            lines.append(
-                {
-                    "method": run["method"],
-                    "seed": run["seed"],
-                    "student": one["name"],
-                    **{fact: one.get(fact) for fact in facts},
-                    "epochs": run["epochs"],
-                    "steps": run["steps"],
-                    # Of the run: of all students that it trained.
-                    "run_train_seconds": run["train_seconds"],
-                    "commit": run["commit"],
-                }
-            )
-    return lines
-
-
-def _columns(name: str, values: Spread | None) -> dict[str, float | None]:
-    return {
-        name: values.mean if values else None,
-        f"{name}_deviation": values.deviation if values else None,
-    }
-
-
-def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        writer.writerow({k: round(v, 8) if isinstance(v, float) else v for k, v in line.items()})
-    return text.getvalue()
 
 
 def _of_1(values: Spread | None) -> str:

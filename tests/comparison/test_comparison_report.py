@@ -150,7 +150,7 @@ def test_files(results, tmp_path):
     results_file.write(tmp_path / "results.json", results)
     said = write_report(tmp_path)
     assert str(tmp_path / "report.md") in said
-    for name in ("accuracy", "curves", "reliability"):
+    for name in ("accuracy", "curves", "reliability", "gains"):
         with Image.open(tmp_path / f"{name}.png") as picture:
             assert min(picture.size) > 300
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
@@ -174,6 +174,27 @@ def test_files(results, tmp_path):
     )
     assert out.stdout.strip() == "False"
     assert (tmp_path / "report.md").read_text() == before
+
+
+def test_many_ablations_are_in_the_picture_of_gains_alone(results, tmp_path):
+    results_file.write(tmp_path / "results.json", results)
+    write_report(tmp_path)
+    few = {p.name: p.read_bytes() for p in tmp_path.glob("*.png")}
+    hot = [run for run in results["runs"] if run["method"] == "hot"]
+    for number in range(5):
+        results["methods"][f"hot_{number}"] = {"loss.temperature": 9.0 + number}
+        results["runs"] += [{**run, "method": f"hot_{number}"} for run in hot]
+    results_file.write(tmp_path / "results.json", results)
+    write_report(tmp_path)
+    many = {p.name: p.read_bytes() for p in tmp_path.glob("*.png")}
+    results["methods"] = {k: v for k, v in results["methods"].items() if "hot" not in k}
+    results["runs"] = [run for run in results["runs"] if "hot" not in run["method"]]
+    results_file.write(tmp_path / "results.json", results)
+    write_report(tmp_path)
+    none = {p.name: p.read_bytes() for p in tmp_path.glob("*.png")}
+    for name in ("accuracy.png", "curves.png", "reliability.png"):
+        assert few[name] != many[name] == none[name]
+    assert len({few["gains.png"], many["gains.png"], none["gains.png"]}) == 3
 
 
 @pytest.mark.parametrize("field", ["optimizer.learning_rate", "backbone.arguments.depth"])
