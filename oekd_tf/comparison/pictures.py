@@ -41,7 +41,7 @@ def draw_gains(found: Sequence[Method], name: str, path: str | Path) -> None:
     first = found[0]
     compared = [method for method in found if any(row.gain for row in method.rows)]
     figure = _figure(1.6 + 2.3 * len(first.rows), 1.6 + 0.24 * len(compared))
-    panels = list(figure.subplots(1, len(first.rows), squeeze=False, sharey=True).flat)
+    panels = list(figure.subplots(1, len(first.rows), squeeze=False, sharex=True, sharey=True).flat)
     for axes, row in zip(panels, first.rows, strict=True):
         axes.axvline(0, color="#57606a", linewidth=0.8)
         if row.gain:
