@@ -46,4 +46,17 @@ def run(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
                 print(message, file=sys.stderr)
             raise
 
-    app.run(guarded, argv=argv)
+    app.run(guarded, argv=argv, flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    app.define_help_flags()
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError) as error:
+        # As ml_collections has it of a field that a config does not have.
+        name = str(error).strip("\"'")
+        given = next((word for word in argv if name and name in word), name)
+        raise SystemExit(
+            f"error: --config.field=value must name a field of the config. Received: {given}"
+        ) from None

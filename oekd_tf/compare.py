@@ -9,7 +9,7 @@ goes on where it was stopped, and more --seeds or --ablation may be asked for.
 for further ensembles, which are compared with the same baselines:
 
     python -m oekd_tf.compare --seeds=3 --ablation=no_kd:loss.distillation_weight=0 \\
-        --ablation=three:ensemble.widths=(1.0,0.6,0.2)
+        --ablation="three:ensemble.widths=(1.0,0.6,0.2)"
 
     python -m oekd_tf.compare --seeds=3 --offline=4,5 --mutual=4,5
 

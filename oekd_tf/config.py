@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import difflib
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -331,7 +332,9 @@ def check(config: ConfigDict) -> None:
     known = {*FIELDS}
     for path, value in _leaves(config):
         if path not in known:
-            raise ConfigError(f"config.{path} is no field of a config. Received: {shown(value)}")
+            raise ConfigError(
+                f"config.{path} is no field of a config{_nearest(path)}. Received: {shown(value)}"
+            )
         known.discard(path)
     if known:
         raise ConfigError(f"config.{min(known)} must be set; start from default_config().")
@@ -364,8 +367,8 @@ def check(config: ConfigDict) -> None:
         )
     if config.schedule.name == "cosine" and config.schedule.warmup_epochs >= config.epochs:
         raise ConfigError(
-            f"config.schedule.warmup_epochs must be below config.epochs, {config.epochs}. "
-            f"Received: {config.schedule.warmup_epochs}"
+            f"config.schedule.warmup_epochs must be below config.epochs, {config.epochs}; 0 is "
+            f"none. Received: {config.schedule.warmup_epochs}"
         )
     if config.loss.warmup_epochs > config.epochs:
         raise ConfigError(
@@ -448,9 +451,16 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any], within: Sequence[s
         >>> set_fields(config, {"export.batch_size": "0"}, within=("export",))
     """
     for path, value in values.items():
-        if path not in FIELDS or path.partition(".")[0] not in within:
-            allowed = " or ".join(f"{section}." for section in within)
-            raise ConfigError(f"A field to set must be one of {allowed}* Received: {path!r}")
+        if path not in FIELDS:
+            raise ConfigError(
+                f"A field to set must be one of a config{_nearest(path)}. Received: {path!r}"
+            )
+        if path.partition(".")[0] not in within:
+            allowed = ", ".join(f"{section}.*" for section in within)
+            raise ConfigError(
+                f"A field to set must be one of those that may differ here: {allowed}. "
+                f"Received: {path!r}"
+            )
         *parents, name = path.split(".")
         node = config
         for parent in parents:
@@ -459,6 +469,11 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any], within: Sequence[s
             value = read_value(value)
         _put(node, name, path, value)
     check(config)
+
+
+def _nearest(path: str) -> str:
+    found = difflib.get_close_matches(path, FIELDS, n=1)
+    return f", such as {found[0]}" if found else ""
 
 
 def read_value(text: str) -> Any:

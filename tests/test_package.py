@@ -26,14 +26,19 @@ def test_a_process_that_only_loads_a_saved_ensemble(tmp_path):
     ensemble = oekd_tf.OnlineEnsemble(oekd_tf.backbones.CifarResNet(8), (8, 8, 3), 4, (1.0, 0.5))
     ensemble.compile("sgd")
     ensemble.save(tmp_path / "ensemble.keras")
-    code = "import keras, oekd_tf; print(keras.models.load_model('ensemble.keras').widths)"
+    ensemble.students[1].save(tmp_path / "student.keras")
+    code = (
+        "import sys, keras; load = keras.models.load_model; print(load('student.keras').name)\n"
+        "assert 'oekd_tf' not in sys.modules\n"
+        "import oekd_tf; print(load('ensemble.keras').widths)"
+    )
     command = [sys.executable, "-c", code]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "(1.0, 0.5)"
+    assert done.stdout.split("\n") == ["student_2", "(1.0, 0.5)", ""]
 
 
 def test_unknown_attribute():

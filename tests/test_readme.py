@@ -146,6 +146,8 @@ def commands():
         # Indented, or within a line; what the schedulers' scripts say is run by the test above.
         lines = re.findall(r"^ {4}(?:\w+=\S+ |.* && )?(python -m oekd_tf.*)", text, re.MULTILINE)
         for line in lines + re.findall(r"`(python -m oekd_tf[^`\n]*)`", text):
+            # Such as a bracket outside quotes, which Python's shlex does not mind.
+            assert run_bash(f"set -n; {line}", {}).returncode == 0, line
             _, _, module, *words = shlex.split(line, comments=True)
             found.setdefault(module, []).append(words)
     return found

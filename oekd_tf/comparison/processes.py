@@ -95,14 +95,9 @@ class Workers:
         if self._asked or code == EXIT_CODE:
             raise Stopped(what)
         if code < 0:
-            raise WorkerError(
-                f"A run must end by itself: {what}. "
-                f"Received: killed by {signal.Signals(-code).name}"
-            )
+            raise WorkerError(f"{what}: killed by {signal.Signals(-code).name}")
         if code:
-            raise WorkerError(
-                f"A run must end well: {what}; its error is above. Received: exit code {code}"
-            )
+            raise WorkerError(f"{what}: its error is above; exit code {code}")
 
     def stop(self) -> None:
         """Ends all that run, and lets no other begin."""

@@ -56,7 +56,8 @@ def compare(
     Raises:
         ConfigError: The config or an ablation breaks a rule.
         ResultsError: The folder holds another study.
-        WorkerError: Runs failed; the others were trained and are reported.
+        WorkerError: The ensemble's run failed, which ends the study; or others did, without which
+            it was trained and reported.
         Stopped: SIGTERM or Ctrl-C came.
 
     Example:
@@ -163,7 +164,9 @@ class _Study:
         self._record()
 
     def failed(self, run: planning.Run, error: WorkerError) -> None:
-        """Goes on without a run."""
+        """Goes on without a run, unless the recipe of the whole study is what failed."""
+        if run.method == planning.ENSEMBLE:
+            raise error
         self._note_failure(run, error)
         self._record()
 
@@ -179,7 +182,7 @@ class _Study:
                     results_file.write(self._workdir / results_file.FILE_NAME, self._results)
 
     def _note_failure(self, run: planning.Run, error: ValueError) -> None:
-        self._say(f"{self._titles[run.key]}: FAILED. {error}")
+        self._say(f"FAILED, and left out: {error}")
         self.failures[run.title] = str(error)
         self._to_come.discard(run.folder)
 

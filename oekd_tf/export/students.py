@@ -45,7 +45,8 @@ def export_students(
     an `RefusedFilesError` then says which failed.
 
     Args:
-        students: An `OnlineEnsemble`, or a list of functional models from raw images to logits.
+        students: An `OnlineEnsemble`, or a functional model from raw images to logits, or a list
+            of such.
         output: The folder to make.
         formats: Names of `oekd_tf.export.formats`: "saved_model", "float32", "float16",
             "dynamic", "int8", "uint8", "int16x8", "weight_only_int4", "onnx"; with `fine_tuning`
@@ -86,7 +87,9 @@ def export_students(
     """
     if widths is None:
         widths = getattr(students, "widths", None)
-    students = list(getattr(students, "students", students))
+    students = getattr(students, "students", students)
+    # A model may be iterable, but not of models.
+    students = [students] if hasattr(students, "output_shape") else list(students)
     output = Path(output)
     test_images, test_labels = np.asarray(test_images), np.asarray(test_labels)
     limits = {"max_accuracy_drop": max_accuracy_drop or {}, "min_agreement": min_agreement or {}}

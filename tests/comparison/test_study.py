@@ -139,11 +139,22 @@ def test_a_run_that_fails_costs_no_other(tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: Every run of a study must end well.")
     assert "seed 0, bad" in done.stderr.splitlines()[-1]
-    assert "run 3 of 3: seed 0, bad: FAILED. " in done.stdout
+    assert "FAILED, and left out: run 3 of 3: seed 0, bad: its error is above" in done.stdout
     results = read(tmp_path)
     assert [run["method"] for run in results["runs"]] == ["ensemble", "alone"]
     assert list(results["failed"]) == ["seed 0, bad"]
     assert "Runs that failed" in (tmp_path / "study" / "report.md").read_text()
+
+
+def test_a_mistake_of_all_runs_ends_the_study_at_once(tmp_path):
+    done = start(tmp_path, "--config.data.source=no_such_set", "--config.data.download=False")
+    assert done.returncode == 1
+    assert "run 1 of" in done.stdout
+    assert "run 2 of" not in done.stdout
+    first, *_, last = done.stderr.splitlines()
+    assert first.startswith("error: config.data.source must be")
+    assert last.startswith("error: run 1 of 9: seed 0, ensemble: its error is above")
+    assert not (tmp_path / "study" / "results.json").exists()
 
 
 @pytest.mark.slow
