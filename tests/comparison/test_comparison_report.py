@@ -10,6 +10,7 @@ from PIL import Image
 from oekd_tf.comparison import results as results_file
 from oekd_tf.comparison.aggregate import methods
 from oekd_tf.comparison.alternatives import alternatives
+from oekd_tf.comparison.differences import differences
 from oekd_tf.comparison.report import markdown, write_report
 from oekd_tf.comparison.results import ResultsError
 
@@ -112,6 +113,26 @@ def test_time_of_seeds_that_are_not_whole(results):
 def test_failed_runs_are_named(results):
     results["failed"] = {"seed 1, hot": "A loss became NaN"}
     assert "- seed 1, hot: A loss became NaN" in markdown(results)
+
+
+def test_ablations_beside_the_ensemble(results):
+    (hot,) = differences(results)
+    assert hot.method == "hot"
+    assert hot.by_student["student_1"].values == pytest.approx((0, -1, -2))
+    assert hot.by_student["student_2"].values == pytest.approx((6, 5, 4))
+    assert hot.by_student["student_3"].values == pytest.approx((1, 0, 1))
+    assert hot.mean.values == pytest.approx((7 / 3, 4 / 3, 1))
+    # Student's t with two degrees of freedom: 4.303 standard errors.
+    assert hot.by_student["student_2"].low == pytest.approx(5 - 4.303 / 3**0.5, abs=1e-3)
+    assert "+5.00 [+2.52, +7.48]" in markdown(results).split("study's own ensemble")[1]
+    # An ablation with fewer students, and another network.
+    for run in results["runs"]:
+        if run["method"] == "hot":
+            run["students"] = run["students"][:2]
+            run["students"][0]["flops"] += 1
+    (hot,) = differences(results)
+    assert hot.by_student["student_1"] is hot.by_student["student_3"] is None
+    assert hot.mean == hot.by_student["student_2"]
 
 
 def test_markdown(results):
