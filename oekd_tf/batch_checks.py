@@ -58,6 +58,9 @@ def check_images(
     rule = _SHAPE_RULE.format(*image_shape)
     if shape is None or dtype is None:
         raise ValueError(f"{rule}Received: {type(images).__name__}")
+    if tf.TensorShape(shape).rank is None:
+        # How Keras traces a step whose batch has another rank than those before.
+        raise ValueError(f"{rule}Received: another number of dimensions than in batches before")
     if not tf.TensorShape(shape).is_compatible_with((None, *image_shape)):
         raise ValueError(f"{rule}Received: shape {tuple(shape)}")
     if not (dtype.is_integer or dtype.is_floating):
@@ -95,8 +98,14 @@ def check_labels(labels: Any, num_classes: int) -> list[tf.Operation]:
         Operations that fail at run time; the step must depend on them.
 
     Raises:
-        ValueError: The labels are not numbers.
+        ValueError: The labels are not numbers, or of another rank than those before.
     """
+    if labels.shape.rank is None:
+        # How Keras traces a step whose batch has another rank than those before.
+        raise ValueError(
+            "Labels must be of one shape, (batch,), (batch, 1) or (batch, classes), from one "
+            "compile to the next. Received: another number of dimensions than in batches before"
+        )
     if not (labels.dtype.is_integer or labels.dtype.is_floating or labels.dtype.is_bool):
         raise ValueError(
             "Labels must be class indices or class probabilities. "

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import PlainCnn
+from networks import PlainCnn, small_ensemble
 
 import oekd_tf
 from oekd_tf.callbacks import NonFiniteLossError
@@ -294,3 +294,18 @@ class TestReplicas:
         assert np.isfinite(ensemble.fit(data, verbose=0).history["loss"][0])
         assert np.isfinite(ensemble.evaluate(data, verbose=0)[0])
         assert int(ensemble.optimizer.iterations.numpy()) == 2
+
+
+def test_another_rank_than_before(batch):
+    """Keras then traces the step for tensors of any rank, which says nothing of the mistake."""
+    images, labels = batch
+    ensemble = small_ensemble()
+    ensemble.compile("sgd")
+    ensemble.fit(images, labels, verbose=0)
+    with pytest.raises(ValueError, match=r"Labels must be of one shape.*Received: another number"):
+        ensemble.fit(images, labels[:, None], verbose=0)
+    with pytest.raises(ValueError, match=r"Images must .*Received: "):
+        ensemble.fit(images[..., 0], labels, verbose=0)
+    ensemble.fit(images, labels, verbose=0)
+    ensemble.compile("sgd")
+    ensemble.fit(images, labels[:, None], verbose=0)
