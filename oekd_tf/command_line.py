@@ -1,6 +1,7 @@
 """What the binaries share: a quiet start, one clear line for an error, an exit code."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -54,9 +55,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError) as error:
-        # As ml_collections has it of a field that a config does not have.
-        name = str(error).strip("\"'")
-        given = next((word for word in argv if name and name in word), name)
+        # As ml_collections says that a config has no such field, some of it quoted twice.
+        text = str(error).replace("\\", "")
+        name = (re.search(r"'(\w+)'", text) or [text, text])[1]
+        near = re.search(r'Did you mean "(\w+)"', text)
+        given = next((word for word in argv if name in word), name)
         raise SystemExit(
-            f"error: --config.field=value must name a field of the config. Received: {given}"
+            "error: --config.field=value must name a field of the config"
+            f"{f', such as {near[1]}' if near else ''}. Received: {given}"
         ) from None

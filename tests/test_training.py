@@ -308,7 +308,11 @@ class TestBinary:
                 "--config.loss.temperature=0.0",
                 "config.loss.temperature must be above 0 and at most 1000000. Rec",
             ),
-            ("--config.loss.tempreture=2.0", "tempreture"),
+            (
+                "--config.loss.tempreture=2.0",
+                "error: --config.field=value must name a field of the config, such as temperature. "
+                "Received: --config.loss.tempreture=2.0",
+            ),
             ("--config.epochs=many", "many"),
             ("--config.data.source=no_such_set", "must be known to TFDS"),
             ("--config=none.py", "none.py"),
