@@ -138,6 +138,12 @@ sys.exit(any(codes))
 """
 
 
+def run_bash(script, variables):
+    return subprocess.run(
+        ["bash", "-c", script], env=variables, capture_output=True, text=True, check=False
+    )
+
+
 def commands():
     """Command lines of this package's binaries in all pages, by module."""
     found = {}
@@ -162,12 +168,6 @@ def test_commands_are_what_the_binaries_take(module):
         text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-
-
-def run_bash(script, variables):
-    return subprocess.run(
-        ["bash", "-c", script], env=variables, capture_output=True, text=True, check=False
-    )
 
 
 def test_what_it_names_is_there():
