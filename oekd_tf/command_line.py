@@ -1,9 +1,10 @@
 """What the binaries share: a quiet start, one clear line for an error, an exit code."""
 
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags, logging
@@ -50,17 +51,31 @@ def run(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
     app.run(guarded, argv=argv, flags_parser=_parse)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-    app.define_help_flags()
+@contextlib.contextmanager
+def naming_fields() -> Iterator[None]:
+    """One line for a `--config.field=value` whose field the config does not have.
+
+    For the definition of a config's flag, which reads the command line where --config is left out.
+
+    Example:
+        >>> with naming_fields():
+        ...     config = config_flags.DEFINE_config_file("config", "configs/demo.py")
+    """
     try:
-        return app.parse_flags_with_usage(argv)
+        yield
     except (AttributeError, KeyError) as error:
-        # As ml_collections says that a config has no such field, some of it quoted twice.
+        # As ml_collections says it, some of it quoted twice.
         text = str(error).replace("\\", "")
         name = (re.search(r"'(\w+)'", text) or [text, text])[1]
         near = re.search(r'Did you mean "(\w+)"', text)
-        given = next((word for word in argv if name in word), name)
+        given = next((word for word in sys.argv if name in word), name)
         raise SystemExit(
             "error: --config.field=value must name a field of the config"
             f"{f', such as {near[1]}' if near else ''}. Received: {given}"
         ) from None
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    app.define_help_flags()
+    with naming_fields():
+        return app.parse_flags_with_usage(argv)

@@ -35,9 +35,10 @@ from ml_collections import config_flags
 from oekd_tf import command_line
 from oekd_tf.config import ConfigError, find_config
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", find_config("configs/demo.py"), "Config file.", lock_config=True
-)
+with command_line.naming_fields():
+    _CONFIG = config_flags.DEFINE_config_file(
+        "config", find_config("configs/demo.py"), "Config file.", lock_config=True
+    )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the study lives; runs/compare_<config.name> if unset."
 )

@@ -14,9 +14,10 @@ from ml_collections import config_flags
 from oekd_tf import command_line
 from oekd_tf.config import find_config
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", find_config("configs/demo.py"), "Config file.", lock_config=True
-)
+with command_line.naming_fields():
+    _CONFIG = config_flags.DEFINE_config_file(
+        "config", find_config("configs/demo.py"), "Config file.", lock_config=True
+    )
 _ARRAYS = flags.DEFINE_string("arrays", None, "The .npz file of the images and labels.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; runs/<config.name> if unset.")
 
