@@ -15,25 +15,13 @@ Accuracy: docs/studies/cifar10_jpeg_resnet56/report.md. Narrow students lose: do
 says why, and configs/cifar10_jpeg_resnet56_no_features.py is the remedy.
 """
 
-from oekd_tf.config import default_config
+from oekd_tf import recipes
 
 
 def get_config():
-    config = default_config()
-    config.name = "cifar10_jpeg_resnet56"
-    config.epochs = 20
-    config.batch_size = 128
-    config.data.source = "cifar10_jpeg"
-    config.data.train_split = "train[:10000]"
-    config.data.test_split = "train[10000:]+test"
-    config.data.image_size = (8, 8)
-    config.data.augmentation = ("flip",)
-    config.backbone.name = "CifarResNet"
-    config.backbone.arguments.depth = 56
+    config = recipes.cifar10_jpeg("cifar10_jpeg_resnet56", depth=56, image_size=8, epochs=20)
     config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 0.3
     config.optimizer.momentum = 0.9
     config.optimizer.l2 = 1e-4
-    config.schedule.name = "cosine"
-    config.schedule.warmup_epochs = 2.0
     return config

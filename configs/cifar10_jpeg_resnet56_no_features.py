@@ -9,26 +9,16 @@ Cost: 1,400 steps; the ensemble's takes 0.7 s on one core.
 Accuracy: docs/studies/cifar10_jpeg_resnet56/report.md, no_features
 """
 
-from oekd_tf.config import default_config
+from oekd_tf import recipes
 
 
 def get_config():
-    config = default_config()
-    config.name = "cifar10_jpeg_resnet56_no_features"
-    config.epochs = 20
-    config.batch_size = 128
-    config.data.source = "cifar10_jpeg"
-    config.data.train_split = "train[:10000]"
-    config.data.test_split = "train[10000:]+test"
-    config.data.image_size = (8, 8)
-    config.data.augmentation = ("flip",)
-    config.backbone.name = "CifarResNet"
-    config.backbone.arguments.depth = 56
+    config = recipes.cifar10_jpeg(
+        "cifar10_jpeg_resnet56_no_features", depth=56, image_size=8, epochs=20
+    )
     config.loss.feature_weight = 0.0
     config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 0.3
     config.optimizer.momentum = 0.9
     config.optimizer.l2 = 1e-4
-    config.schedule.name = "cosine"
-    config.schedule.warmup_epochs = 2.0
     return config

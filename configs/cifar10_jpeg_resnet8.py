@@ -14,23 +14,11 @@ Cost: 2,100 steps; all five students take 15 MFLOPs an image forward.
 Accuracy: docs/studies/cifar10_jpeg_resnet8/report.md
 """
 
-from oekd_tf.config import default_config
+from oekd_tf import recipes
 
 
 def get_config():
-    config = default_config()
-    config.name = "cifar10_jpeg_resnet8"
-    config.epochs = 30
-    config.batch_size = 128
-    config.data.source = "cifar10_jpeg"
-    config.data.train_split = "train[:10000]"
-    config.data.test_split = "train[10000:]+test"
-    config.data.image_size = (16, 16)
-    config.data.augmentation = ("flip",)
-    config.backbone.name = "CifarResNet"
-    config.backbone.arguments.depth = 8
+    config = recipes.cifar10_jpeg("cifar10_jpeg_resnet8", depth=8, image_size=16, epochs=30)
     config.optimizer.learning_rate = 1e-2
     config.optimizer.l2 = 1e-5
-    config.schedule.name = "cosine"
-    config.schedule.warmup_epochs = 2.0
     return config

@@ -9,23 +9,11 @@ Cost: 1,400 steps; all five students take 3.8 MFLOPs an image forward.
 Accuracy: docs/studies/cifar10_jpeg_resnet8_8x8/report.md
 """
 
-from oekd_tf.config import default_config
+from oekd_tf import recipes
 
 
 def get_config():
-    config = default_config()
-    config.name = "cifar10_jpeg_resnet8_8x8"
-    config.epochs = 20
-    config.batch_size = 128
-    config.data.source = "cifar10_jpeg"
-    config.data.train_split = "train[:10000]"
-    config.data.test_split = "train[10000:]+test"
-    config.data.image_size = (8, 8)
-    config.data.augmentation = ("flip",)
-    config.backbone.name = "CifarResNet"
-    config.backbone.arguments.depth = 8
+    config = recipes.cifar10_jpeg("cifar10_jpeg_resnet8_8x8", depth=8, image_size=8, epochs=20)
     config.optimizer.learning_rate = 1e-2
     config.optimizer.l2 = 1e-5
-    config.schedule.name = "cosine"
-    config.schedule.warmup_epochs = 2.0
     return config

@@ -15,11 +15,14 @@ class Difference(NamedTuple):
         method: The ablation's name.
         by_student: By the student's name in the ensemble; None where the ablation lacks it.
         mean: Of the students that both have, averaged within a seed.
+        validation: The same on the validation images, after the last epoch: what to choose by.
+            None without such images.
     """
 
     method: str
     by_student: Mapping[str, Interval | None]
     mean: Interval
+    validation: Interval | None
 
 
 def differences(results: Mapping[str, Any]) -> list[Difference]:
@@ -37,22 +40,43 @@ def differences(results: Mapping[str, Any]) -> list[Difference]:
         seeds = [seed for name, seed in runs if name == method and (ENSEMBLE, seed) in runs]
         if method in METHODS or not seeds:
             continue
-        points = [_points(runs[method, seed], runs[ENSEMBLE, seed]) for seed in sorted(seeds)]
+        pairs = [(runs[method, seed], runs[ENSEMBLE, seed]) for seed in sorted(seeds)]
+        points = [_points(_tested(run), _tested(reference)) for run, reference in pairs]
+        watched = [_points(_watched(run), _watched(reference)) for run, reference in pairs]
         names = [student["name"] for student in runs[ENSEMBLE, seeds[0]]["students"]]
         by_student = {n: _interval([one[n] for one in points if n in one]) for n in names}
-        mean = _interval([sum(one.values()) / len(one) for one in points if one])
-        if mean:
-            found.append(Difference(method, by_student, mean))
+        if mean := _mean(points):
+            found.append(Difference(method, by_student, mean, _mean(watched)))
     return found
 
 
-def _points(run: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, float]:
-    own = {network_key(student): student["accuracy"] for student in run["students"]}
+# Of a run, by network: the student's name and accuracy.
+_Accuracies = dict[str, tuple[str, float]]
+
+
+def _tested(run: Mapping[str, Any]) -> _Accuracies:
+    return {network_key(s): (s["name"], s["accuracy"]) for s in run["students"]}
+
+
+def _watched(run: Mapping[str, Any]) -> _Accuracies:
+    columns = {s["name"]: f"val_{s['name']}_accuracy" for s in run["students"]}
     return {
-        student["name"]: 100 * (own[network_key(student)] - student["accuracy"])
-        for student in reference["students"]
-        if network_key(student) in own
+        network_key(s): (s["name"], run["curves"][columns[s["name"]]][-1])
+        for s in run["students"]
+        if columns[s["name"]] in run["curves"]
     }
+
+
+def _points(own: _Accuracies, reference: _Accuracies) -> dict[str, float]:
+    return {
+        name: 100 * (own[network][1] - accuracy)
+        for network, (name, accuracy) in reference.items()
+        if network in own
+    }
+
+
+def _mean(points: Sequence[Mapping[str, float]]) -> Interval | None:
+    return _interval([sum(one.values()) / len(one) for one in points if one])
 
 
 def _interval(values: Sequence[float]) -> Interval | None:

@@ -139,7 +139,8 @@ def markdown(results: Mapping[str, Any]) -> str:
             "## Against the study's own ensemble",
             markdown_table(_difference_rows(against)),
             "Points of accuracy that each is above the ensemble with the study's own settings, "
-            "with the 95 % interval over the same seeds; *mean* is of all students that both have.",
+            "with the 95 % interval over the same seeds; *mean* is of all students that both have, "
+            "on the test images and, to choose by, on the validation images after the last epoch.",
         ]
     parts += [
         "## Likelihood, calibration, agreement",
@@ -273,6 +274,7 @@ def _difference_rows(against: Sequence[Difference]) -> list[dict[str, str]]:
             "method": one.method,
             **{name: _gain(value) for name, value in one.by_student.items()},
             "mean": _gain(one.mean),
+            "mean, validation": _gain(one.validation),
         }
         for one in against
     ]

@@ -122,6 +122,8 @@ def test_ablations_beside_the_ensemble(results):
     assert hot.by_student["student_2"].values == pytest.approx((6, 5, 4))
     assert hot.by_student["student_3"].values == pytest.approx((1, 0, 1))
     assert hot.mean.values == pytest.approx((7 / 3, 4 / 3, 1))
+    # The curves of all runs are alike.
+    assert hot.validation.values == (0, 0, 0)
     # Student's t with two degrees of freedom: 4.303 standard errors.
     assert hot.by_student["student_2"].low == pytest.approx(5 - 4.303 / 3**0.5, abs=1e-3)
     assert "+5.00 [+2.52, +7.48]" in markdown(results).split("study's own ensemble")[1]

@@ -33,11 +33,11 @@ def test_report_is_of_the_results(path):
 def test_config_is_there(path):
     """The config file that the command names is the one that the study was made with."""
     results = results_file.read(path)
-    (name,) = [
+    (name,) = {
         part.removeprefix("--config=")
         for part in results["command"].split()
         if part.startswith("--config=")
-    ]
+    }
     spec = importlib.util.spec_from_file_location("kept", ROOT / name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
