@@ -598,11 +598,9 @@ def _check_arguments(
 
 
 def _check_initializer(name: str) -> None:
-    try:
-        known = isinstance(name, str) and callable(keras.initializers.get(name))
-    except ValueError:
-        known = False
-    if not known:
+    # Looked up, not made: an initializer that is made takes a number from the global generator,
+    # and every layer's initial weights would be other ones.
+    if not (isinstance(name, str) and callable(getattr(keras.initializers, name, None))):
         raise ValueError(
             f"adaptation_initializer must be the name of a Keras initializer. Received: {name!r}"
         )
