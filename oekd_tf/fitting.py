@@ -137,10 +137,12 @@ def _end_epoch(
     chain = keras.callbacks.CallbackList(followers, model=model, epochs=epochs, steps=steps)
     chain.on_train_begin()
     chain.on_epoch_begin(position.epochs)
+    tested = {}
+    if validation is not None:
+        # First: a functional model makes its metrics with its first batch.
+        tested = model.evaluate(validation, verbose=0, return_dict=True)
     set_metric_totals(model, position.metrics)
     logs = {name: float(value) for name, value in model.get_metrics_result().items()}
-    if validation is not None:
-        tested = model.evaluate(validation, verbose=0, return_dict=True)
-        logs |= {f"val_{name}": value for name, value in tested.items()}
+    logs |= {f"val_{name}": value for name, value in tested.items()}
     chain.on_epoch_end(position.epochs, logs)
     chain.on_train_end()
