@@ -54,10 +54,6 @@ def alternatives(results: Mapping[str, Any], found: Sequence[Method]) -> list[Al
     if ENSEMBLE not in by_name or not numbers:
         return []
     names = [name for name in METHODS if name in by_name]
-    trained = {
-        name: [n for n in numbers if name == ENSEMBLE or _accuracies(results, name, n)]
-        for name in names
-    }
     # The same seeds for all, by student.
     tables = {n: {name: _accuracies(results, name, n) for name in names} for n in numbers}
     seeds = {
@@ -66,7 +62,7 @@ def alternatives(results: Mapping[str, Any], found: Sequence[Method]) -> list[Al
     }
     answer = []
     for name in names:
-        own = trained[name]
+        own = [n for n in numbers if tables[n][name]]
         if not own:
             continue
         accuracies, leads = {}, {}
