@@ -10,7 +10,7 @@ that with the exact means over one pass of the training images as they are train
 import numpy as np
 from absl import flags
 
-from oekd_tf import command_line
+from oekd_tf.cli.parts import flags as command_line
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of a finished run.")
 
@@ -24,7 +24,7 @@ def _measure() -> None:
     command_line.quiet_tensorflow()
     import keras
 
-    from oekd_tf.report import markdown_table
+    from oekd_tf.core.tables import markdown_table
     from oekd_tf.training import restore_run
 
     config, data, model = restore_run(_WORKDIR.value)

@@ -12,8 +12,8 @@ import time
 import numpy as np
 from absl import flags
 
-from oekd_tf import command_line
-from oekd_tf.report import markdown_table
+from oekd_tf.cli.parts import flags as command_line
+from oekd_tf.core.tables import markdown_table
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A finished run's.", required=True)
 _STUDENTS = flags.DEFINE_list("students", [], "Numbers; all if none.")
@@ -24,7 +24,9 @@ _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the choice of images.")
 def main() -> None:
     command_line.quiet_tensorflow()
     from oekd_tf.device.tflite_model import TfliteModel
-    from oekd_tf.export import check, saved_model, tflite
+    from oekd_tf.export import check, formats
+    from oekd_tf.export.formats.parts.signature import write_converter_input
+    from oekd_tf.export.plain_student import plain_student
     from oekd_tf.training import restore_run
 
     _, data, ensemble = restore_run(_WORKDIR.value)
@@ -34,13 +36,12 @@ def main() -> None:
         student = ensemble.students[number - 1]
         reference = student.predict(images, verbose=0)
         with tempfile.TemporaryDirectory() as folder:
-            saved_model.write_converter_input(saved_model.plain_student(student), folder)
+            write_converter_input(plain_student(student), folder)
             for count in map(int, _IMAGES.value):
                 start, found = time.monotonic(), []
                 for seed in map(int, _SEEDS.value):
-                    content = tflite.convert(
-                        "int8", folder, student.name, data.train_images(count, seed)
-                    )
+                    source = formats.Source(folder, student.name, data.train_images(count, seed))
+                    content = formats.kind("int8").convert(source)
                     logits = TfliteModel(content).logits(images)
                     found.append(check.compare(logits, reference, labels))
                 seconds = (time.monotonic() - start) / len(found)

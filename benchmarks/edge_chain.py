@@ -13,8 +13,8 @@ import tempfile
 import numpy as np
 from absl import flags
 
-from oekd_tf import command_line
-from oekd_tf.report import markdown_table
+from oekd_tf.cli.parts import flags as command_line
+from oekd_tf.core.tables import markdown_table
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A finished run's.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of calibration and fine-tuning.")
@@ -38,9 +38,9 @@ def main() -> None:
 
 
 def _export(config, data, ensemble, numbers, seed):
-    from oekd_tf.compression import FineTuning
-    from oekd_tf.compression.distilled_training import teacher_of
     from oekd_tf.export import export_students
+    from oekd_tf.export.compression import FineTuning
+    from oekd_tf.export.compression.distilled_training import teacher_of
 
     images, labels = data.test_arrays()
     augmentation = tuple(config.data.augmentation)

@@ -13,8 +13,8 @@ import time
 import numpy as np
 from absl import flags
 
-from oekd_tf import command_line
-from oekd_tf.report import markdown_table
+from oekd_tf.cli.parts import flags as command_line
+from oekd_tf.core.tables import markdown_table
 
 _FAMILY = flags.DEFINE_string("family", "CifarResNet", "Class in oekd_tf.backbones.")
 _ARGUMENTS = flags.DEFINE_string("arguments", '{"depth": 110}', "Its arguments, JSON.")

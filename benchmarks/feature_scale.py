@@ -13,7 +13,7 @@ loss, block by block, and the norm of the gradient that β L_I gives its branch 
 import numpy as np
 from absl import app, flags
 
-from oekd_tf import command_line
+from oekd_tf.cli.parts import flags as command_line
 
 _DEPTHS = flags.DEFINE_list("depths", ["8", "20", "56", "110"], "Of the CIFAR ResNet.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 8, "Height and width.")
@@ -25,7 +25,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Measure this run instead.")
 def main(argv: list[str]) -> None:
     del argv
     command_line.quiet_tensorflow()
-    from oekd_tf.report import markdown_table
+    from oekd_tf.core.tables import markdown_table
 
     print(markdown_table([_of_run()] if _WORKDIR.value else _by_depth()))
 
@@ -85,7 +85,7 @@ def _measure(ensembles, images, labels, loss):
 def _of_ensemble(ensemble, images, labels, loss):
     import tensorflow as tf
 
-    from oekd_tf import losses
+    from oekd_tf.methods.parts import losses
 
     student = ensemble.students[-1]
     # Not the classifier, which the feature loss does not reach, nor the stem, which all share.

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from oekd_tf import command_line
+from oekd_tf.cli.parts import flags as command_line
 
 _PHOTOS = flags.DEFINE_integer("photos", 512, "JPEG files that are written for the measurement.")
 _BATCHES = flags.DEFINE_integer("batches", 20, "Measured batches of each pipeline.")
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> None:
     import oekd_tf
     from oekd_tf import config as config_module
     from oekd_tf import training
-    from oekd_tf.report import markdown_table
+    from oekd_tf.core.tables import markdown_table
 
     training.set_runtime(config_module.default_config())
     rng = np.random.default_rng(0)

@@ -15,7 +15,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from oekd_tf import command_line
+from oekd_tf.cli.parts import flags as command_line
 
 _FAMILY = flags.DEFINE_string("family", "CifarResNet", "Class in oekd_tf.backbones.")
 _ARGUMENTS = flags.DEFINE_string("arguments", '{"depth": 110}', "The class's, as JSON.")
@@ -66,8 +66,8 @@ def main(argv: list[str]) -> None:
     import oekd_tf
     from oekd_tf import config as config_module
     from oekd_tf import training
-    from oekd_tf.fused_batch_norm import fuse_batch_norm
-    from oekd_tf.report import markdown_table
+    from oekd_tf.core.tables import markdown_table
+    from oekd_tf.models.tensorflow.fused_batch_norm import fuse_batch_norm
 
     training.set_runtime(config_module.default_config())
     # Several networks in one process look like one that is traced again and again.

@@ -17,7 +17,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from oekd_tf import command_line
+from oekd_tf.cli.parts import flags as command_line
 
 _DEPTH = flags.DEFINE_integer("depth", 20, "Of the CIFAR ResNet.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 32, "Height and width.")
@@ -49,9 +49,9 @@ def main(argv: list[str]) -> None:
     import oekd_tf
     from oekd_tf import config as config_module
     from oekd_tf import training
-    from oekd_tf.fused_batch_norm import fuse_batch_norm
-    from oekd_tf.report import markdown_table
-    from oekd_tf.strided_convolution import subsample_first
+    from oekd_tf.core.tables import markdown_table
+    from oekd_tf.models.tensorflow.fused_batch_norm import fuse_batch_norm
+    from oekd_tf.models.tensorflow.strided_convolution import subsample_first
 
     training.set_runtime(config_module.default_config())
     # Several networks in one process look like one that is traced again and again.

@@ -7,36 +7,47 @@ Distillation", ECCV 2020, https://arxiv.org/abs/2011.07449.
 import importlib
 import sys
 
-from oekd_tf.lazy import attach
+from oekd_tf.core import old_names
+from oekd_tf.core.lazy import attach
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-_PUBLIC = {
-    "OnlineEnsemble": ".ensemble",
+_NAMES = {
+    "OnlineEnsemble": ".models.online_ensemble",
+    "widths_for": ".export.width_search",
+}
+_MODULES = {
     "backbones": ".backbones",
-    "callbacks": ".callbacks",
-    "cascade": ".cascade",
-    "compression": ".compression",
+    "callbacks": ".training.callbacks",
+    "cascade": ".device.cascade",
+    "comparison": ".studies",
+    "compression": ".export.compression",
     "config": ".config",
     "data": ".data",
-    "distribution": ".distribution",
+    "device": ".device",
+    "distribution": ".models.distributed.strategy",
     "export": ".export",
-    "losses": ".losses",
-    "optimizers": ".optimizers",
-    "recipes": ".recipes",
-    "report": ".report",
-    "schedules": ".schedules",
-    "trade_off": ".trade_off",
+    "losses": ".methods.parts.losses",
+    "methods": ".methods",
+    "metrics": ".methods.parts.metrics",
+    "optimizers": ".models.optimizers",
+    "recipes": ".config.recipes",
+    "report": ".training.report",
+    "schedules": ".models.optimizers.schedules",
+    "studies": ".studies",
+    "testing": ".testing",
+    "trade_off": ".device.pareto",
     "training": ".training",
-    "widths_for": ".width_search",
 }
+_PUBLIC = {**_NAMES, **_MODULES}
 __all__ = sorted(_PUBLIC)
-__getattr__ = attach(__name__, _PUBLIC)
+__getattr__ = attach(__name__, _NAMES, _MODULES)
+old_names.install()
 
 # `keras.models.load_model` finds only classes that have been imported. Where Keras is loaded
 # already nothing is gained by waiting, and a process that only loads need not know to.
 if "keras" in sys.modules:
-    importlib.import_module(".ensemble", __name__)
+    importlib.import_module(".models.online_ensemble", __name__)
 
 
 def __dir__() -> list[str]:

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 SOURCE = Path("/usr/share/datasets/fashion-mnist")
-TARGET = Path(__file__).parent.parent / "oekd_tf" / "datasets" / "fashion_mnist_mini" / "1.0.0"
+TARGET = Path(__file__).parents[1] / "oekd_tf/data/datasets/fashion_mnist_mini/1.0.0"
 CLASSES = (
     "T-shirt/top",
     "Trouser",

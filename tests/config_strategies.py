@@ -3,6 +3,7 @@
 import hypothesis.strategies as st
 
 from oekd_tf import config as config_module
+from oekd_tf.core.choices import AUGMENTATIONS
 
 WHOLE = st.one_of(
     st.integers(-2, 12),
@@ -56,7 +57,7 @@ def of_its_type(path):
         return st.one_of(TEXT, _choices(path))
     if isinstance(default, tuple):
         falling = st.lists(st.floats(0, 1), max_size=4).map(lambda v: (1.0, *sorted(v)[::-1]))
-        names = st.lists(st.sampled_from(config_module.AUGMENTATIONS), max_size=3).map(tuple)
+        names = st.lists(st.sampled_from(AUGMENTATIONS), max_size=3).map(tuple)
         sizes = st.tuples(WHOLE, WHOLE)
         return st.one_of(st.lists(PARTS, max_size=3).map(tuple), falling, names, sizes)
     return ARGUMENTS
@@ -84,17 +85,23 @@ TRAINABLE = {
     "ensemble.widths": st.sampled_from(
         [(1.0, 0.5), (1.0, 0.25), (1.0,), (1.0, 0.999), (1.0, 0.06), (1.0, 0.01), (1.0, 1e-6)]
     ),
-    "ensemble.teacher_weights": st.sampled_from([(), (1.0, 0.0), (0.3, 1e20), (1, 2), (1e-30, 0)]),
-    "ensemble.stem_gradient": st.sampled_from(["all", "pseudo_teacher", "none"]),
-    "ensemble.train_adaptation": st.booleans(),
-    "ensemble.adaptation_initializer": st.sampled_from(["glorot_uniform", "orthogonal", "zeros"]),
     "ensemble.pseudo_teacher_epochs": st.sampled_from([0, 1, 2**32 - 1]),
     "only_student": st.sampled_from([0, 0, 1, 2]),
-    "loss.temperature": st.sampled_from([2.0, 1e-30, 1e-3, 1.0, 20.0, 1e6]),
-    "loss.label_weight": st.sampled_from([0.7, 0.0, 1e-30, 1e3]),
-    "loss.feature_weight": st.sampled_from([0.15, 0.0, 10.0]),
-    "loss.distillation_weight": st.sampled_from([0.15, 0.0, 10.0]),
-    "loss.warmup_epochs": st.sampled_from([0.0, 0.5, 1.0, 1e-30, 9_999.9]),
+    "method.name": st.sampled_from(["oekd", "dml", "labels"]),
+    "method.arguments": st.fixed_dictionaries(
+        {},
+        optional={
+            "temperature": st.sampled_from([2.0, 1e-30, 1e-3, 1.0, 20.0, 1e6]),
+            "label_weight": st.sampled_from([0.7, 0.0, 1e-30, 1e3]),
+            "feature_weight": st.sampled_from([0.15, 0.0, 10.0]),
+            "distillation_weight": st.sampled_from([0.15, 0.0, 10.0]),
+            "warmup_epochs": st.sampled_from([0.0, 0.5, 1.0, 1e-30, 9_999.9]),
+            "teacher_weights": st.sampled_from([(1.0, 0.0), (0.3, 1e20), (1, 2), (1e-30, 0)]),
+            "stem_gradient": st.sampled_from(["all", "mean", "pseudo_teacher", "none"]),
+            "train_adaptation": st.booleans(),
+            "adaptation_initializer": st.sampled_from(["glorot_uniform", "orthogonal", "zeros"]),
+        },
+    ),
     "optimizer.name": st.sampled_from(["adam", "adamw", "sgd"]),
     "optimizer.learning_rate": st.sampled_from([1e-3, 1e-30, 0.1]),
     "optimizer.l2": st.sampled_from([0.0, 1e-4, 1.0]),
@@ -120,7 +127,7 @@ TRAINABLE = {
     "data.validation_fraction": st.sampled_from([0.1, 0.0, 1e-30, 0.5, 0.99999]),
     "data.split_seed": st.sampled_from([0, 1, 2**32 - 1]),
     "data.max_examples": st.sampled_from([64, 32, 1, 0, 2**32 - 1]),
-    "data.augmentation": st.lists(st.sampled_from(config_module.AUGMENTATIONS), max_size=3).map(
+    "data.augmentation": st.lists(st.sampled_from(AUGMENTATIONS), max_size=3).map(
         tuple
     ),
     "data.mixup": st.sampled_from([0.0, 0.2, 1e-30, 1e30]),

@@ -19,10 +19,12 @@ tf.config.set_logical_device_configuration(
 
 ROOT = Path(__file__).parent.parent
 
+pytest_plugins = ["export_fixtures"]
+
 # Files that take minutes, so that none of them is begun when the other process is done.
 LONGEST = (
-    "test_multi_worker.py", "test_resume.py", "test_replicas.py", "test_training.py",
-    "test_readme.py", "test_fine_tuning.py", "test_study.py", "test_train_arrays.py", "test_jax.py",
+    "test_multi_worker.py", "test_resume.py", "test_replicas.py", "test_run.py",
+    "test_readme.py", "test_fine_tuning.py", "test_study.py", "test_run_arrays.py", "test_jax.py",
     "test_configs.py", "test_width_search.py", "test_families.py", "test_formats.py",
 )  # fmt: skip
 
@@ -56,7 +58,7 @@ def mirrored():
     One strategy for all tests: a second one in a process gives its collectives the first one's
     keys.
     """
-    from oekd_tf.distribution import make_strategy
+    from oekd_tf.models.distributed.strategy import make_strategy
 
     strategy = make_strategy("mirrored", logical_cpus=2)
     assert strategy.num_replicas_in_sync == 2

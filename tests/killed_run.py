@@ -11,19 +11,25 @@ import resource
 import signal
 import sys
 
-from oekd_tf.command_line import quiet_tensorflow
+from oekd_tf.cli.parts.flags import quiet_tensorflow
 
 quiet_tensorflow()
 
-from oekd_tf import checkpoint_files, cluster, train, training  # noqa: E402
-from oekd_tf.callbacks import MetricsCsv, Preemption  # noqa: E402
+from oekd_tf.cli import train  # noqa: E402
+from oekd_tf.models.distributed import cluster  # noqa: E402
+from oekd_tf.training import run  # noqa: E402
+from oekd_tf.training.callbacks import (  # noqa: E402
+    MetricsCsv,
+    Preemption,
+    checkpoint_files,
+)
 
 # Where, before or after what, and with what.
 POINTS = {
     "before_the_log_line": (MetricsCsv, "on_epoch_end", signal.SIGKILL),
     "before_the_checkpoint": (checkpoint_files, "save", signal.SIGKILL),
     "within_the_checkpoint": (checkpoint_files, "_sha256", signal.SIGKILL),
-    "before_old_checkpoints_go": (checkpoint_files, "keep", signal.SIGKILL),
+    "before_old_checkpoints_go": (checkpoint_files, "delete_old", signal.SIGKILL),
     "step": (Preemption, "on_train_batch_end", signal.SIGTERM),
     "step_killed": (Preemption, "on_train_batch_end", signal.SIGKILL),
     "validation": (Preemption, "on_test_batch_end", signal.SIGTERM),
@@ -33,15 +39,15 @@ POINTS = {
 
 def save_weights():
     """Has each worker write its own weights after training, beside its workdir."""
-    original = training.fit
+    original = run.fit
 
-    def fit(config, data, model, strategy, workdir, say):
-        seconds = original(config, data, model, strategy, workdir, say)
+    def fit(config, data, model, hosts, workdir, log):
+        seconds = original(config, data, model, hosts, workdir, log)
         index = cluster.from_environment().index
         checkpoint_files.save(f"of_worker_{index}", model, checkpoint_files.Position(1))
         return seconds
 
-    training.fit = fit
+    run.fit = fit
 
 
 def arm(point, count):

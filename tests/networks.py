@@ -43,13 +43,17 @@ def plain_cnn_family(channels=(8, 16), synchronized_batch_norm=False):
     return PlainCnn(channels, synchronized_batch_norm=synchronized_batch_norm)
 
 
-def small_ensemble(widths=(1.0, 0.5, 0.25), norm=True, synchronized=False, **arguments):
-    """Three students for 16×16×3 images of four classes."""
+def small_ensemble(
+    widths=(1.0, 0.5, 0.25), norm=True, synchronized=False, method="oekd", oekd=None, **arguments
+):
+    """Three students for 16×16×3 images of four classes; `oekd` are arguments of that method."""
+    method = oekd_tf.methods.OEKD(**oekd) if oekd else method
     return oekd_tf.OnlineEnsemble(
         PlainCnn(norm=norm, synchronized_batch_norm=synchronized),
         input_shape=(16, 16, 3),
         num_classes=4,
         widths=widths,
+        method=method,
         **arguments,
     )
 

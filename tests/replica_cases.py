@@ -7,7 +7,7 @@ A process for each number of replicas: a second MirroredStrategy in a process fa
 
 import sys
 
-from oekd_tf.command_line import quiet_tensorflow
+from oekd_tf.cli.parts.flags import quiet_tensorflow
 
 quiet_tensorflow()
 
@@ -17,7 +17,7 @@ import tensorflow as tf  # noqa: E402
 from networks import PlainCnn  # noqa: E402
 
 import oekd_tf  # noqa: E402
-from oekd_tf.distribution import make_strategy  # noqa: E402
+from oekd_tf.models.distributed.strategy import make_strategy  # noqa: E402
 
 BATCH = 16
 PAPER = (0.7, 0.15, 0.15)
@@ -60,7 +60,7 @@ CASES = {
     "sample_weight": (momentum, 6 * BATCH, {"sample_weight": True}),
     "teacher_weights": (
         momentum, 3 * BATCH,
-        {"teacher_weights": (0.5, 0.3, 0.2), "stem_gradient": "pseudo_teacher"},
+        {"oekd": {"teacher_weights": (0.5, 0.3, 0.2), "stem_gradient": "pseudo_teacher"}},
     ),
     # The last batch is shared out 6 and 5, or 3, 3, 3 and 2.
     "uneven": (momentum, 2 * BATCH + 11, {}),
@@ -92,9 +92,13 @@ def run(strategy, optimizer, examples, weights=PAPER, resnet=False, sample_weigh
     family = oekd_tf.backbones.CifarResNet(8) if resnet else PlainCnn()
     family.synchronized_batch_norm = synchronized
     with strategy.scope():
-        ensemble = oekd_tf.OnlineEnsemble(family, (16, 16, 3), 4, (1.0, 0.5, 0.25), **network)
         names = ("label_weight", "feature_weight", "distillation_weight")
-        ensemble.compile(optimizer(), **dict(zip(names, weights, strict=True)))
+        oekd = {**dict(zip(names, weights, strict=True)), **network.pop("oekd", {})}
+        method = oekd_tf.methods.OEKD(**oekd)
+        ensemble = oekd_tf.OnlineEnsemble(
+            family, (16, 16, 3), 4, (1.0, 0.5, 0.25), method=method, **network
+        )
+        ensemble.compile(optimizer())
     before = [np.array(v) for v in ensemble.trainable_variables]
     data = tf.data.Dataset.from_tensor_slices(parts if sample_weight else parts[:2]).batch(BATCH)
     steps = Steps()

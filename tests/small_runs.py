@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from oekd_tf import config as config_module
+
 TESTS = Path(__file__).parent
 
 # Two students with dropout, eight steps an epoch, the same bits on every run.
@@ -78,3 +80,25 @@ def assert_same(first, second):
     for name in first[0]:
         np.testing.assert_array_equal(first[0][name], second[0][name], err_msg=name)
     assert first[1:] == second[1:]
+
+
+def put(config, path, value):
+    *parents, name = path.split(".")
+    for parent in parents:
+        config = config[parent]
+    config[name] = value
+
+
+def small_config(**changes):
+    """Two students, four steps an epoch."""
+    config = config_module.default_config()
+    config.name = "small"
+    config.epochs = 3
+    config.batch_size = 32
+    config.data.max_examples = 128
+    config.data.validation_fraction = 0.02
+    config.ensemble.widths = (1.0, 0.25)
+    config.checkpoints_kept = 5
+    for path, value in changes.items():
+        put(config, path.replace("__", "."), value)
+    return config

@@ -55,9 +55,10 @@ def test_wheel_has_the_data_its_licence_and_the_configs(tmp_path):
     )
     (wheel,) = tmp_path.glob("oekd_tf-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    data = "oekd_tf/datasets/fashion_mnist_mini"
+    data = "oekd_tf/data/datasets/fashion_mnist_mini"
     assert f"{data}/LICENSE" in names
     assert f"{data}/1.0.0/fashion_mnist_mini-train.tfrecord-00000-of-00001" in names
     assert "oekd_tf/configs/demo.py" in names
-    assert "oekd_tf/export/__main__.py" in names
+    assert "oekd_tf/cli/export.py" in names
+    assert "oekd_tf/py.typed" in names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)

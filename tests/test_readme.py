@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from oekd_tf.cluster import Cluster, from_environment
+from oekd_tf.models.distributed.cluster import Cluster, from_environment
 
 ROOT = Path(__file__).parent.parent
 
@@ -99,10 +99,10 @@ def test_schedulers_scripts_name_every_worker(tmp_path, kind):
 PARSE = """
 import importlib, json, os, sys
 from absl import flags
-from oekd_tf import command_line
-from oekd_tf.comparison.plan import parse_ablations, plan
+from oekd_tf.cli.parts import flags as command_line
+from oekd_tf.studies.plan import parse_ablations, plan
 from oekd_tf.config import check
-from oekd_tf.device import command_line as of_device
+from oekd_tf.cli.parts import device_flags as of_device
 
 
 def parse(main):

@@ -5,13 +5,13 @@ import json
 
 import keras
 import pytest
-from test_config import put
-from test_training import small_config
+from small_runs import put, small_config
 
-from oekd_tf import backbones, schedules, training
+from oekd_tf import backbones, training
 from oekd_tf import config as config_module
-from oekd_tf.config import ConfigError
-from oekd_tf.workdir import refuse_other_config
+from oekd_tf.core.errors import ConfigError
+from oekd_tf.models.optimizers import schedules
+from oekd_tf.training.workdir import refuse_workdir_of_another
 
 FAMILIES = [
     family
@@ -138,11 +138,14 @@ def test_a_run_with_a_tuple_in_its_arguments_can_go_on(tmp_path):
         config.backbone.arguments = {"channels": (4, 8)}
     (tmp_path / "config.json").write_text(config_module.to_json(config))
     (tmp_path / "summary.json").write_text("{}")
-    refuse_other_config(config, tmp_path)
+    refuse_workdir_of_another(config, tmp_path)
     with config.unlocked():
         config.backbone.arguments = {"channels": (4, 9)}
-    with pytest.raises(ConfigError, match=r"backbone.arguments must be what it was"):
-        refuse_other_config(config, tmp_path)
+    with pytest.raises(
+        ConfigError,
+        match=r"was made with config\.backbone\.arguments\.channels=.*Use the same value",
+    ):
+        refuse_workdir_of_another(config, tmp_path)
 
 
 def test_an_image_folder_whose_test_split_lacks_a_class(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from oekd_tf.backbones.backbone import Backbone, Branch
+from oekd_tf.core import keras_internals
 
 KerasTensor = Any
 
@@ -147,14 +148,14 @@ class FunctionBackbone(Backbone):
         """Raises where something after the stem needs something before its end."""
         after = {id(start)}
         for operation in _in_order(model):
-            node = operation._inbound_nodes[0]
+            node = keras_internals.inbound_nodes(operation)[0]
             if not node.input_tensors or id(start) in map(id, node.output_tensors):
                 continue
             reached = [id(tensor) in after for tensor in node.input_tensors]
             if any(reached):
                 after.update(map(id, node.output_tensors))
             if any(reached) and not all(reached):
-                outside = node.input_tensors[reached.index(False)]._keras_history.operation.name
+                outside = keras_internals.made_by(node.input_tensors[reached.index(False)]).name
                 raise ValueError(
                     f"All paths to the output must pass stem_layer, {self.stem_layer!r}. "
                     f"Received: {operation.name!r}, which also takes the output of {outside!r}"
@@ -185,11 +186,11 @@ class FunctionBackbone(Backbone):
             return type(operation).from_config(config)
 
         # What `clone_model` does, which on a tensor that is no input would make a graph apart.
-        return part._run_through_graph(tensor, operation_fn=renamed)
+        return keras_internals.run_through_graph(part, tensor, renamed)
 
 
 def _in_order(model: keras.Model) -> list[keras.Operation]:
-    return [operation for operation in model.operations if operation._inbound_nodes]
+    return [operation for operation in model.operations if keras_internals.inbound_nodes(operation)]
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,16 @@
-"""From a data set's name, a folder or arrays to `tf.data`."""
+"""From a data set's name, a folder or arrays to batches."""
 
-from oekd_tf.data.dataset import Data
-from oekd_tf.data.loading import load
-from oekd_tf.data.share import Share
+from oekd_tf.core.lazy import attach
 
-__all__ = ["Data", "Share", "load"]
+_PUBLIC = {
+    "ArrayData": ".npz",
+    "Data": ".dataset",
+    "Share": "oekd_tf.models.distributed.share",
+    "load": ".loading",
+}
+__all__ = sorted(_PUBLIC)
+__getattr__ = attach(__name__, _PUBLIC)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

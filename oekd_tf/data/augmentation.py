@@ -95,7 +95,7 @@ def _grey(pixels: Tensor) -> Tensor:
     return tf.reduce_sum(pixels * _LUMA, axis=-1, keepdims=True)
 
 
-AUGMENTATIONS = {
+_STEPS = {
     "random_resized_crop": Augmentation(4, None),
     "pad_crop": Augmentation(2, pad_crop),
     "flip": Augmentation(1, flip),
@@ -111,23 +111,23 @@ def draws_needed(names: Sequence[str]) -> int:
         ValueError: There is no augmentation of a name, or a random resized crop is not the first.
     """
     for position, name in enumerate(names):
-        if name not in AUGMENTATIONS:
+        if name not in _STEPS:
             raise ValueError(
-                f"An augmentation must be one of {', '.join(AUGMENTATIONS)}. Received: {name!r}"
+                f"An augmentation must be one of {', '.join(_STEPS)}. Received: {name!r}"
             )
-        if AUGMENTATIONS[name].apply is None and position:
+        if _STEPS[name].apply is None and position:
             raise ValueError(
                 f"{name} is done while images are read and must be the first augmentation. "
                 f"Received: {tuple(names)}"
             )
-    return sum(AUGMENTATIONS[name].draws for name in names)
+    return sum(_STEPS[name].draws for name in names)
 
 
 def crop_draws(names: Sequence[str], draws: Tensor) -> Tensor | None:
     """The numbers for the crop that is done while images are read; None if there is none."""
-    if not names or AUGMENTATIONS[names[0]].apply is not None:
+    if not names or _STEPS[names[0]].apply is not None:
         return None
-    return draws[:, : AUGMENTATIONS[names[0]].draws]
+    return draws[:, : _STEPS[names[0]].draws]
 
 
 def augment(images: Tensor, names: Sequence[str], draws: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def augment(images: Tensor, names: Sequence[str], draws: Tensor) -> Tensor:
 
     Args:
         images: (batch, height, width, channels).
-        names: Keys of `AUGMENTATIONS`, in the order of application.
+        names: Names of `oekd_tf.core.choices.AUGMENTATIONS`, in the order of application.
         draws: Uniform in [0, 1), (batch, draws_needed(names)).
 
     Returns:
@@ -146,7 +146,7 @@ def augment(images: Tensor, names: Sequence[str], draws: Tensor) -> Tensor:
     """
     start = 0
     for name in names:
-        count, apply = AUGMENTATIONS[name]
+        count, apply = _STEPS[name]
         if apply is not None:
             images = apply(images, draws[:, start : start + count])
         start += count

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from oekd_tf.data.augmentation import augment, crop_draws, draws_needed
 from oekd_tf.data.mixing import Mixing, check_mixing, mix
-from oekd_tf.data.share import Share
 from oekd_tf.data.splits import ArraySplit, Split
 from oekd_tf.data.tfds_source import unpacked
+from oekd_tf.models.distributed.share import Share
 
 # Training images that mean and deviation are taken from where not all are in memory.
 _STATISTICS_IMAGES = 5000
@@ -100,6 +100,7 @@ class Data:
         mixup: float = 0.0,
         cutmix: float = 0.0,
         label_smoothing: float = 0.0,
+        views: int = 1,
         share: Share | None = None,
     ) -> tf.data.Dataset:
         """Endless training batches; pass `steps_per_epoch` to `fit`.
@@ -113,13 +114,15 @@ class Data:
             seed: At least 0.
             first_epoch: Where to start, from 0.
             first_step: Of that epoch, from 0.
-            augmentation: Names of `oekd_tf.data.augmentation.AUGMENTATIONS`, in the order of
+            augmentation: Names of `oekd_tf.core.choices.AUGMENTATIONS`, in the order of
                 application: "random_resized_crop" (first, if at all), "pad_crop", "flip",
                 "color_jitter", "rand_augment".
             mixup: α of mixup's Beta distribution; 0 is off.
             cutmix: α of cutmix's Beta distribution; 0 is off. With mixup too, each batch has one
                 of the two.
             label_smoothing: Share of a label that is spread over all classes.
+            views: Number of augmentations of each image; with more than 1, images are
+                (batch, views, height, width, channels), and mixup and cutmix are refused.
             share: Of several hosts, this one's part of every batch; all of it if None. Only its
                 own images are decoded, but with mixup or cutmix, whose pairs are of the whole
                 batch.
@@ -139,6 +142,11 @@ class Data:
         draws_an_example = draws_needed(augmentation)
         mixing = Mixing(mixup, cutmix, label_smoothing)
         check_mixing(mixing)
+        if views < 1 or (views > 1 and mixing.pairs):
+            raise ValueError(
+                "views must be at least 1, and 1 with mixup or cutmix. "
+                f"Received: {views} with mixup {mixup} and cutmix {cutmix}"
+            )
         steps = self.steps_per_epoch(batch_size)
         share = share or Share()
         if not (first_epoch >= 0 and 0 <= first_step < steps):
@@ -149,7 +157,7 @@ class Data:
 
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             epoch_seed = tf.stack([tf.cast(seed, tf.int64), epoch])
-            shape = (self._train.total, draws_an_example)
+            shape = (self._train.total, views * draws_an_example)
             draws = tf.random.stateless_uniform(shape, tf.random.fold_in(epoch_seed, 1))
             references = self._train.shuffled(seed, epoch).batch(batch_size, drop_remainder=True)
             mixing_seed = tf.random.fold_in(epoch_seed, 2)
@@ -163,8 +171,11 @@ class Data:
             )
 
         def one_batch(references: Any, draws: tf.Tensor, seeds: tf.Tensor) -> tuple:
-            _, images, labels = self._train.fetch(references, crop_draws(augmentation, draws))
-            images = augment(images, augmentation, draws)
+            seen = []
+            for view in tf.split(draws, views, axis=1):
+                _, images, labels = self._train.fetch(references, crop_draws(augmentation, view))
+                seen.append(augment(images, augmentation, view))
+            images = seen[0] if views == 1 else tf.stack(seen, axis=1)
             return mix(images, labels, self.num_classes, mixing, seeds[0])
 
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)

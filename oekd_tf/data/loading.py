@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from oekd_tf.core.choices import CACHES
 from oekd_tf.data.arrays import check_arrays, check_no_empty_class
 from oekd_tf.data.dataset import Data
+from oekd_tf.data.holdout import hold_out
 from oekd_tf.data.splits import ArraySplit, IndexedSplit, Split
-from oekd_tf.data.tfds_source import CACHES, open_tfds
+from oekd_tf.data.tfds_source import open_tfds
 
 
 def load(
@@ -155,21 +155,7 @@ def _array_splits(
 def _split_off(
     everything: Split, fraction: float, seed: int, max_examples: int | None
 ) -> tuple[Split, Split | None]:
-    """Training and validation split, disjoint, decided by the seed alone."""
-    order = np.random.default_rng(seed).permutation(everything.size)
-    held_out = _stratified(everything, order, fraction)
-    train = order[~np.isin(order, held_out)]
-    if max_examples is not None:
-        # From the end: the beginning of the order went to validation, class by class, and what is
-        # left there is no fair sample.
-        train = train[-max_examples:]
+    labels = everything.labels if isinstance(everything, IndexedSplit) else None
+    train, held_out = hold_out(everything.size, labels, fraction, seed, max_examples)
     validation = everything.select(held_out) if len(held_out) else None
     return everything.select(train), validation
-
-
-def _stratified(everything: Split, order: np.ndarray, fraction: float) -> np.ndarray:
-    if not isinstance(everything, IndexedSplit):
-        return order[: round(fraction * len(order))]
-    labels = everything.labels[order]
-    classes = (order[labels == label] for label in np.unique(labels))
-    return np.concatenate([members[: round(fraction * len(members))] for members in classes])

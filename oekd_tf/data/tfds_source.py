@@ -13,8 +13,6 @@ from oekd_tf.data.splits import ArraySplit, FileSplit, Split, StreamSplit
 
 EMBEDDED = "fashion_mnist_mini"
 IMAGE_FOLDER = "image_folder"
-CACHES = ("auto", "decoded", "encoded", "none")
-
 # A decoded split up to this size is held in memory; the same on every machine.
 MEMORY_LIMIT_BYTES = 2 * 2**30
 
@@ -286,7 +284,7 @@ def open_tfds(
 def _builder(tfds: Any, name: str, data_dir: str | None, download: bool) -> Any:
     if name in (EMBEDDED, f"{EMBEDDED}:1.0.0") and data_dir is None:
         package = Path(__file__).parent.parent
-        return tfds.builder_from_directory(package / "datasets" / EMBEDDED / "1.0.0")
+        return tfds.builder_from_directory(package / "data" / "datasets" / EMBEDDED / "1.0.0")
     if name == IMAGE_FOLDER:
         root = Path(data_dir or "")
         if not data_dir or not any(root.glob("*/*/*")):

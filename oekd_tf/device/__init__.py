@@ -1,6 +1,6 @@
 """What a device does with an export; nothing in here needs TensorFlow."""
 
-from oekd_tf.lazy import attach
+from oekd_tf.core.lazy import attach
 
 _PUBLIC = {
     "TfliteModel": ".tflite_model",

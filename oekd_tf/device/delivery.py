@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from oekd_tf.core.files import is_replaceable, replaced
 from oekd_tf.device.exported import ExportedFile, verified_path
-from oekd_tf.replacement import is_replaceable, replaced
 
 
 def deliver(

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oekd_tf.atomic import write_text
-from oekd_tf.export.manifest import FILE_NAME, file_facts
+from oekd_tf.core.files import write_text
+from oekd_tf.device.manifest import FILE_NAME, file_facts
 
 
 class ExportedFile(NamedTuple):
@@ -39,7 +39,7 @@ def read_export(folder: str | Path) -> dict[str, Any]:
         folder: The export's.
 
     Returns:
-        Its content, described at the top of `oekd_tf.export.manifest`.
+        Its content, described at the top of `oekd_tf.device.manifest`.
 
     Raises:
         ValueError: The folder is no export.

@@ -1,6 +1,5 @@
 """How long TFLite files take, measured so that a slow minute of the machine hits all alike."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oekd_tf.core.machine import available_cores
 from oekd_tf.device.tflite_model import TfliteModel
 
 # How often each file has its turn, and what it runs first in each, untimed.
@@ -83,13 +83,6 @@ def thread_counts(cores: int | None = None) -> list[int]:
     while counts[-1] * 2 <= cores:
         counts.append(counts[-1] * 2)
     return counts if counts[-1] == cores else [*counts, cores]
-
-
-def available_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _turn(path: Path, threads: int, runs: int) -> list[float]:

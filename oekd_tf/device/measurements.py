@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from oekd_tf.core.machine import processor
 from oekd_tf.device.exported import ExportedFile, exported_files
 from oekd_tf.device.latency import Latency
 
@@ -24,7 +25,7 @@ def device_facts() -> dict[str, Any]:
     except importlib.metadata.PackageNotFoundError:
         litert = "unknown"
     return {
-        "cpu": _cpu(),
+        "cpu": processor(),
         "platform": platform.platform(),
         "litert": litert,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -86,7 +87,7 @@ def merge(manifest: dict[str, Any], devices: Mapping[str, Any]) -> None:
 
 
 def read_results(path: str | Path) -> dict[str, Any]:
-    """Devices from a file that `oekd_tf.bench --output` wrote.
+    """Devices from a file that `oekd bench --output` wrote.
 
     Raises:
         ValueError: It is not one.
@@ -101,7 +102,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
                     float(times["median_ms"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
-            f"Results must be a file that oekd_tf.bench --output wrote. Received: {path}"
+            f"Results must be a file that oekd bench --output wrote. Received: {path}"
         ) from None
     return devices
 
@@ -127,10 +128,7 @@ def choose_device(manifest: dict[str, Any], name: str | None) -> str:
     """
     there = list(manifest.get("devices", {}))
     if not there:
-        raise ValueError(
-            "A latency must have been measured: run python -m oekd_tf.bench first. "
-            "Received: an export without measurements"
-        )
+        raise ValueError("No latency was measured of this export. Run oekd bench first")
     if name is None and len(there) == 1:
         return there[0]
     if name not in there:
@@ -139,14 +137,3 @@ def choose_device(manifest: dict[str, Any], name: str | None) -> str:
             f"Received: {name or 'none'}"
         )
     return name
-
-
-def _cpu() -> str:
-    board = Path("/proc/device-tree/model")
-    if board.exists():
-        return board.read_text().rstrip("\0")
-    information = Path("/proc/cpuinfo")
-    for line in information.read_text().splitlines() if information.exists() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from oekd_tf.quiet import quiet_native_output
+from oekd_tf.core.native_output import quiet_native_output
 
 # Of files whose batch is free: enough to fill the processor, little enough for its memory.
 _BATCH = 50

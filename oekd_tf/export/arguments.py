@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from oekd_tf.core.errors import ExportError
+from oekd_tf.core.files import is_replaceable
+from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
-from oekd_tf.export import manifest
-from oekd_tf.export.errors import ExportError
-from oekd_tf.replacement import is_replaceable
 
 
 def check_arguments(
@@ -28,7 +28,26 @@ def check_arguments(
     overwrite: bool,
     widths: Sequence[float] | None,
 ) -> None:
-    """Raises an `ExportError` at the first argument that breaks its rule."""
+    """Checks the arguments of `export_students`, whose names they have.
+
+    Args:
+        students: Functional models.
+        output: Folder to make.
+        formats: Names of the formats.
+        test_images: Raw pixels, (images, height, width, channels).
+        test_labels: Class indices, (images,).
+        calibration_images: Raw pixels, (images, height, width, channels), or None.
+        calibration_batch_size: Number of images at a time in calibration.
+        batch_size: Batch size of the files, or None.
+        fine_tuning: What trains the students on, or None.
+        class_names: One name a class, or None.
+        limits: "max_accuracy_drop" and "min_agreement", each by name of the format.
+        overwrite: Whether to replace what is there.
+        widths: One width a student, or None.
+
+    Raises:
+        ExportError: An argument breaks its rule; the first one that does is named.
+    """
     if not students:
         raise ExportError("There must be at least one student to export. Received: none")
     check_formats((*formats, *(name for limit in limits.values() for name in limit)))
@@ -83,10 +102,13 @@ def check_arguments(
 
 
 def check_formats(names: Sequence[str]) -> None:
-    """Raises an `ExportError` if there is no such format.
+    """Checks that there are formats of these names.
 
     Args:
-        names: As users write them.
+        names: Names that a user wrote.
+
+    Raises:
+        ExportError: There is no such format.
     """
     for name in names:
         if not forms.is_format(name):

@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from oekd_tf.core.errors import ExportError, RefusedFilesError
+from oekd_tf.core.files import remove, replaced, write_errors
+from oekd_tf.core.records import Manifest, StudentFiles
+from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
-from oekd_tf.export import manifest, saved_model
 from oekd_tf.export.arguments import check_arguments
-from oekd_tf.export.conversions import Conversions
-from oekd_tf.export.errors import ExportError, RefusedFilesError
-from oekd_tf.export.workers import Workers, sensible_processes
-from oekd_tf.model_size import count_flops, count_parameters
-from oekd_tf.replacement import remove, replaced, write_errors
+from oekd_tf.export.plain_student import plain_student
+from oekd_tf.export.pool import Workers, sensible_processes
+from oekd_tf.export.session import Conversions
+from oekd_tf.models.size import count_flops, count_parameters
 
 
 def export_students(
@@ -36,43 +38,46 @@ def export_students(
     overwrite: bool = False,
     processes: int | None = None,
     progress: Callable[[str], None] = print,
-) -> dict[str, Any]:
+) -> Manifest:
     """Writes each student alone, in several formats, and checks every file on real images.
 
     `output` then holds a folder `student_<i>/` each, with a file or folder a format and
     `labels.txt`, and one `manifest.json`. It appears when all of it is written and checked; until
     then what was there stays. A file that fails its check is not delivered; the others are, and
-    an `RefusedFilesError` then says which failed.
+    a `RefusedFilesError` then says which failed.
 
     Args:
         students: An `OnlineEnsemble`, or a functional model from raw images to logits, or a list
-            of such.
-        output: The folder to make.
+            of such models.
+        output: Folder to make.
         formats: Names of `oekd_tf.export.formats`: "saved_model", "float32", "float16",
             "dynamic", "int8", "uint8", "int16x8", "weight_only_int4", "onnx"; with `fine_tuning`
             also "qat_int8", "pruned_int8", "clustered_int8", "pruned_qat_int8" and so on.
-        test_images: Raw pixels, (images, height, width, channels), to run every file on.
-        test_labels: Class indices, (images,).
-        calibration_images: Raw training images that ranges of int8 and int16 activations are
-            measured on; some hundreds.
-        calibration_batch_size: Images at a time in calibration with `batch_size=None`; otherwise
-            there are as many as the files take. The ranges are the same; it takes less time.
-        batch_size: Of the TFLite and ONNX files: a number, or None for any at run time.
+        test_images: Raw pixels from 0 to 255, (images, height, width, channels), to run every
+            file on.
+        test_labels: Class indices of the test images, (images,).
+        calibration_images: Training images, of the test images' form, that ranges of int8 and
+            int16 activations are measured on; some hundreds.
+        calibration_batch_size: Number of images at a time in calibration with `batch_size=None`;
+            otherwise there are as many as the files take. The ranges are the same; it takes less
+            time.
+        batch_size: Batch size of the TFLite and ONNX files; None for any at run time.
         fine_tuning: An `oekd_tf.compression.FineTuning`, for the formats that need one.
-        class_names: Written to `labels.txt`, one a line; numbers if None.
-        max_accuracy_drop: For each format, by how much a file's test accuracy may be below the
-            Keras student's, of 1; the format's own where it says nothing: 0.005 for float
-            formats, 0.02 for the others.
+        class_names: One name a class, written to `labels.txt`, one a line; numbers if None.
+        max_accuracy_drop: For each format, the largest difference by which a file's test accuracy
+            may be below the Keras student's, from 0 to 1; by default 0.005 for float formats,
+            0.02 for the others.
         min_agreement: For each format, the least share of test images on which a file must have
             the Keras student's top class; by default 0.99 for float formats, 0 for the others.
-        widths: Of the students, for the manifest; an ensemble's own if None.
-        provenance: Added to the manifest's `made_by`.
-        overwrite: Replace `output` if it is there.
-        processes: Processes that convert; 0 is this one, None as many as pay.
-        progress: Receives one line a student and format.
+        widths: Widths of the students, for the manifest; an ensemble's own if None.
+        provenance: Further entries of the manifest's `made_by`.
+        overwrite: Whether to replace `output` if it is there.
+        processes: Number of processes that convert; 0 for this process alone, None for as many as
+            pay.
+        progress: Called with a message for each student and format.
 
     Returns:
-        The manifest; `oekd_tf.export.manifest` says what is in it.
+        The manifest; `oekd_tf.device.manifest` says what is in it.
 
     Raises:
         ExportError: An argument breaks its rule, or no file passed its check; nothing is written.
@@ -85,9 +90,11 @@ def export_students(
         ...     ensemble, "savedmodels/run1", calibration_images=train_images[:500],
         ...     test_images=test_images, test_labels=test_labels)
     """
-    if widths is None:
-        widths = getattr(students, "widths", None)
-    students = getattr(students, "students", students)
+    if hasattr(students, "exported_models"):
+        ensemble, students = students, students.exported_models()
+        if widths is None:
+            by_name = dict(zip(ensemble.output_names, ensemble.widths, strict=False))
+            widths = [by_name.get(student.name, 1.0) for student in students]
     # A model may be iterable, but not of models.
     students = [students] if hasattr(students, "output_shape") else list(students)
     output = Path(output)
@@ -98,7 +105,6 @@ def export_students(
         calibration_batch_size, batch_size, fine_tuning, class_names, limits, overwrite, widths,
     )  # fmt: skip
     wanted = [forms.parse(name) for name in formats]
-    calibrated = any(form.calibrated for form in wanted)
     num_classes = students[0].output_shape[-1]
     names = list(class_names) if class_names else [str(index) for index in range(num_classes)]
     if processes is None:
@@ -114,13 +120,16 @@ def export_students(
             folder, scratch, workers, batch_size, calibration_batch_size, limits, progress
         )
         conversions.save_images("images", test_images)
-        if calibrated:
-            conversions.save_images("calibration", np.asarray(calibration_images))
+        num_calibration = 0
+        if any(form.calibrated for form in wanted):
+            calibration = np.asarray(calibration_images)
+            num_calibration = len(calibration)
+            conversions.save_images("calibration", calibration)
         references = {}
         for student in students:
             references[student.name] = student.predict(test_images, batch_size=256, verbose=0)
             conversions.add_student(student.name, names, references[student.name], test_labels)
-            conversions.submit(saved_model.plain_student(student), student.name, wanted, (), {})
+            conversions.submit(plain_student(student), student.name, wanted, (), {})
         for stages in dict.fromkeys(form.stages for form in wanted if form.stages):
             try:
                 tuned = fine_tuning.tune(students, stages, progress)
@@ -132,7 +141,7 @@ def export_students(
                 conversions.submit(twin, student.name, wanted, stages, facts)
         conversions.finish()
         remove(scratch)
-        entries = [
+        entries: list[StudentFiles] = [
             {
                 "name": student.name,
                 "width": float(widths[index]) if widths is not None else None,
@@ -150,11 +159,11 @@ def export_students(
         ]
         if not any(entry["formats"] for entry in entries):
             raise ExportError(conversions.failures[0])
-        result = {
+        result: Manifest = {
             "made_by": {**manifest.provenance(), **(provenance or {})},
             "class_names": names,
             "checked_on_images": len(test_images),
-            "calibration_images": len(calibration_images) if calibrated else 0,
+            "calibration_images": num_calibration,
             "students": entries,
             "failures": conversions.failures,
         }

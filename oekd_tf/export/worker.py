@@ -6,21 +6,34 @@ The converter is native code that may end its process; here it takes none of the
 import json
 import os
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, TypedDict
 
-from oekd_tf.export.errors import ExportError
-from oekd_tf.export.job import Job, run_job
+from oekd_tf.core.errors import ExportError
+from oekd_tf.export.run_one import Job, run_job
 
 
-def answer(job: Job) -> dict[str, Any]:
+class Answer(TypedDict, total=False):
+    """What came of a job: one of the three.
+
+    Attributes:
+        facts: Facts of the file for the manifest, of `run_job`.
+        refused: Why there is no file, where the student or the file is at fault.
+        failed: Why there is no file, where the machine is at fault.
+    """
+
+    facts: dict[str, Any]
+    refused: str
+    failed: str
+
+
+def answer(job: Job) -> Answer:
     """Runs a job; what is expected to go wrong is part of the answer.
 
     Args:
         job: What to make.
 
     Returns:
-        An object with "facts", or with "refused" (the student or the file is at fault), or with
-        "failed" (the machine is).
+        What came of it.
     """
     try:
         return {"facts": run_job(job)}
@@ -30,7 +43,7 @@ def answer(job: Job) -> dict[str, Any]:
         return {"failed": f"{job.path} and its neighbours must be writable. Received: {error}"}
     except Exception as error:  # Of LiteRT, ONNX Runtime and the converters: many classes.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return {"refused": f"{job.name} must run once it is written. Received: {reason}"}
+        return {"refused": f"The file {job.name} was written but does not run: {reason}"}
 
 
 def _serve(given: TextIO, taken: TextIO) -> None:

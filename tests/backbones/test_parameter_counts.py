@@ -3,8 +3,8 @@ import pytest
 from networks import build_alone, family_id
 
 from oekd_tf import backbones
-from oekd_tf.branches import build_branches
-from oekd_tf.model_size import count_parameters
+from oekd_tf.models.branches import build_branches
+from oekd_tf.models.size import count_parameters
 
 WIDTHS = (1.0, 0.8, 0.6, 0.4, 0.2)
 

@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from oekd_tf import config
-from oekd_tf.data.augmentation import AUGMENTATIONS, augment, color_jitter, draws_needed
+from oekd_tf.core.choices import AUGMENTATIONS
+from oekd_tf.data.augmentation import _STEPS, augment, color_jitter, draws_needed
 from oekd_tf.data.rand_augment import _operations, rand_augment
 
 
 def test_a_config_takes_the_augmentations_that_there_are():
-    assert tuple(AUGMENTATIONS) == config.AUGMENTATIONS
+    assert tuple(_STEPS) == AUGMENTATIONS
 
 
 def test_a_random_resized_crop_comes_first():

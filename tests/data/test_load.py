@@ -52,7 +52,7 @@ class TestEmbedded:
         assert np.bincount(mini.validation_arrays()[1]).tolist() == [60] * 10
 
     def test_small_enough_with_its_licence(self):
-        folder = ROOT / "oekd_tf" / "datasets" / "fashion_mnist_mini"
+        folder = ROOT / "oekd_tf" / "data" / "datasets" / "fashion_mnist_mini"
         assert sum(path.stat().st_size for path in folder.rglob("*.*")) < 5e6
         assert "Zalando" in (folder / "LICENSE").read_text()
 

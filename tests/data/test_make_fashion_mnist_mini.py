@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "oekd_tf" / "datasets" / "fashion_mnist_mini" / "1.0.0"
+FOLDER = ROOT / "oekd_tf" / "data" / "datasets" / "fashion_mnist_mini" / "1.0.0"
 
 
 def test_sorting_leaves_the_committed_records_as_they_are(tmp_path):

@@ -6,9 +6,9 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from oekd_tf.core.native_output import quiet_native_output
 from oekd_tf.device.activation_memory import peak_activation_bytes
 from oekd_tf.device.exported import exported_files, read_export
-from oekd_tf.quiet import quiet_native_output
 
 
 def convert(network, tmp_path, batch=1, half=False):

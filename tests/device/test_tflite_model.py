@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from oekd_tf.core.native_output import quiet_native_output
 from oekd_tf.device import TfliteModel
-from oekd_tf.quiet import quiet_native_output
 
 TYPES = {"float32": None, "int8": tf.int8, "uint8": tf.uint8, "int16x8": tf.int16}
 SHAPE = (12, 10, 3)

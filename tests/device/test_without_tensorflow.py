@@ -90,4 +90,4 @@ def test_imports(tmp_path, module):
 def test_help(tmp_path, name):
     done = run(tmp_path, f"oekd_tf.{name}", "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"python -m oekd_tf.{name}" in done.stdout
+    assert f"oekd {name}" in done.stdout

@@ -272,8 +272,11 @@ class TestWholeOrNotAtAll:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"formats": ("int4",)}, r"A format must be among .*Received: 'int4'"),
-        ({"formats": ("qat_float32",)}, r"A format must be among .*Received: 'qat_float32'"),
+        ({"formats": ("int4",)}, r"A format must be one of saved_model, float32.*Received: 'int4'"),
+        (
+            {"formats": ("qat_float32",)},
+            r"A format must be one of saved_model, float32.*Received: 'qat_float32'",
+        ),
         ({"formats": ()}, r"There must be formats.*Received: \[\]"),
         ({"formats": ("int8", "int8")}, "each once. Received"),
         ({"formats": ("qat_int8",)}, "qat_int8 needs fine_tuning. Received: None"),
@@ -295,8 +298,8 @@ class TestWholeOrNotAtAll:
         ({"test_images": np.zeros((0, 28, 28, 1), np.uint8)}, "test_images must be .*not empty"),
         ({"test_labels": np.zeros(3)}, r"test_labels must be one class .*Received: shape \(3,\)"),
         ({"class_names": ["a"]}, "class_names must be 10 names.*Received: 1"),
-        ({"min_agreement": {"int9": 1.0}}, "A format must be among"),
-        ({"max_accuracy_drop": {"int9": 1.0}}, "A format must be among"),
+        ({"min_agreement": {"int9": 1.0}}, "A format must be one of saved_model, float32"),
+        ({"max_accuracy_drop": {"int9": 1.0}}, "A format must be one of saved_model, float32"),
     ],
 )
 def test_refusals(ensemble, test_set, tmp_path, arguments, message):

@@ -127,7 +127,7 @@ def test_onnx_file_runs_at_its_batch(exported, student, test_set):
 def test_names():
     form = formats.parse("pruned_clustered_qat_int8")
     assert form.stages == ("pruned", "clustered", "qat")
-    assert form.kind_name == "int8"
+    assert form.kind.name == "int8"
     assert form.file_name == "pruned_clustered_qat_int8.tflite"
     # Its ranges were learned.
     assert not form.calibrated

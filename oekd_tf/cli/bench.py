@@ -1,0 +1,104 @@
+"""Measures the latency of an export's TFLite files on the machine it runs on.
+
+    oekd bench --exports=savedmodels/demo --device=pi4 --threads=1,4
+
+The results go into the export's manifest, which `oekd pick` chooses by, and with --output also
+into a file of their own, to bring home from a device; there --merge=FILE takes it into the
+manifest and measures nothing. Needs numpy and ai-edge-litert only.
+"""
+
+import json
+import platform
+from argparse import Namespace
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from oekd_tf.cli.parts import device_flags as command_line
+from oekd_tf.core.files import write_text
+from oekd_tf.core.tables import markdown_table
+from oekd_tf.device.activation_memory import peak_activation_bytes
+from oekd_tf.device.exported import exported_files, read_export, update_manifest, verified_path
+from oekd_tf.device.latency import measure, thread_counts
+from oekd_tf.device.measurements import device_facts, merge, read_results, result
+from oekd_tf.device.tflite_model import TfliteModel
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = command_line.Parser("bench", __doc__)
+    parser.add_argument("--exports", required=True, help="an export's folder")
+    parser.add_argument(
+        "--threads", type=command_line.positive_integers,
+        help="numbers of threads; 1, 2, 4 and so on up to the cores if not given",
+    )  # fmt: skip
+    parser.add_argument("--device", help="what to call this machine; its host name if not given")
+    parser.add_argument("--formats", type=command_line.names, help="only these")
+    parser.add_argument("--students", type=command_line.names, help="only these")
+    parser.add_argument("--runs", type=command_line.positive_integer, default=50, help="of each")
+    parser.add_argument("--output", help="a JSON file to write the results to as well")
+    parser.add_argument("--merge", help="such a file, to take into the manifest; measures nothing")
+    command_line.run(parser, _bench, argv)
+
+
+def _bench(flags: Namespace) -> None:
+    if flags.merge:
+        devices = read_results(flags.merge)
+    else:
+        devices = {flags.device or platform.node() or "device": _measured(flags)}
+        if flags.output:
+            write_text(flags.output, json.dumps({"devices": devices}, indent=2) + "\n")
+    manifest = update_manifest(flags.exports, lambda manifest: merge(manifest, devices))
+    for name, device in devices.items():
+        print(f"\n{name}: {device['cpu']}, LiteRT {device['litert']}, {device['time']}\n")
+        print(markdown_table(_rows(device)))
+    _draw(manifest, Path(flags.exports))
+
+
+def _measured(flags: Namespace) -> dict:
+    manifest = read_export(flags.exports)
+    files = {
+        file.key: file
+        for file in exported_files(manifest, flags.students, flags.formats)
+        if file.is_tflite
+    }
+    if not files:
+        raise ValueError("--formats must name a TFLite format of the export. Received: none")
+    paths = {key: verified_path(flags.exports, file) for key, file in files.items()}
+    results = {}
+    latencies = measure(paths, flags.threads or thread_counts(), flags.runs)
+    for key, path in paths.items():
+        batch_size = TfliteModel(path).batch_size or 1
+        peak = peak_activation_bytes(path.read_bytes())
+        results[key] = result(files[key], peak, batch_size, latencies[key])
+    return {**device_facts(), "results": results}
+
+
+def _rows(device: dict) -> list[dict[str, str]]:
+    counts = {count: None for found in device["results"].values() for count in found["threads"]}
+    rows = []
+    for key, found in device["results"].items():
+        row = {
+            "file": key,
+            "kB": f"{found['bytes'] / 1e3:.1f}",
+            "activations kB": f"{found['peak_activation_bytes'] / 1e3:.1f}",
+        }
+        for count in sorted(counts, key=int):
+            times, suffix = found["threads"].get(count), f" ({count} thread{'s'[: int(count) > 1]})"
+            row[f"median ms{suffix}"] = f"{times['median_ms']:.3f}" if times else ""
+            row[f"p90 ms{suffix}"] = f"{times['p90_ms']:.3f}" if times else ""
+        rows.append(row)
+    return rows
+
+
+def _draw(manifest: dict, exports: Path) -> None:
+    if find_spec("matplotlib") is None:
+        return
+    from oekd_tf.device.pareto import draw_trade_off
+
+    picture = exports / "trade_off.png"
+    draw_trade_off(manifest, picture)
+    print(f"\npicture: {picture}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Classifies image files with an exported student, or with two of them in a cascade.
+
+    oekd classify --model=savedmodels/demo/student_5/int8.tflite shoe.jpg photos/
+    oekd classify --exports=savedmodels/demo --cascade=student_5,student_1 shoe.jpg
+
+In a cascade the second, larger student is asked only about images of which the first is not sure:
+whose top probability is below the threshold that `oekd cascade` has found, or --threshold.
+Needs numpy, ai-edge-litert and pillow only.
+"""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from oekd_tf.cli.parts import device_flags as command_line
+from oekd_tf.device.exported import find_file, read_export, verified_path
+from oekd_tf.device.pictures import check_pillow, image_files, read_image, trained_crop
+from oekd_tf.device.predictions import probabilities, read_labels, top_predictions
+from oekd_tf.device.tflite_model import TfliteModel
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = command_line.Parser("classify", __doc__)
+    parser.add_argument("images", nargs="+", help="image files, or folders of them")
+    parser.add_argument("--model", help="a TFLite file")
+    parser.add_argument("--cascade", type=command_line.names, help="two students, small first")
+    parser.add_argument("--exports", help="the export's folder, with --cascade")
+    parser.add_argument("--format", default="int8", help="of the cascade's students")
+    parser.add_argument("--threshold", type=command_line.share, help="of the cascade")
+    parser.add_argument("--top", type=command_line.positive_integer, default=5, help="classes")
+    parser.add_argument("--labels", help="a file of one label a line; labels.txt if not given")
+    parser.add_argument("--threads", type=command_line.positive_integer, default=1)
+    parser.add_argument(
+        "--central_crop", type=command_line.positive_share,
+        help="how much of the middle of an image of another size to take; as in training if not "
+        "given",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON object an image")
+    command_line.run(parser, _classify, argv)
+
+
+def _classify(flags: Namespace) -> None:
+    paths, threshold = _models(flags)
+    check_pillow()
+    models = [TfliteModel(path, flags.threads) for path in paths.values()]
+    classes = int(models[0].output["shape"][-1])
+    labels = read_labels(flags.labels, next(iter(paths.values())), classes)
+    crop = flags.central_crop or trained_crop(next(iter(paths.values())))
+    failed = False
+    for given in flags.images:
+        try:
+            for path in image_files(given):
+                try:
+                    image = read_image(path, models[0].image_shape, crop)
+                except ValueError as error:
+                    failed = _complain(error)
+                    continue
+                answered, logits = ask(models, image, threshold)
+                _say(flags, path, list(paths)[answered], top_predictions(logits, labels, flags.top))
+        except ValueError as error:
+            failed = _complain(error)
+    if failed:
+        raise SystemExit(1)
+
+
+def ask(
+    models: Sequence[TfliteModel], image: np.ndarray, threshold: float
+) -> tuple[int, np.ndarray]:
+    """Asks one model after the other until one is sure.
+
+    Args:
+        models: The cheapest first.
+        image: Raw pixels, (height, width, channels).
+        threshold: The top probability below which the next one is asked.
+
+    Returns:
+        Which one answered, and its logits, (classes,).
+    """
+    last = len(models) - 1
+    for number, model in enumerate(models):
+        logits = model.logits(image[None])[0]
+        if number == last or probabilities(logits).max() >= threshold:
+            return number, logits
+    raise ValueError("There must be at least one model. Received: none")
+
+
+def _models(flags: Namespace) -> tuple[dict[str, Path], float]:
+    """The models' paths by name, and below which probability to ask the second."""
+    if bool(flags.model) == bool(flags.cascade):
+        raise ValueError(
+            "Either --model or --cascade must be given. "
+            f"Received: {'both' if flags.model else 'neither'}"
+        )
+    if flags.model:
+        return {flags.model: Path(flags.model)}, 0.0
+    if len(flags.cascade) != 2 or not flags.exports:
+        raise ValueError(
+            "--cascade must name two students, and --exports their folder. Received: "
+            f"--cascade={','.join(flags.cascade)} --exports={flags.exports or ''}"
+        )
+    manifest = read_export(flags.exports)
+    files = [find_file(manifest, name, flags.format) for name in flags.cascade]
+    key = f"{','.join(flags.cascade)}/{flags.format}"
+    threshold = flags.threshold
+    if threshold is None:
+        known = manifest.get("cascades", {})
+        if key not in known:
+            raise ValueError(
+                "A cascade's threshold must be found first, by oekd cascade, or given "
+                f"as --threshold. Received: {key}, known: {', '.join(known) or 'none'}"
+            )
+        threshold = known[key]["threshold"]
+    paths = {file.student["name"]: verified_path(flags.exports, file) for file in files}
+    return paths, threshold
+
+
+def _say(flags: Namespace, path: Path, name: str, predictions: list) -> None:
+    if flags.json:
+        answer = {"image": str(path), "model": name}
+        print(json.dumps({**answer, "predictions": [p._asdict() for p in predictions]}))
+        return
+    who = f" ({name})" if flags.cascade else ""
+    print(f"{path}{who}: " + ", ".join(f"{p.label} {p.probability:.1%}" for p in predictions))
+
+
+def _complain(error: ValueError) -> bool:
+    print(f"error: {error}", file=sys.stderr)
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Compares students that were trained together with the same students trained alone.
+
+    oekd compare --config=configs/demo.py --seeds=3
+
+trains the ensemble and every student's baseline under one config for each seed, and writes
+results.json, report.md, summary.csv, runs.csv and three pictures into --workdir. Started again it
+resumes where it was stopped, and more --seeds or --ablation may be asked for.
+`--config.field=value` overrides a field of the config for all runs; an ablation overrides fields
+for further ensembles, which are compared with the same baselines:
+
+    oekd compare --seeds=3 --ablation=no_kd:method.arguments.distillation_weight=0 \\
+        --ablation="three:ensemble.widths=(1.0,0.6,0.2)"
+
+    oekd compare --seeds=3 --offline=4,5 --mutual=4,5
+
+also trains the two usual alternatives: the same students distilled from a full-width teacher that
+was trained before, and in pairs with a full-width network that learn from each other.
+
+    oekd compare --seeds=3 --method=dml:temperature=3.0 --method=labels
+
+trains further ensembles by other methods, compared like ablations.
+
+    oekd compare --seeds=3 --processes=2
+
+trains two runs at once, each on half of the cores, which a small network makes better use of.
+
+    oekd compare --workdir=runs/compare_demo --report_only
+
+makes the report and the pictures again from results.json alone.
+"""
+
+import shlex
+from pathlib import Path
+
+from absl import flags
+
+from oekd_tf.cli.parts import flags as command_line
+from oekd_tf.core.errors import ConfigError
+
+_CONFIG = command_line.ConfigFlag()
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the study lives; runs/compare_<config.name> if unset."
+)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "How many, from config.seed on.")
+_STUDENTS = flags.DEFINE_list("students", [], "Numbers of those trained alone; all if unset.")
+_OFFLINE = flags.DEFINE_list(
+    "offline", [], "Numbers of students to distil from student 1 trained alone, too."
+)
+_MUTUAL = flags.DEFINE_list(
+    "mutual", [], "Numbers of students to train in a mutual learning pair with student 1, too."
+)
+_ABLATIONS = flags.DEFINE_multi_string(
+    "ablation", [], "NAME:field=value,field=value of further ensembles; may be given repeatedly."
+)
+_METHODS = flags.DEFINE_multi_string(
+    "method", [], "METHOD:argument=value,... of further ensembles; may be given repeatedly."
+)
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Runs at once, each on its share of the cores.")
+_REPORT_ONLY = flags.DEFINE_bool("report_only", False, "Report from results.json, train nothing.")
+
+
+def main() -> None:
+    command_line.run(_compare, doc=__doc__, config=_CONFIG)
+
+
+def _compare() -> None:
+    config = _CONFIG.value
+    workdir = Path(_WORKDIR.value or f"runs/compare_{config.name}")
+    if _REPORT_ONLY.value:
+        from oekd_tf.studies.report import write_report
+
+        print(write_report(workdir))
+        return
+    print(f"comparing {config.name!r} in {workdir}", flush=True)
+    command_line.quiet_tensorflow()
+    from oekd_tf.studies.plan import parse_ablations, parse_methods
+    from oekd_tf.studies.study import compare
+
+    command = shlex.join(["oekd", "compare", *_CONFIG.argv[1:]])
+    ablations = {**parse_methods(_METHODS.value), **parse_ablations(_ABLATIONS.value)}
+    students, offline, mutual = map(_numbers, (_STUDENTS, _OFFLINE, _MUTUAL))
+    compare(
+        config, workdir, _SEEDS.value, students, ablations, offline, mutual, command,
+        processes=_PROCESSES.value,
+    )  # fmt: skip
+
+
+def _numbers(flag: flags.FlagHolder) -> list[int]:
+    try:
+        return [int(number) for number in flag.value]
+    except ValueError:
+        raise ConfigError(
+            f"--{flag.name} must be numbers. Received: {','.join(flag.value)!r}"
+        ) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What commands share; no commands themselves."""

@@ -1,0 +1,145 @@
+"""Flags and errors of the binaries that run on a device, where absl is not."""
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with one line and exit code 1 for an error."""
+
+    def __init__(self, program: str, description: str):
+        super().__init__(
+            f"oekd {program}",
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise SystemExit(f"error: {message}. --help says what there is")
+
+
+def run(
+    parser: Parser, main: Callable[[argparse.Namespace], Any], argv: Sequence[str] | None
+) -> None:
+    """Parses flags and runs `main`; an expected error becomes one line and exit code 1.
+
+    Args:
+        parser: Of the binary.
+        main: The work, given the flags.
+        argv: The command line without the program; the process's own if None.
+    """
+    flags = parser.parse_args(argv)
+    try:
+        main(flags)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted") from None
+
+
+def names(text: str) -> list[str]:
+    """The names in a comma-separated flag.
+
+    Example:
+        >>> names("int8,float32")
+        ['int8', 'float32']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def byte_count(text: str) -> int:
+    """Bytes from a number with or without a unit.
+
+    Args:
+        text: For instance "100000", "100kB" (thousands) or "64KiB" (1,024).
+
+    Returns:
+        The number of bytes.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+
+    Example:
+        >>> byte_count("1.5MB")
+        1500000
+    """
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([a-z]*)", text.strip().lower())
+    if (
+        not match
+        or match[2] not in _UNITS
+        or not (count := round(float(match[1]) * _UNITS[match[2]]))
+    ):
+        raise argparse.ArgumentTypeError(
+            f"must be a size such as 100000, 100kB, 1.5MB or 64KiB. Received: {text!r}"
+        )
+    return count
+
+
+def share(text: str) -> float:
+    """A share from "0.8" or "80%".
+
+    Raises:
+        argparse.ArgumentTypeError: It is none, or not from 0 to 1.
+    """
+    value = _number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"must be from 0 to 1, or a percentage. Received: {text!r}"
+        )
+    return value
+
+
+def positive_share(text: str) -> float:
+    """A share above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not (value := share(text)):
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1. Received: {text!r}")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """A number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0. Received: {text!r}")
+    return value
+
+
+def positive_integer(text: str) -> int:
+    """A whole number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not re.fullmatch(r"0*[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0. Received: {text!r}")
+    return int(text)
+
+
+def positive_integers(text: str) -> list[int]:
+    """Whole numbers above 0 from a comma-separated flag.
+
+    Raises:
+        argparse.ArgumentTypeError: One is not, or there is none.
+    """
+    return [positive_integer(part.strip()) for part in text.split(",")]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

@@ -1,0 +1,176 @@
+"""What the commands share: a quiet start, one clear line for an error, an exit code."""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from oekd_tf.config.fields import FIELDS
+from oekd_tf.config.files import find_config
+from oekd_tf.config.migration import MOVED
+from oekd_tf.config.values import put_fields
+
+# What a class takes, which the config does not know; another method's name comes with its own.
+_LATER = ("method.", "backbone.arguments.")
+
+
+def quiet_tensorflow() -> None:
+    """Imports TensorFlow, with fast convolutions and without its notes about missing devices."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # On by default only for CPUs with AVX-512 VNNI; on others it halves the training step too.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    from oekd_tf.core.native_output import quiet_native_output
+
+    with quiet_native_output():
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
+
+
+class ConfigFlag:
+    """The flag `--config` of a command, with `--config.field=value` for single fields.
+
+    Arguments of a method or a backbone are those of its class, which the config file need not
+    name; what the flags say of them is put in after the file was read.
+
+    Attributes:
+        argv: The command line as it was given.
+    """
+
+    def __init__(self):
+        self.argv = list(sys.argv)
+        self._overrides: dict[str, str] = {}
+        sys.argv = self.without_overrides(sys.argv)
+        with naming_fields():
+            self._holder = config_flags.DEFINE_config_file(
+                "config",
+                find_config("configs/demo.py"),
+                "Config file; what it does not set has its default.",
+                lock_config=True,
+            )
+
+    @property
+    def value(self) -> ConfigDict:
+        """The config, overrides applied, not yet checked."""
+        config = self._holder.value
+        put_fields(config, self._overrides)
+        self._overrides = {}
+        return config
+
+    def without_overrides(self, argv: Sequence[str]) -> list[str]:
+        """A command line without the flags that are put in later, which are kept."""
+        rest, words = [], iter(argv)
+        for word in words:
+            path, equals, value = word.removeprefix("--config.").partition("=")
+            later = path.startswith(_LATER) or path in MOVED
+            if not (word.startswith("--config.") and later):
+                rest.append(word)
+                continue
+            self._overrides[path] = value if equals else next(words, "")
+        return rest
+
+
+def run(
+    main: Callable[[], Any],
+    argv: Sequence[str] | None = None,
+    *,
+    doc: str | None = None,
+    config: ConfigFlag | None = None,
+) -> None:
+    """Parses absl flags and runs `main`; an expected error becomes one line and exit code 1.
+
+    Expected are errors of input and of the machine: ValueError, ArithmeticError (a NaN), OSError.
+    `--verbosity=1` shows where they came from.
+
+    Args:
+        main: The work, with flags parsed.
+        argv: Command line; the process's own if None.
+        doc: What `--help` says before the flags.
+        config: The command's `--config`, if it has one.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    if any(word in ("-h", "-help", "--help") for word in argv[1:]):
+        print(_help(doc or ""))
+        return
+    if config is not None:
+        if "--helpfields" in argv[1:]:
+            print(fields_help())
+            return
+        argv = config.without_overrides(argv)
+
+    def guarded(arguments: Sequence[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.ERROR)
+        if len(arguments) > 1:
+            raise app.UsageError(f"Only flags are allowed. Received: {arguments[1]!r}")
+        try:
+            main()
+        except (ValueError, ArithmeticError, OSError) as error:
+            logging.debug("raised here:", exc_info=True)
+            raise SystemExit(f"error: {error}") from None
+        except SystemExit as stop:
+            if message := getattr(stop, "message", ""):
+                print(message, file=sys.stderr)
+            raise
+
+    app.run(guarded, argv=argv, flags_parser=_parse)
+
+
+def fields_help() -> str:
+    """All fields of a config with default, meaning and rule."""
+    lines = ["Fields of a config, for --config.FIELD=VALUE:", ""]
+    for path, field in FIELDS.items():
+        default = field.default
+        default = default.to_dict() if isinstance(default, ConfigDict) else default
+        lines += [f"  {path} = {default!r}", f"      {field.meaning} Must be {field.rule}."]
+    return "\n".join(lines)
+
+
+def _help(doc: str) -> str:
+    lines = [doc.strip(), "", "flags:"]
+    own = flags.FLAGS.flags_by_module_dict()
+    for module, found in own.items():
+        if not module.startswith("oekd_tf.cli") and module != "__main__" and "oekd" not in module:
+            continue
+        for flag in found:
+            if "." in flag.name:
+                continue
+            text = " ".join((flag.help or "").split())
+            lines.append(f"  --{flag.name}: {text}")
+    if "config" in flags.FLAGS:
+        lines.append("  --config: Config file; --helpfields lists all fields of a config.")
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def naming_fields() -> Iterator[None]:
+    """One line for a `--config.field=value` whose field the config does not have.
+
+    For the definition of a config's flag, which reads the command line where --config is left out.
+
+    Example:
+        >>> with naming_fields():
+        ...     config = config_flags.DEFINE_config_file("config", "configs/demo.py")
+    """
+    try:
+        yield
+    except (AttributeError, KeyError) as error:
+        # As ml_collections says it, some of it quoted twice.
+        text = str(error).replace("\\", "")
+        name = (re.search(r"'(\w+)'", text) or [text, text])[1]
+        near = re.search(r'Did you mean "(\w+)"', text)
+        given = next((word for word in sys.argv if name in word), name)
+        raise SystemExit(
+            f"error: Unknown config field {name}.{f' Did you mean {near[1]}?' if near else ''} "
+            f"--helpfields lists all. Received: {given}"
+        ) from None
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    app.define_help_flags()
+    with naming_fields():
+        return app.parse_flags_with_usage(argv)

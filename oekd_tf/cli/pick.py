@@ -1,0 +1,109 @@
+"""Picks the most accurate student and format under a device's limits and copies it out.
+
+    oekd pick --exports=savedmodels/demo --max_bytes=64KiB --max_latency_ms=2
+
+Without --output it goes to savedmodels/demo_picked: the file, labels.txt, card.json and CARD.md.
+If nothing fits, the nearest is named and the exit code is 1. Latencies are those that
+`oekd bench` has measured. Needs numpy and ai-edge-litert only.
+"""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from oekd_tf.cli.parts import device_flags as command_line
+from oekd_tf.device.activation_memory import peak_activation_bytes
+from oekd_tf.device.delivery import deliver
+from oekd_tf.device.exported import exported_files, read_export, verified_path
+from oekd_tf.device.measurements import choose_device, median_ms
+from oekd_tf.device.selection import Candidate, best, misses, nearest
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = command_line.Parser("pick", __doc__)
+    parser.add_argument("--exports", required=True, help="an export's folder")
+    parser.add_argument(
+        "--max_bytes", type=command_line.byte_count, help="of the file: 100000, 100kB, 64KiB"
+    )
+    parser.add_argument(
+        "--max_latency_ms", type=command_line.positive_number, help="median, milliseconds"
+    )
+    parser.add_argument(
+        "--max_activation_bytes", type=command_line.byte_count,
+        help="of activations at their peak; kernels' scratch memory comes on top",
+    )  # fmt: skip
+    parser.add_argument("--min_accuracy", type=command_line.share, help="0.8 or 80%%")
+    parser.add_argument("--device", help="whose latencies; needed if several were measured")
+    parser.add_argument("--threads", type=command_line.positive_integer, default=1)
+    parser.add_argument("--formats", type=command_line.names, help="only these")
+    parser.add_argument("--students", type=command_line.names, help="only these")
+    parser.add_argument("--output", help="folder to make; EXPORTS_picked if not given")
+    parser.add_argument("--overwrite", action="store_true", help="replace --output if there")
+    command_line.run(parser, _pick, argv)
+
+
+def _pick(flags: Namespace) -> None:
+    limits = {
+        name: value
+        for name in ("max_bytes", "max_latency_ms", "max_activation_bytes", "min_accuracy")
+        if (value := getattr(flags, name))
+    }
+    manifest = read_export(flags.exports)
+    device = None
+    if flags.max_latency_ms or flags.device:
+        device = choose_device(manifest, flags.device)
+    candidates = _candidates(flags, manifest, device, limits)
+    found = best(candidates, limits)
+    if found is None:
+        other = nearest(candidates, limits)
+        missed = " and ".join(map(str, misses(other, limits)))
+        raise SystemExit(
+            f"No file fits the limits. The nearest is {other.file.key}, {_facts(other, device)}; "
+            f"it misses {missed}"
+        )
+    exports = Path(flags.exports)
+    output = Path(flags.output or exports.with_name(f"{exports.resolve().name}_picked"))
+    deliver(exports, manifest, found.file, output, limits, flags.overwrite)
+    print(f"{found.file.key}: {_facts(found, device)}")
+    print(f"copied: {output / Path(found.file.facts['path']).name}")
+
+
+def _candidates(
+    flags: Namespace, manifest: dict, device: str | None, limits: dict[str, float]
+) -> list[Candidate]:
+    candidates = []
+    for file in exported_files(manifest, flags.students, flags.formats):
+        values = {"max_bytes": file.facts["bytes"], "min_accuracy": file.facts["accuracy"]}
+        milliseconds = median_ms(manifest, file, device, flags.threads)
+        if milliseconds is not None:
+            values["max_latency_ms"] = milliseconds
+        if "max_activation_bytes" in limits and file.is_tflite:
+            content = verified_path(flags.exports, file).read_bytes()
+            values["max_activation_bytes"] = peak_activation_bytes(content)
+        if values.keys() >= limits.keys():
+            candidates.append(Candidate(file, values))
+    if not candidates and "max_latency_ms" in limits:
+        raise ValueError(
+            f"No latency of these files was measured on {device} with {flags.threads} "
+            f"thread{'s'[: flags.threads > 1]}. Run: oekd bench --exports={flags.exports} "
+            f"--device={device} --threads={flags.threads}"
+        )
+    if not candidates:
+        raise ValueError(
+            "--max_activation_bytes applies to TFLite files; this export has none to choose among."
+        )
+    return candidates
+
+
+def _facts(candidate: Candidate, device: str | None) -> str:
+    values = candidate.values
+    facts = [f"test accuracy {values['min_accuracy']:.2%}", f"{values['max_bytes']:,} bytes"]
+    if "max_latency_ms" in values:
+        facts.append(f"{values['max_latency_ms']:.3f} ms on {device}")
+    if "max_activation_bytes" in values:
+        facts.append(f"{values['max_activation_bytes']:,} bytes of activations")
+    return ", ".join(facts)
+
+
+if __name__ == "__main__":
+    main()

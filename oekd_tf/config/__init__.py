@@ -1,0 +1,26 @@
+"""What can be configured, checked before any work is done; needs no Keras."""
+
+from oekd_tf.config.building import make_backbone, make_method
+from oekd_tf.config.check import check
+from oekd_tf.config.difference import first_difference
+from oekd_tf.config.fields import FIELDS, Field, default_config, get
+from oekd_tf.config.files import find_config
+from oekd_tf.config.values import from_json, read_value, set_fields, to_json
+from oekd_tf.core.errors import ConfigError
+
+__all__ = [
+    "FIELDS",
+    "ConfigError",
+    "Field",
+    "check",
+    "default_config",
+    "find_config",
+    "first_difference",
+    "from_json",
+    "get",
+    "make_backbone",
+    "make_method",
+    "read_value",
+    "set_fields",
+    "to_json",
+]

@@ -1,0 +1,96 @@
+"""What a config names, made: its backbone and its method."""
+
+import importlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from oekd_tf.core.errors import ConfigError, as_config_error, format_value, one_line
+
+if TYPE_CHECKING:
+    from oekd_tf.methods.parts.method import Method
+
+
+def make_backbone(config: ConfigDict, **arguments: Any) -> Any:
+    """The backbone that a config names.
+
+    Args:
+        config: The config.
+        **arguments: Arguments beside those of the config.
+
+    Returns:
+        An instance of `oekd_tf.backbones.Backbone`.
+
+    Raises:
+        ConfigError: There is no such class, or it refuses its arguments.
+    """
+    from oekd_tf import backbones
+
+    name = config.backbone.name
+    module, _, attribute = name.rpartition(":")
+    reason = ""
+    try:
+        # A relative name would be relative to nothing.
+        if module.startswith("."):
+            raise ImportError("a module's name begins with no '.'")
+        family = getattr(importlib.import_module(module) if module else backbones, attribute)
+        # One's own may also be a function that makes a family; the package has only classes.
+        is_family = hasattr(family, "branch") or (bool(module) and callable(family))
+    except (ImportError, AttributeError) as error:
+        is_family, reason = False, f": {one_line(error)}" if module else ""
+    if not is_family:
+        raise ConfigError(
+            "config.backbone.name must be a class of oekd_tf.backbones, or the 'module:name' of "
+            "one's own that gives an object with stem and branch. "
+            f"Received: {format_value(name)}{reason}"
+        )
+    with as_config_error((), f"config.backbone.arguments must suit {name}"):
+        backbone = family(**config.backbone.arguments.to_dict(), **arguments)
+    if not (hasattr(backbone, "stem") and hasattr(backbone, "branch")):
+        raise ConfigError(
+            f"config.backbone.name must give an object with stem and branch. Received: {name!r}, "
+            f"which gives {type(backbone).__name__}"
+        )
+    return backbone
+
+
+def make_method(config: ConfigDict, **arguments: Any) -> "Method":
+    """The method that a config names.
+
+    Args:
+        config: The config.
+        **arguments: Arguments in place of those of the config.
+
+    Returns:
+        A method that is not built yet.
+
+    Raises:
+        ConfigError: There is no such method, or it refuses its arguments.
+    """
+    from oekd_tf import methods
+
+    with as_config_error((), "config.method.name must be a method"):
+        family = methods.method_class(config.method.name)
+    given = {**config.method.arguments.to_dict(), **arguments}
+    fields = [f"method.arguments.{name}" for name in given]
+    with as_config_error(fields, f"config.method.arguments must suit {config.method.name!r}"):
+        return family(**given)
+
+
+def method_arguments(config: ConfigDict) -> dict[str, Any]:
+    """All arguments of the method that a config names, its class's defaults included.
+
+    Args:
+        config: The config.
+
+    Returns:
+        By name, as JSON would give them back.
+    """
+    from oekd_tf import methods
+
+    family = methods.method_class(config.method.name)
+    parameters = inspect.signature(family).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    given = {**defaults, **config.method.arguments.to_dict()}
+    return {n: list(v) if isinstance(v, tuple) else v for n, v in given.items() if n != "name"}

@@ -1,0 +1,106 @@
+"""Checks a config: every field's rule, and the rules between fields."""
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from oekd_tf.config import rules
+from oekd_tf.config.building import make_backbone, make_method, method_arguments
+from oekd_tf.config.fields import FIELDS, Field, get
+from oekd_tf.config.migration import MOVED
+from oekd_tf.core.errors import ConfigError, as_config_error, format_value
+
+
+def check(config: ConfigDict) -> None:
+    """Checks every field's rule, and the rules between fields.
+
+    Args:
+        config: What a config file's `get_config` returned, overrides applied.
+
+    Raises:
+        ConfigError: In one line: the field, its rule and what was received.
+    """
+    known = {*FIELDS}
+    for path, value in _leaves(config):
+        if path not in known:
+            raise ConfigError(
+                f"config.{path} is no field of a config{nearest(path)}. "
+                f"Received: {format_value(value)}"
+            )
+        known.discard(path)
+    if known:
+        raise ConfigError(f"config.{min(known)} must be set; start from default_config().")
+    for path, field in FIELDS.items():
+        check_field(path, field, get(config, path))
+    students = len(config.ensemble.widths)
+    if config.only_student > students:
+        raise ConfigError(
+            f"config.only_student must be at most the number of students, {students}. "
+            f"Received: {config.only_student}"
+        )
+    if config.teacher_workdir and not config.only_student:
+        raise ConfigError(
+            "config.teacher_workdir must be '' unless config.only_student names the student to "
+            f"distil to. Received: {config.teacher_workdir!r}"
+        )
+    if config.schedule.name == "step" and not config.schedule.step_epochs:
+        raise ConfigError(
+            "config.schedule.step_epochs must be at least one epoch for the step schedule. "
+            "Received: ()"
+        )
+    if config.schedule.name == "cosine" and config.schedule.warmup_epochs >= config.epochs:
+        raise ConfigError(
+            f"config.schedule.warmup_epochs must be below config.epochs, {config.epochs}; 0 is "
+            f"none. Received: {config.schedule.warmup_epochs}"
+        )
+    if config.export.calibration_batch_size > 1 and config.export.batch_size:
+        raise ConfigError(
+            "config.export.calibration_batch_size must be 1 unless config.export.batch_size is 0. "
+            f"Received: {config.export.calibration_batch_size}"
+        )
+    if config.logical_cpus and config.strategy != "mirrored":
+        raise ConfigError(
+            "config.logical_cpus must be 0 unless config.strategy is 'mirrored'. "
+            f"Received: {config.logical_cpus} with strategy {config.strategy!r}"
+        )
+    if config.optimizer.weight_decay and config.optimizer.name != "adamw":
+        raise ConfigError(
+            "config.optimizer.weight_decay must be 0 unless config.optimizer.name is 'adamw'; "
+            f"the others' is config.optimizer.l2. Received: {config.optimizer.weight_decay}"
+        )
+    make_backbone(config, synchronized_batch_norm=config.synchronized_batch_norm)
+    method = make_method(config)
+    fields = ["ensemble.widths", *(f"method.arguments.{name}" for name in method_arguments(config))]
+    with as_config_error(fields, "config.method.arguments must suit the ensemble"):
+        method.check(students, config.epochs)
+
+
+def check_field(path: str, field: Field, value: Any) -> None:
+    """Raises a ConfigError if the value breaks the field's rule."""
+    for valid, rule in (rules.kind_rule(field.default), (field.valid, field.rule)):
+        try:
+            kept = valid(value)
+        except TypeError:
+            # A part of a tuple is of a type that the rule cannot compare.
+            kept = False
+        if not kept:
+            raise ConfigError(f"config.{path} must be {rule}. Received: {format_value(value)}")
+
+
+def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, ConfigDict) and path not in FIELDS:
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def nearest(path: str) -> str:
+    """What to say of a path that is no field: where it has moved to, or one that is alike."""
+    if path in MOVED:
+        return f"; it is {MOVED[path]} since version 0.2"
+    found = difflib.get_close_matches(path, FIELDS, n=1)
+    return f", such as {found[0]}" if found else ""

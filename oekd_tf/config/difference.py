@@ -1,0 +1,90 @@
+"""Where two configs differ, and that a folder of one is not used for another."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from oekd_tf.config.building import method_arguments
+from oekd_tf.config.fields import FIELDS, get
+from oekd_tf.config.values import from_json, to_json
+from oekd_tf.core.errors import ConfigError
+
+# What may differ when a run is resumed: where it runs and what becomes of it, not what it computes.
+_MAY_DIFFER = (
+    "strategy",
+    "logical_cpus",
+    "jit_compile",
+    "checkpoint_every",
+    "checkpoints_kept",
+    "data.data_dir",
+    "data.download",
+    "data.cache",
+    # Where the teacher lies, not which one it is.
+    "teacher_workdir",
+    "export.",
+    "fine_tuning.",
+)
+
+
+class Difference(NamedTuple):
+    """A field in which two configs differ.
+
+    Attributes:
+        path: Dotted path of the field.
+        one: Value in the one config.
+        other: Value in the other.
+    """
+
+    path: str
+    one: Any
+    other: Any
+
+
+def first_difference(one: ConfigDict, other: ConfigDict) -> Difference | None:
+    """The first field on which what two configs compute depends and that they differ in.
+
+    Args:
+        one: A config.
+        other: Another one.
+
+    Returns:
+        The difference; None if runs of the two are the same.
+    """
+    for path in FIELDS:
+        values = get(one, path), get(other, path)
+        if values[0] == values[1] or path.startswith(_MAY_DIFFER):
+            continue
+        if not isinstance(values[0], ConfigDict):
+            return Difference(path, *values)
+        left, right = (value.to_dict() for value in values)
+        if path == "method.arguments":
+            # An argument that is left out is the same as its default.
+            left, right = method_arguments(one), method_arguments(other)
+        for name in [*left, *right]:
+            if left.get(name) != right.get(name):
+                return Difference(f"{path}.{name}", left.get(name), right.get(name))
+    return None
+
+
+def refuse_other_config(
+    there: ConfigDict, asked: ConfigDict, place: str | Path, error: type[ValueError] = ConfigError
+) -> None:
+    """Raises where a folder or file of one config is to be used for another.
+
+    Args:
+        there: The config that it was made with.
+        asked: The config that is asked for.
+        place: The folder or file, for the error.
+        error: Class of the error.
+
+    Raises:
+        ValueError: A field that changes what is computed differs.
+    """
+    # As it would be read back: JSON makes lists of the tuples in arguments.
+    found = first_difference(there, from_json(to_json(asked)))
+    if found:
+        raise error(
+            f"{place} was made with config.{found.path}={found.one!r}, not {found.other!r}. "
+            "Use the same value, or another --workdir."
+        )

@@ -1,0 +1,301 @@
+"""Every field of a config, with its default, its rule and what it means."""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from oekd_tf.config import rules
+from oekd_tf.core.choices import (
+    AUGMENTATIONS,
+    CACHES,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+    STRATEGIES,
+)
+from oekd_tf.core.errors import ConfigError
+from oekd_tf.export.formats import RULE, is_format
+
+
+def _is_json(arguments: ConfigDict) -> bool:
+    """Whether the arguments can be written to a run's config.json."""
+    try:
+        json.dumps(arguments.to_dict(), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+class Field(NamedTuple):
+    """One configurable value.
+
+    Attributes:
+        default: Its value where a config says nothing; also fixes its type.
+        valid: Whether a value, of the default's kind, keeps the rule.
+        rule: The rule in words, to follow "must be".
+        meaning: What the field does.
+    """
+
+    default: Any
+    valid: Callable[[Any], bool]
+    rule: str
+    meaning: str
+
+
+FIELDS: dict[str, Field] = {
+    "name": Field(
+        "run",
+        rules.is_name,
+        "letters, digits, '.', '_' and '-', none in front a '.', at most 200 bytes",
+        "Names the run and its exports.",
+    ),
+    "seed": Field(
+        0, *rules.at_least(0), "Random seed of initial weights, data order and augmentation."
+    ),
+    "epochs": Field(1, *rules.at_least(1), "Passes over the training data."),
+    "batch_size": Field(128, *rules.at_least(1), "Global batch size, all replicas together."),
+    "only_student": Field(
+        0, *rules.at_least(0), "Train this student alone, as its baseline; 0 trains the ensemble."
+    ),
+    "teacher_workdir": Field(
+        "",
+        *rules.text(empty=True),
+        "With only_student: offline distillation from the student 1 that was trained alone there.",
+    ),
+    "precision": Field(
+        "float32",
+        *rules.one_of(*PRECISIONS),
+        "Keras dtype policy; logits and losses are float32 under all of them.",
+    ),
+    "jit_compile": Field(
+        False, *rules.boolean(), "Compile steps with XLA; slower to start on a CPU."
+    ),
+    "deterministic": Field(
+        False, *rules.boolean(), "The same bits on every run, at some cost in speed."
+    ),
+    "strategy": Field(
+        "auto",
+        *rules.one_of(*STRATEGIES),
+        "tf.distribute strategy; auto is mirrored where there is more than one GPU. multi_worker "
+        "reads TF_CONFIG.",
+    ),
+    "logical_cpus": Field(
+        0, *rules.between(0, 256), "With the mirrored strategy, replicas on this many logical CPUs."
+    ),
+    "synchronized_batch_norm": Field(
+        True,
+        *rules.boolean(),
+        "Batch statistics over all replicas rather than over each one's share.",
+    ),
+    "checkpoint_every": Field(1, *rules.at_least(1), "Epochs from one checkpoint to the next."),
+    "checkpoints_kept": Field(
+        2, *rules.at_least(1), "Number of newest checkpoints to keep; older ones are deleted."
+    ),
+    "data.source": Field(
+        "fashion_mnist_mini",
+        *rules.text(),
+        "A TFDS name, 'image_folder', or the embedded 'fashion_mnist_mini'.",
+    ),
+    "data.data_dir": Field(
+        "",
+        *rules.text(empty=True),
+        "TFDS data directory, or the image folder's root; '' is TFDS's own.",
+    ),
+    "data.train_split": Field("train", *rules.text(), "Split to train on."),
+    "data.test_split": Field(
+        "auto", *rules.text(), "Split for the final figures; auto is 'test', or else 'validation'."
+    ),
+    "data.image_key": Field("auto", *rules.text(), "Feature that holds the image."),
+    "data.label_key": Field("auto", *rules.text(), "Feature that holds the label."),
+    "data.image_size": Field(
+        (),
+        rules.is_image_size,
+        "() or (height, width), each from 1 to 10000",
+        "Resize images to this; () keeps their size.",
+    ),
+    "data.validation_fraction": Field(
+        0.1, *rules.fraction(), "Share of the training data that is held out for validation."
+    ),
+    "data.split_seed": Field(
+        0, *rules.at_least(0), "Random seed of the validation split and of max_examples."
+    ),
+    "data.max_examples": Field(0, *rules.at_least(0), "Use this many training examples; 0 is all."),
+    "data.augmentation": Field(
+        ("pad_crop", "flip"),
+        lambda v: all(name in AUGMENTATIONS for name in v) and AUGMENTATIONS[0] not in v[1:],
+        f"among {', '.join(AUGMENTATIONS)}, {AUGMENTATIONS[0]} first",
+        "Applied to training images, in this order.",
+    ),
+    "data.mixup": Field(0.0, *rules.at_least(0), "α of mixup's Beta distribution; 0 is off."),
+    "data.cutmix": Field(
+        0.0,
+        *rules.at_least(0),
+        "α of cutmix's Beta distribution; 0 is off. With both, one a batch.",
+    ),
+    "data.label_smoothing": Field(
+        0.0, *rules.fraction(), "Share of a label that is spread over all classes."
+    ),
+    "data.cache": Field(
+        "auto",
+        *rules.one_of(*CACHES),
+        "Where images are between epochs: decoded or encoded in memory, or only in their files.",
+    ),
+    "data.central_crop": Field(
+        0.875,
+        lambda v: 0 < v <= 1,
+        "above 0 and at most 1",
+        "Part of the middle of images of varying size that evaluation sees.",
+    ),
+    "data.download": Field(True, *rules.boolean(), "Let TFDS fetch a data set that is not there."),
+    "backbone.name": Field(
+        "CifarResNet",
+        *rules.text(),
+        "Class in oekd_tf.backbones, or 'module:name' for a class or function of one's own.",
+    ),
+    "backbone.arguments": Field(
+        ConfigDict({"depth": 8}),
+        _is_json,
+        "a ConfigDict of what JSON can hold",
+        "The class's arguments.",
+    ),
+    "ensemble.widths": Field(
+        (1.0, 0.8, 0.6, 0.4, 0.2),
+        rules.are_widths,
+        "1 first, then falling, above 0",
+        "Fraction of the channels of each student.",
+    ),
+    "ensemble.shared_stem": Field(
+        True, *rules.boolean(), "One stem for all students, or for each its own of full width."
+    ),
+    "ensemble.pseudo_teacher_epochs": Field(
+        0, *rules.at_least(0), "Epochs at the start in which the pseudo teacher is trained alone."
+    ),
+    "method.name": Field(
+        "oekd",
+        *rules.text(),
+        "How students teach each other: one of oekd_tf.methods.names(), or 'module:Class' for a "
+        "method of one's own.",
+    ),
+    "method.arguments": Field(
+        ConfigDict(),
+        _is_json,
+        "a ConfigDict of what JSON can hold",
+        "Arguments of the method's class; what is left out has the class's default.",
+    ),
+    "optimizer.name": Field("adam", *rules.one_of(*OPTIMIZERS), "Name of the optimizer."),
+    "optimizer.learning_rate": Field(1e-3, *rules.above(0), "Peak learning rate."),
+    "optimizer.l2": Field(0.0, *rules.at_least(0), "L2 coefficient on kernels, in the gradient."),
+    "optimizer.weight_decay": Field(
+        0.0, *rules.at_least(0), "Decoupled decay, times the learning rate; for adamw."
+    ),
+    "optimizer.momentum": Field(0.9, *rules.fraction(), "Momentum; used by sgd only."),
+    "optimizer.nesterov": Field(False, *rules.boolean(), "Nesterov momentum; used by sgd only."),
+    "optimizer.clip_norm": Field(
+        0.0, *rules.at_least(0), "Largest norm of all gradients together; 0 does not clip."
+    ),
+    "schedule.name": Field("constant", *rules.one_of(*SCHEDULES), "Schedule of the learning rate."),
+    "schedule.step_epochs": Field(
+        (),
+        rules.are_rising_epochs,
+        "rising whole epochs above 0",
+        "Epochs at which the step schedule falls.",
+    ),
+    "schedule.step_factor": Field(
+        0.1, *rules.share(), "Factor by which the step schedule multiplies."
+    ),
+    "schedule.warmup_epochs": Field(
+        0.0, *rules.at_least(0), "Epochs of linear warm-up; used by the cosine schedule only."
+    ),
+    "schedule.final_fraction": Field(
+        0.0, *rules.share(), "Share of the learning rate at which the cosine schedule ends."
+    ),
+    "export.formats": Field(
+        (),
+        lambda v: all(is_format(f) for f in v) and len(set(v)) == len(v),
+        "formats, each " + RULE,
+        "What to export when training ends; () exports nothing.",
+    ),
+    "export.output": Field(
+        "", *rules.text(empty=True), "Folder to export to; '' is savedmodels/<name>."
+    ),
+    "export.overwrite": Field(False, *rules.boolean(), "Replace an export that is there."),
+    "export.batch_size": Field(
+        1,
+        *rules.between(0, 65536),
+        "Batch size of the TFLite and ONNX files; 0 leaves it free.",
+    ),
+    "export.calibration_images": Field(
+        500, *rules.at_least(1), "Training images that int8 and int16 ranges are measured on."
+    ),
+    "export.calibration_batch_size": Field(
+        1, *rules.between(1, 65536), "Images at a time; more than 1 with export.batch_size 0."
+    ),
+    "export.calibration_seed": Field(
+        0, *rules.at_least(0), "Random seed of the choice of calibration images."
+    ),
+    "export.max_accuracy_drop_float": Field(
+        0.005,
+        *rules.share(),
+        "Most that the test accuracy of a file in float may be below the Keras student's, of 1.",
+    ),
+    "export.max_accuracy_drop": Field(
+        0.02, *rules.share(), "The same for a file that is quantized or was fine-tuned."
+    ),
+    "export.min_agreement_float": Field(
+        0.99, *rules.share(), "Least top-1 agreement of a float file with the Keras student."
+    ),
+    "export.processes": Field(
+        -1,
+        *rules.between(-1, 1024),
+        "Worker processes for conversion: 0 converts in this process, -1 chooses automatically.",
+    ),
+    "fine_tuning.epochs": Field(
+        5, *rules.at_least(1), "Epochs of each of pruned_, clustered_ and qat_, before an export."
+    ),
+    "fine_tuning.learning_rate": Field(
+        3e-4, *rules.above(0), "Initial learning rate of Adam; falls to 0."
+    ),
+    "fine_tuning.sparsity": Field(
+        0.7, *rules.fraction(), "Share of each kernel's weights that pruned_ makes zero."
+    ),
+    "fine_tuning.clusters": Field(
+        16, *rules.between(2, 65536), "Values that clustered_ leaves each kernel's weights."
+    ),
+}
+
+
+def default_config() -> ConfigDict:
+    """A config with every field at its default, to be changed by a config file.
+
+    Returns:
+        A `ConfigDict` that refuses fields that do not exist and values of another type.
+
+    Example:
+        >>> config = default_config()
+        >>> config.optimizer.learning_rate = 0.01
+    """
+    config = ConfigDict()
+    for path, field in FIELDS.items():
+        *parents, name = path.split(".")
+        node = config
+        for parent in parents:
+            if parent not in node:
+                node[parent] = ConfigDict()
+            node = node[parent]
+        default = field.default
+        node[name] = ConfigDict(default.to_dict()) if isinstance(default, ConfigDict) else default
+    config.lock()
+    # Only the method's class knows its arguments; it is asked when the config is checked.
+    config.method.arguments.unlock()
+    return config
+
+
+def get(config: ConfigDict, path: str) -> Any:
+    """The value of the field with this dotted path."""
+    for name in path.split("."):
+        if name not in config:
+            raise ConfigError(f"config.{path} must be set; start from default_config().")
+        config = config[name]
+    return config

@@ -1,0 +1,68 @@
+"""Fields of version 0.1, in the words of today."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from oekd_tf.core.errors import ConfigError
+
+# How students teach each other was spread over two sections; it is the method's now.
+MOVED = {
+    **{
+        f"loss.{name}": f"method.arguments.{name}"
+        for name in (
+            "temperature",
+            "label_weight",
+            "feature_weight",
+            "distillation_weight",
+            "feature_scale",
+            "warmup_epochs",
+        )
+    },
+    **{
+        f"ensemble.{name}": f"method.arguments.{name}"
+        for name in (
+            "teacher_weights",
+            "stem_gradient",
+            "train_adaptation",
+            "adaptation_initializer",
+        )
+    },
+}
+_TARGET = "distillation_target"
+
+
+def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's values as this version has them.
+
+    Args:
+        values: What a config.json holds, of this version or of 0.1.
+
+    Returns:
+        The same values; those of 0.1 in the fields of today.
+
+    Raises:
+        ConfigError: Version 0.1 trained by what no method of this one does.
+    """
+    old = {"loss": values.get("loss"), "ensemble": values.get("ensemble")}
+    if "method" in values or not isinstance(old["loss"], Mapping):
+        return dict(values)
+    if old["loss"].get(_TARGET, "ensemble") != "ensemble":
+        raise ConfigError(
+            f"This run was written by oekd_tf 0.1 with config.loss.{_TARGET}="
+            f"{old['loss'][_TARGET]!r}, which kept adaptation layers that this version's method "
+            "'dml' does not have. Use oekd_tf 0.1 for it, or train anew."
+        )
+    arguments = {}
+    for path, new in MOVED.items():
+        section, _, name = path.partition(".")
+        if isinstance(old[section], Mapping) and name in old[section]:
+            arguments[new.rpartition(".")[2]] = old[section][name]
+    # Uniform weights were an empty tuple.
+    if not arguments.get("teacher_weights", True):
+        del arguments["teacher_weights"]
+    return {**values, "method": {"name": "oekd", "arguments": arguments}}
+
+
+def migrate_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted path, under the paths of today."""
+    return {MOVED.get(path, path): value for path, value in overrides.items()}

@@ -1,0 +1,147 @@
+"""A config as JSON, and values from a command line."""
+
+import ast
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from oekd_tf.config.check import check, check_field, nearest
+from oekd_tf.config.fields import FIELDS, default_config
+from oekd_tf.config.migration import migrate, migrate_overrides
+from oekd_tf.core.errors import ConfigError, format_value, one_line
+
+# Fields that hold a class's arguments, each with a path of its own below the field's.
+_ARGUMENTS = ("backbone.arguments", "method.arguments")
+
+
+def to_json(config: ConfigDict) -> str:
+    """The config as indented JSON, fields in the order of their names."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The config that `to_json` wrote, checked.
+
+    Args:
+        text: JSON. A field that the version which wrote it did not have yet takes its default.
+
+    Returns:
+        The config.
+
+    Raises:
+        ConfigError: The text is no JSON of a config, or a field breaks its rule.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"A config must be JSON: {one_line(error)}. Received: {format_value(text)}"
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"A config must be a JSON object. Received: {format_value(values)}")
+    values = migrate(values)
+    config = default_config()
+    for path in FIELDS:
+        node, given = config, values
+        *parents, name = path.split(".")
+        for parent in parents:
+            node, given = node[parent], given.get(parent, {})
+            if not isinstance(given, dict):
+                raise ConfigError(
+                    f"config.{parent} must be an object of fields. Received: {format_value(given)}"
+                )
+        if name in given:
+            _put(node, name, path, given[name])
+    check(config)
+    return config
+
+
+def set_fields(config: ConfigDict, values: Mapping[str, Any], within: Sequence[str]) -> None:
+    """Sets fields of a finished run's config, and checks it.
+
+    Args:
+        config: The config; changed in place.
+        values: By dotted path; text is read as Python where the field is not text.
+        within: The sections that may change.
+
+    Raises:
+        ConfigError: There is no such field in these sections, or a rule is broken.
+
+    Example:
+        >>> set_fields(config, {"export.batch_size": "0"}, within=("export",))
+    """
+    put_fields(config, values, within)
+    check(config)
+
+
+def put_fields(
+    config: ConfigDict, values: Mapping[str, Any], within: Sequence[str] | None = None
+) -> None:
+    """Sets fields of a config without checking the rules between fields.
+
+    Args:
+        config: The config; changed in place.
+        values: By dotted path, as of `set_fields`. Arguments of a method or a backbone have paths
+            of their own; another `method.name` begins with no arguments.
+        within: The sections that may change; all if None.
+
+    Raises:
+        ConfigError: There is no such field in these sections, or its own rule is broken.
+    """
+    values = migrate_overrides(values)
+    # Another method has other arguments.
+    name = values.pop("method.name", config.method.name)
+    if name != config.method.name:
+        values = {"method.name": name, "method.arguments": {}, **values}
+    for path, value in values.items():
+        field = next((f for f in _ARGUMENTS if path.startswith(f"{f}.")), path)
+        if field not in FIELDS:
+            raise ConfigError(
+                f"A field to set must be one of a config{nearest(path)}. Received: {path!r}"
+            )
+        if within is not None and path.partition(".")[0] not in within:
+            allowed = ", ".join(f"{section}.*" for section in within)
+            raise ConfigError(
+                f"A field to set must be one of those that may differ here: {allowed}. "
+                f"Received: {path!r}"
+            )
+        *parents, name = field.split(".")
+        node = config
+        for parent in parents:
+            node = node[parent]
+        if isinstance(value, str) and not (isinstance(node[name], str) and field == path):
+            value = read_value(value)
+        if field != path:
+            value = {**node[name].to_dict(), path.removeprefix(f"{field}."): value}
+        _put(node, name, field, value)
+
+
+def read_value(text: str) -> Any:
+    """What a field's value on a command line says: Python if it reads as such, else text."""
+    with contextlib.suppress(ValueError, SyntaxError):
+        return ast.literal_eval(text)
+    return text
+
+
+def _put(node: ConfigDict, name: str, path: str, value: Any) -> None:
+    """Sets a field to a value of any type, or raises a ConfigError."""
+    field = FIELDS[path]
+    if isinstance(field.default, tuple) and isinstance(value, list):
+        value = tuple(value)
+    elif isinstance(field.default, ConfigDict) and isinstance(value, dict):
+        try:
+            value = ConfigDict(value)
+        # It refuses names with dots and names of its own methods, each with another error.
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise ConfigError(
+                f"config.{path} must be {field.rule}: {one_line(error)}. "
+                f"Received: {format_value(value)}"
+            ) from error
+    check_field(path, field, value)
+    with node.unlocked():
+        node[name] = value
+    if path == "method.arguments":
+        node[name].unlock()

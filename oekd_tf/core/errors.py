@@ -1,0 +1,123 @@
+"""Every exception of the package, and how an error is put into one line."""
+
+import contextlib
+import re
+import signal
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_LONGEST = 300
+
+# What a shell and a scheduler see of a process that SIGTERM ended.
+EXIT_CODE = 128 + signal.SIGTERM
+
+
+class ConfigError(ValueError):
+    """A config breaks a rule; the message names the field, the rule and the value."""
+
+
+class ExportError(ValueError):
+    """A student cannot be exported, or a written file does not do what the student does."""
+
+
+class RefusedFilesError(ExportError):
+    """Some files of an export failed their checks; the others are delivered."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is damaged, or is of another network."""
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A loss became NaN or infinite."""
+
+
+class Preempted(SystemExit):
+    """The run was stopped by SIGTERM; the same command resumes it. The exit code is 143."""
+
+    def __init__(self, message: str):
+        super().__init__(EXIT_CODE)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class WorkerLostError(ConnectionError):
+    """Another host of the run has died or cannot be reached."""
+
+
+class ResultsError(ValueError):
+    """A results file cannot be read, or is another study's."""
+
+
+class RecordError(ValueError):
+    """A run's files do not belong to the study."""
+
+
+class WorkerError(ValueError):
+    """A worker did not end well; what it said stands above."""
+
+
+class Stopped(SystemExit):
+    """The study was stopped; the same command resumes it. The exit code is 143."""
+
+    def __init__(self, what: str):
+        super().__init__(EXIT_CODE)
+        self.message = f"stopped in {what}; run the same command again to resume"
+
+
+def format_value(value: Any) -> str:
+    """A value as one line of an error; cut where it is long.
+
+    Example:
+        >>> format_value("a/b")
+        "'a/b'"
+    """
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python does not write out whole numbers of more than 4,300 digits.
+        text = f"{type(value).__name__} of too many digits to show"
+    return one_line(text)
+
+
+def one_line(text: object) -> str:
+    """Text without its line breaks; cut where it is long."""
+    # Keras writes for a terminal: in bold.
+    text = " ".join(re.sub(r"\x1b\[\d*m", "", str(text)).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
+@contextlib.contextmanager
+def as_config_error(fields: Iterable[str], otherwise: str) -> Iterator[None]:
+    """Says of an error in what a config's values are handed to which field it is about.
+
+    Errors of this package begin with the argument that breaks its rule, and arguments bear the
+    names of their fields. Libraries' errors do not: those are put behind a rule of the config.
+
+    Args:
+        fields: Paths of the fields whose values are handed on.
+        otherwise: The rule that is broken where an error begins with none of the fields' names.
+
+    Raises:
+        ConfigError: In place of a ValueError, TypeError or OverflowError.
+
+    Example:
+        >>> with as_config_error(["data.image_size"], "config.data.source must name a data set"):
+        ...     load("fashion_mnist_mini", image_size=(0, 0))  # config.data.image_size must be ...
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, OverflowError) as error:
+        # What Keras adds about its own call says nothing of a config.
+        text = one_line(str(error).partition("Arguments received by ")[0])
+        by_name = {field.rpartition(".")[2]: field for field in fields}
+        field = by_name.get(text.partition(" ")[0])
+        if field:
+            text = text.removeprefix(field.rpartition(".")[2])
+            raise ConfigError(f"config.{field}{text}") from error
+        link = ": " if "Received" in text else ". Received: "
+        raise ConfigError(f"{otherwise}{link}{text}") from error

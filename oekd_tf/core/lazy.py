@@ -1,0 +1,36 @@
+"""Attributes of a package that are imported when first asked for."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def attach(
+    package: str, names: Mapping[str, str], modules: Mapping[str, str] | None = None
+) -> Callable[[str], Any]:
+    """Makes a module-level `__getattr__` (PEP 562) that imports on first use.
+
+    `import oekd_tf` then costs nothing: a binary can set TensorFlow's environment before
+    TensorFlow loads, and a device without TensorFlow can use the parts that do not need it.
+
+    Args:
+        package: The package's `__name__`.
+        names: For each public name, the module that it is an attribute of, relative to the
+            package (`".models.online_ensemble"`).
+        modules: For each public name of a module, that module.
+
+    Returns:
+        The function to bind to `__getattr__`.
+
+    Example:
+        >>> __getattr__ = attach(__name__, {"train": ".run"}, {"losses": ".parts.losses"})
+    """
+
+    def load(name: str) -> Any:
+        if name in names:
+            return getattr(importlib.import_module(names[name], package), name)
+        if name in (modules or {}):
+            return importlib.import_module(modules[name], package)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return load

@@ -1,0 +1,165 @@
+"""What is written to summary.json, manifest.json and results.json."""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class StudentSummary(TypedDict):
+    """A student in `summary.json`.
+
+    Attributes:
+        name: "student_1" and so on.
+        width: Fraction of the full number of channels.
+        parameters: Number of trainable parameters.
+        flops: Floating-point operations for one image, two a multiply-add.
+        test_accuracy: Accuracy on the test split after the last epoch, from 0 to 1.
+    """
+
+    name: str
+    width: float
+    parameters: int
+    flops: int
+    test_accuracy: float
+
+
+class Summary(TypedDict):
+    """A finished run: `summary.json`.
+
+    Attributes:
+        name: Name of the config.
+        seed: Random seed.
+        epochs: Number of epochs.
+        steps: Number of training steps.
+        replicas: Number of replicas that trained together.
+        train_seconds: Seconds of training, those before a resume included.
+        data: One line about the data set and its splits.
+        students: The students that were trained.
+        teacher_test_accuracy: Test accuracy of the teacher; None for a student alone.
+        test_logs: All logs of the evaluation on the test split.
+        versions: Versions of packages by name.
+        exports: Folder of the export, where the run has one.
+    """
+
+    name: str
+    seed: int
+    epochs: int
+    steps: int
+    replicas: int
+    train_seconds: float
+    data: str
+    students: list[StudentSummary]
+    teacher_test_accuracy: float | None
+    test_logs: dict[str, float]
+    versions: dict[str, str]
+    exports: NotRequired[str]
+
+
+class TensorFacts(TypedDict):
+    """Input or output of a file in `manifest.json`; -1 in `shape` is a free size."""
+
+    dtype: str
+    shape: list[int]
+    name: NotRequired[str]
+    scale: NotRequired[float]
+    zero_point: NotRequired[int]
+
+
+class FileFacts(TypedDict):
+    """A file in `manifest.json`; `oekd_tf.device.manifest` says what the fields are."""
+
+    path: str
+    bytes: int
+    sha256: str
+    accuracy: float
+    agreement: float
+    largest_logit_difference: float
+    gzip_bytes: NotRequired[int]
+    input: NotRequired[TensorFacts]
+    output: NotRequired[TensorFacts]
+    operations: NotRequired[dict[str, int]]
+    tensor_types: NotRequired[dict[str, int]]
+    fine_tuning: NotRequired[dict[str, Any]]
+
+
+class StudentFiles(TypedDict):
+    """A student in `manifest.json`, with its files by the name of their format."""
+
+    name: str
+    width: float | None
+    parameters: int
+    flops: int
+    input_shape: list[int]
+    accuracy: float
+    formats: dict[str, FileFacts]
+
+
+class Manifest(TypedDict):
+    """An export: `manifest.json`; `oekd_tf.device.manifest` says what the fields are."""
+
+    made_by: dict[str, Any]
+    class_names: list[str]
+    checked_on_images: int
+    calibration_images: int
+    students: list[StudentFiles]
+    failures: list[str]
+    devices: NotRequired[dict[str, Any]]
+    cascades: NotRequired[dict[str, Any]]
+
+
+class StudentRecord(TypedDict):
+    """A student of a run in `results.json`; metrics are those on the test split."""
+
+    name: str
+    width: float
+    parameters: int
+    flops: int
+    accuracy: float
+    nll: float
+    ece: float
+    reliability: list[list[float]]
+    agreement: NotRequired[float]
+
+
+class RunRecord(TypedDict):
+    """A run of a study in `results.json`."""
+
+    method: str
+    seed: int
+    student: int
+    epochs: int
+    steps: int
+    replicas: int
+    train_seconds: float | None
+    data: str
+    image_shape: list[int]
+    num_classes: int
+    test_images: int
+    commit: str | None
+    machine: dict[str, Any] | None
+    versions: dict[str, str]
+    students: list[StudentRecord]
+    teacher: dict[str, Any] | None
+    curves: dict[str, list[float]]
+
+
+class Results(TypedDict):
+    """A study: `results.json`.
+
+    Attributes:
+        schema: Version of this form.
+        name: Name of the study's config.
+        command: The commands that made it, a line each.
+        config: The config that all runs share.
+        methods: For each method and ablation the fields that are other, by dotted path.
+        int8_bytes: Size of the int8 file of each network.
+        runs: The finished runs.
+        failed: Errors of runs that failed, by title.
+    """
+
+    schema: int
+    name: str
+    command: str
+    config: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+    int8_bytes: dict[str, int | None]
+    runs: list[RunRecord]
+    failed: NotRequired[dict[str, str]]

@@ -1,0 +1,164 @@
+"""Two students in a cascade: the larger is asked only where the smaller is not sure.
+
+Pure functions; NumPy only.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from oekd_tf.device.predictions import probabilities
+
+# Above any probability: the larger student is asked about every image.
+ALWAYS_ASK = 2.0
+
+
+class Operation(NamedTuple):
+    """What a cascade does on some images at one threshold.
+
+    Attributes:
+        threshold: The larger student is asked where the smaller's top probability is below it.
+        accuracy: Of 1.
+        mean_cost: An image's, in the unit of the students' costs.
+        share_asked: Share of images about which the larger student was asked.
+    """
+
+    threshold: float
+    accuracy: float
+    mean_cost: float
+    share_asked: float
+
+
+def evaluate_cascade(
+    threshold: float,
+    small_logits: np.ndarray,
+    large_logits: np.ndarray,
+    labels: np.ndarray,
+    small_cost: float,
+    large_cost: float,
+) -> Operation:
+    """What a cascade does on some images.
+
+    Args:
+        threshold: The larger student is asked where the smaller's top probability is below it.
+        small_logits: The smaller student's, (images, classes).
+        large_logits: The larger student's.
+        labels: Class indices, (images,).
+        small_cost: Of the smaller student, an image.
+        large_cost: Of the larger student, an image; an image it is asked about costs both.
+
+    Returns:
+        Accuracy, mean cost and share asked.
+
+    Raises:
+        ValueError: The arrays do not belong together.
+
+    Example:
+        >>> evaluate_cascade(0.8, small_logits, large_logits, labels, 1.5e6, 18.7e6).accuracy
+    """
+    small_logits, large_logits, labels = _checked(small_logits, large_logits, labels)
+    asked = probabilities(small_logits).max(-1) < threshold
+    answers = np.where(asked, large_logits.argmax(-1), small_logits.argmax(-1))
+    share = float(asked.mean())
+    accuracy = float((answers == labels).mean())
+    return Operation(float(threshold), accuracy, small_cost + share * large_cost, share)
+
+
+def curve(
+    small_logits: np.ndarray,
+    large_logits: np.ndarray,
+    labels: np.ndarray,
+    small_cost: float,
+    large_cost: float,
+) -> list[Operation]:
+    """What a cascade does at every threshold that makes a difference, the cheapest first.
+
+    The first never asks the larger student, the last always does; those between lie halfway
+    between two of the smaller student's top probabilities.
+
+    Args:
+        small_logits: As of `evaluate_cascade`, like the others.
+        large_logits: The larger student's.
+        labels: Class indices.
+        small_cost: Of the smaller student.
+        large_cost: Of the larger student.
+
+    Returns:
+        By rising threshold, and so by rising cost.
+    """
+    small_logits, large_logits, labels = _checked(small_logits, large_logits, labels)
+    sure = probabilities(small_logits).max(-1)
+    order = np.argsort(sure, kind="stable")
+    sure, labels = sure[order], labels[order]
+    small_right = small_logits[order].argmax(-1) == labels
+    large_right = large_logits[order].argmax(-1) == labels
+    count = len(labels)
+    # Of those that are least sure, the first `asked` go to the larger student.
+    asked = np.array([0, *(np.flatnonzero(np.diff(sure)) + 1), count])
+    gained = np.concatenate([[0], np.cumsum(large_right.astype(int) - small_right.astype(int))])
+    right = small_right.sum() + gained[asked]
+    between = asked[1:-1]
+    # Rounding may put the middle of two neighbours on the lower one, which would not be asked.
+    halfway = np.maximum(
+        (sure[between - 1] + sure[between]) / 2, np.nextafter(sure[between - 1], 2)
+    )
+    thresholds = [0.0, *halfway, ALWAYS_ASK]
+    return [
+        Operation(float(threshold), int(r) / count, small_cost + a / count * large_cost, a / count)
+        for threshold, r, a in zip(thresholds, right, asked.tolist(), strict=True)
+    ]
+
+
+def choose_threshold(
+    small_logits: np.ndarray,
+    large_logits: np.ndarray,
+    labels: np.ndarray,
+    small_cost: float,
+    large_cost: float,
+    max_accuracy_drop: float = 0.0,
+) -> Operation:
+    """The cheapest threshold at which a cascade is nearly as accurate as the larger student.
+
+    Choose it on validation data: on the images it was chosen on, a cascade looks better than it
+    is.
+
+    Args:
+        small_logits: As of `evaluate_cascade`, like the others.
+        large_logits: The larger student's.
+        labels: Class indices.
+        small_cost: Of the smaller student.
+        large_cost: Of the larger student.
+        max_accuracy_drop: By how much the accuracy may be below the larger student's, of 1.
+
+    Returns:
+        The threshold and what the cascade does with it on these images. There always is one: a
+        cascade that always asks is as accurate as the larger student.
+
+    Example:
+        >>> choose_threshold(small_logits, large_logits, labels, 1.5e6, 18.7e6, 0.005).threshold
+    """
+    if not 0 <= max_accuracy_drop <= 1:
+        raise ValueError(f"max_accuracy_drop must be from 0 to 1. Received: {max_accuracy_drop}")
+    operations = curve(small_logits, large_logits, labels, small_cost, large_cost)
+    # Accuracies are counts over a number of images: what is above rounding is a whole image.
+    least = operations[-1].accuracy - max_accuracy_drop - 1e-9
+    return next(operation for operation in operations if operation.accuracy >= least)
+
+
+def _checked(
+    small_logits: np.ndarray, large_logits: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    small_logits, large_logits = np.asarray(small_logits), np.asarray(large_logits)
+    labels = np.asarray(labels)
+    shapes = small_logits.shape, large_logits.shape, labels.shape
+    if (
+        len(shapes[0]) != 2
+        or not len(labels)
+        or shapes[0] != shapes[1]
+        or shapes[2] != shapes[0][:1]
+    ):
+        raise ValueError(
+            "Both students' logits must be (images, classes) and labels (images,), not empty. "
+            f"Received: {shapes[0]}, {shapes[1]} and {shapes[2]}"
+        )
+    return small_logits, large_logits, labels

@@ -1,0 +1,1 @@
+"""What formats are made of: their base classes, conversion to TFLite, and SavedModels."""

@@ -1,0 +1,71 @@
+"""One file of an export: converted, written, opened again and run on real images."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from oekd_tf.export import formats
+
+
+class Job(NamedTuple):
+    """What to make of a student. Of plain values only: jobs travel to other processes.
+
+    Attributes:
+        student: Name of the student.
+        format_name: Name of the format, of `oekd_tf.export.formats`.
+        source: SavedModel that `write_converter_input` wrote.
+        path: File to write; where the format is not converted, what is there already.
+        images: A .npy file of the test images.
+        logits: The .npy file to write the file's answers to.
+        calibration: A .npy file of training images, or "".
+        calibration_batch_size: Number of images at a time in calibration.
+    """
+
+    student: str
+    format_name: str
+    source: str
+    path: str
+    images: str
+    logits: str
+    calibration: str = ""
+    calibration_batch_size: int = 1
+
+    @property
+    def name(self) -> str:
+        """Student and format, as messages name the file."""
+        return f"{self.student} {self.format_name}"
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Writes a file and runs what is then on the disk.
+
+    Args:
+        job: What to make.
+
+    Returns:
+        The file's facts for the manifest, without path, size, accuracy and agreement.
+
+    Raises:
+        ExportError: The student cannot be converted, or the file holds what does not belong there.
+        OSError: It cannot be written.
+    """
+    form = formats.parse(job.format_name)
+    path, images = Path(job.path), np.load(job.images, mmap_mode="r")
+    if form.kind.converted:
+        source = formats.Source(
+            folder=job.source,
+            student=job.student,
+            calibration_images=np.load(job.calibration, mmap_mode="r") if form.calibrated else None,
+            calibration_batch_size=job.calibration_batch_size,
+        )
+        path.write_bytes(_content(form.kind, source))
+    logits, facts = form.kind.run(path, images)
+    np.save(job.logits, logits)
+    return facts
+
+
+def _content(kind: formats.Kind, source: formats.Source) -> bytes:
+    if kind.derives_from:
+        source = source._replace(base=_content(formats.kind(kind.derives_from), source))
+    return kind.convert(source)

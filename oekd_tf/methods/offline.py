@@ -1,0 +1,140 @@
+"""Distillation from a teacher that was trained before."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import ops
+
+from oekd_tf.methods.parts import losses
+from oekd_tf.methods.parts.batch import Batch
+from oekd_tf.methods.parts.method import Method, check_temperature, check_weight
+from oekd_tf.methods.parts.network import Network
+from oekd_tf.methods.parts.progress import Progress
+
+Tensor = Any
+
+# What a finished run leaves: its ensemble, or the one student that it trained.
+RUN_FILES = ("ensemble.keras", "student.keras")
+
+
+@keras.saving.register_keras_serializable("oekd_tf")
+class Offline(Method):
+    """Every student follows the labels and a fixed teacher.
+
+    L_i = α CE(y, z_i) + γ T² KL(softmax(z_t/T) ‖ softmax(z_i/T)), with the logits z_t of a network
+    that is trained already. What one would do without an online ensemble; the teacher's own
+    training has to be counted beside it. The teacher is saved with the ensemble, never exported.
+
+    Args:
+        teacher: A Keras model from the same raw images to logits of the same classes; an
+            `OnlineEnsemble`, whose student 1 is then the teacher; the path of a `.keras` file of
+            either; or the workdir of a finished run.
+        temperature: T, above 0.
+        label_weight: α, weight of the cross-entropy with the labels, at least 0.
+        distillation_weight: γ, weight of the divergence from the teacher, at least 0.
+        **kwargs: Others of `Method`, such as `stem_gradient`.
+
+    Raises:
+        ValueError: An argument breaks its rule above, or the teacher takes other images or gives
+            other classes.
+
+    Example:
+        >>> ensemble = oekd_tf.OnlineEnsemble(
+        ...     backbone, (32, 32, 3), num_classes=10,
+        ...     method=oekd_tf.methods.Offline(teacher="runs/teacher"))
+
+    Reference:
+        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531.
+    """
+
+    title = "offline distillation"
+    reference = "https://arxiv.org/abs/1503.02531"
+
+    def __init__(
+        self,
+        teacher: keras.Model | str | Path,
+        temperature: float = 2.0,
+        label_weight: float = 0.7,
+        distillation_weight: float = 0.15,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.temperature = check_temperature(temperature)
+        self.label_weight = check_weight("label_weight", label_weight)
+        self.distillation_weight = check_weight("distillation_weight", distillation_weight)
+        self._teacher_file: Path | None = None
+        self.network: keras.Model | None = None
+        if isinstance(teacher, str | Path):
+            self._teacher_file = _file(teacher)
+        else:
+            self.network = _copy(teacher)
+
+    def build(self, network: Network) -> None:
+        if self.network is None:
+            self.network = _copy(keras.models.load_model(self._teacher_file, compile=False))
+        for side, own in (("input", network.students[0]), ("output", network.students[0])):
+            given = tuple(getattr(self.network, f"{side}_shape"))
+            wanted = tuple(getattr(own, f"{side}_shape"))
+            if given != wanted:
+                what = "take images" if side == "input" else "give logits"
+                raise ValueError(f"teacher must {what} of shape {wanted}. Received: {given}")
+
+    def loss_weights(self, progress: Progress) -> dict[str, float | Tensor]:
+        del progress
+        return {"label_loss": self.label_weight, "distillation_loss": self.distillation_weight}
+
+    def teacher(self, batch: Batch) -> Tensor:
+        # All views of an image have one teacher: that of the first.
+        images = batch.images[:, 0] if len(batch.images.shape) == 5 else batch.images
+        return ops.cast(ops.stop_gradient(self.network(images, training=False)), "float32")
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        logits = ops.stack(list(batch.logits))
+        divergence = losses.distillation_loss(batch.teacher, logits, self.temperature)
+        return {
+            "label_loss": ops.sum(batch.label_loss(logits), axis=0),
+            "distillation_loss": ops.sum(divergence, axis=0),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        if self.network is None:
+            raise ValueError("The teacher is read when the ensemble is made; make one first")
+        return {
+            **{n: getattr(self, n) for n in ("name", "stem_gradient", "temperature")},
+            "label_weight": self.label_weight,
+            "distillation_weight": self.distillation_weight,
+            "teacher": keras.saving.serialize_keras_object(self.network),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Offline":
+        teacher = keras.saving.deserialize_keras_object(config["teacher"])
+        return cls(**{**config, "teacher": teacher})
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path)
+    candidates = [path, *(path / name for name in RUN_FILES)]
+    found = next((file for file in candidates if file.is_file()), None)
+    if found is None:
+        raise ValueError(
+            "teacher must be a Keras model, a .keras file, or the workdir of a finished run with "
+            f"{' or '.join(RUN_FILES)} in it. Received: {str(path)!r}"
+        )
+    return found
+
+
+def _copy(teacher: keras.Model) -> keras.Model:
+    """A frozen copy: the user's own model must stay trainable."""
+    teacher = getattr(teacher, "students", [teacher])[0]
+    if not (isinstance(teacher, keras.Model) and getattr(teacher, "inputs", None)):
+        raise ValueError(
+            "teacher must be a functional or sequential Keras model, or an OnlineEnsemble. "
+            f"Received: {teacher!r}"
+        )
+    graph = keras.Model(teacher.inputs[0], teacher.outputs[0], name="teacher")
+    copy = keras.models.clone_model(graph)
+    copy.set_weights(teacher.get_weights())
+    copy.trainable = False
+    return copy

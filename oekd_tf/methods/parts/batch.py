@@ -1,0 +1,61 @@
+"""What a method is given of a step: the batch and all that the network made of it."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from oekd_tf.methods.parts import losses
+from oekd_tf.methods.parts.progress import Progress
+
+Tensor = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A batch and the outputs of all students on it.
+
+    Gradients flow into all of it; a method stops them where something is a target.
+
+    Attributes:
+        images: Raw pixels, (batch, height, width, channels); with a view per student
+            (batch, students, height, width, channels).
+        labels: Class indices (batch,) or class probabilities (batch, classes); None in inference.
+        sample_weight: One weight an example, (batch,), or None.
+        stem: For each student the stem's output that its branch got.
+        blocks: For each student its block outputs, (batch, height, width, channels).
+        features: For each student what its classifier saw, (batch, channels).
+        logits: For each student its logits in float32, (batch, classes).
+        teacher: What `Method.teacher` returned, (batch, classes); None before it was asked.
+        students: The functional models themselves.
+        training: Whether the batch is trained on.
+        progress: How far training has come.
+    """
+
+    images: Tensor
+    stem: Sequence[Tensor]
+    blocks: Sequence[Sequence[Tensor]]
+    features: Sequence[Tensor]
+    logits: Sequence[Tensor]
+    students: Sequence[keras.Model] = ()
+    labels: Tensor | None = None
+    sample_weight: Tensor | None = None
+    teacher: Tensor | None = None
+    training: bool = False
+    progress: Progress = dataclasses.field(default_factory=Progress)
+
+    def label_loss(self, logits: Tensor) -> Tensor:
+        """Cross-entropy with the labels, an example's times its weight if there are weights.
+
+        Args:
+            logits: Shape (..., batch, classes).
+
+        Returns:
+            Nats, shape (..., batch).
+        """
+        loss = losses.label_loss(self.labels, logits)
+        if self.sample_weight is None:
+            return loss
+        return loss * ops.reshape(ops.cast(self.sample_weight, loss.dtype), (-1,))

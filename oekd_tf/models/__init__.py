@@ -1,0 +1,1 @@
+"""The branched networks, and how they are trained a step."""

@@ -1,0 +1,44 @@
+"""Lets a method look at held-out images after every epoch."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+
+class AfterEpoch(keras.callbacks.Callback):
+    """Calls the method's `after_epoch`, before a checkpoint of the epoch is written.
+
+    `OnlineEnsemble.fit` adds one for a method that defines the hook.
+
+    Args:
+        held_out: Batches of images and labels that are not trained on, or None.
+
+    Example:
+        >>> ensemble.fit(train, epochs=30, callbacks=[AfterEpoch(validation), checkpoints])
+    """
+
+    def __init__(self, held_out: Iterable | None = None):
+        super().__init__()
+        self.held_out = held_out
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.model.method.after_epoch(self.model, self.held_out)
+
+    @classmethod
+    def added(cls, callbacks: Any, validation_data: Any) -> Any:
+        """A list of callbacks that begins with one of this class.
+
+        Args:
+            callbacks: What the user gave to `fit`: None, a callback or a list of some.
+            validation_data: What `fit` was given; arrays become a single batch.
+        """
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            return callbacks
+        one = isinstance(callbacks, keras.callbacks.Callback)
+        there = [callbacks] if one else list(callbacks or [])
+        if any(isinstance(callback, cls) for callback in there):
+            return there
+        if isinstance(validation_data, tuple | list):
+            validation_data = [tuple(validation_data[:2])]
+        return [cls(validation_data), *there]

@@ -1,0 +1,1 @@
+"""Strategies, clusters and shares of a batch for several devices and hosts."""

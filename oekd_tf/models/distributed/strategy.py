@@ -1,0 +1,254 @@
+"""The `tf.distribute` strategy that a config asks for."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+from oekd_tf.core.choices import STRATEGIES
+from oekd_tf.core.errors import WorkerLostError
+from oekd_tf.core.tensorflow_internals import start_coordination
+from oekd_tf.models.distributed import cluster
+from oekd_tf.models.distributed.share import Share
+
+# What TensorFlow raises on the hosts that are left when one is gone.
+_LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
+
+# How long the first worker waits for the last to start.
+_REGISTRATION_SECONDS = 600
+
+# After how long a worker that no longer answers counts as dead.
+_HEARTBEAT_SECONDS = 20
+
+
+def make_strategy(name: str = "auto", logical_cpus: int = 0) -> tf.distribute.Strategy:
+    """A strategy for the devices at hand.
+
+    Args:
+        name: "none"; "mirrored" (all GPUs of this machine, or logical CPUs); "auto": mirrored
+            where there is more than one GPU; "multi_worker": all hosts that `TF_CONFIG` names,
+            with all their GPUs; "tpu": the TPU of this machine, or the one that the variable
+            `TPU_NAME` names (not tested).
+        logical_cpus: With "mirrored", how many replicas to put on the CPU. TensorFlow must not
+            have used its devices before.
+
+    Returns:
+        The strategy; TensorFlow's default one for a single device. One that spans hosts is
+        returned when all of them have come.
+
+    Raises:
+        ValueError: The name is unknown, `TF_CONFIG` breaks its rule, or the CPU is already in use
+            as fewer devices.
+
+    Example:
+        >>> with make_strategy("auto").scope():
+        ...     ensemble = oekd_tf.OnlineEnsemble(...)
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"A strategy must be one of {', '.join(STRATEGIES)}. Received: {name!r}")
+    if name == "mirrored" and logical_cpus:
+        return tf.distribute.MirroredStrategy(_split_cpu(logical_cpus))
+    if name == "multi_worker":
+        return _multi_worker()
+    if name == "tpu":
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        return tf.distribute.TPUStrategy(resolver)
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def spans_hosts(strategy: tf.distribute.Strategy | None = None) -> bool:
+    """Whether a strategy, or else the one in force, trains on more than one host."""
+    strategy = strategy or tf.distribute.get_strategy()
+    return (
+        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        and len(cluster.from_environment().workers) > 1
+    )
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes files."""
+    return not spans_hosts(strategy) or cluster.from_environment().is_chief
+
+
+def distribute(
+    strategy: tf.distribute.Strategy, batches: Callable[[Share], tf.data.Dataset]
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """What `fit` and `evaluate` are to be given under a strategy.
+
+    On one host that is the data set itself, which Keras shares out among replicas. Of several
+    hosts each makes a data set of its own part only; a data set that `fit` distributes would be
+    read and decoded whole on every host.
+
+    Args:
+        strategy: The strategy.
+        batches: From a share to its part of all batches.
+
+    Returns:
+        The data set, or a distributed one.
+
+    Example:
+        >>> train = distribute(strategy, lambda share: data.train(128, seed=0, share=share))
+        >>> ensemble.fit(train, steps_per_epoch=data.steps_per_epoch(128))
+    """
+    if not spans_hosts(strategy):
+        return batches(Share())
+
+    def of_this_host(host: tf.distribute.InputContext) -> tf.data.Dataset:
+        replicas = host.num_replicas_in_sync // host.num_input_pipelines
+        first = replicas * host.input_pipeline_id
+        return batches(Share(host.num_replicas_in_sync, first, replicas))
+
+    return strategy.distribute_datasets_from_function(of_this_host)
+
+
+def evaluation_batch_size(strategy: tf.distribute.Strategy, examples: int, batch_size: int) -> int:
+    """The batch size nearest to the one asked for that leaves no replica without an example.
+
+    TensorFlow's faster convolutions on a CPU (oneDNN) fail on a share of no image. There is always
+    such a size for as many examples as the square of the number of replicas.
+
+    Args:
+        strategy: The strategy.
+        examples: Of the split.
+        batch_size: What is asked for.
+
+    Returns:
+        The size.
+
+    Raises:
+        ValueError: The split has fewer examples than there are replicas.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if examples < replicas:
+        raise ValueError(
+            f"Cannot evaluate {examples} examples on {replicas} replicas, which need one each."
+        )
+
+    def fits(size: int) -> bool:
+        return all(_reaches_all(count, replicas) for count in (size, examples % size))
+
+    smaller = range(min(batch_size, examples), 0, -1)
+    larger = range(batch_size + 1, examples + 1)
+    return next((size for size in (*smaller, *larger) if fits(size)), replicas)
+
+
+def _reaches_all(count: int, replicas: int) -> bool:
+    # TensorFlow gives every replica ⌈count / replicas⌉ until none are left.
+    return count == 0 or -(-count // replicas) * (replicas - 1) < count
+
+
+@contextlib.contextmanager
+def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Turns what TensorFlow raises when another host is gone into one clear line.
+
+    Args:
+        strategy: The strategy; on one host nothing is caught.
+
+    Raises:
+        WorkerLostError: Another host died.
+    """
+    try:
+        yield
+    except _LOST as error:
+        if not spans_hosts(strategy):
+            raise
+        lines = str(error).strip().splitlines()
+        reason = next((line for line in lines if "aborted" in line), lines[0]).strip()
+        raise WorkerLostError(
+            f"Another worker is gone ({reason}). Start the same command again on all of them; "
+            "training resumes from the last checkpoint."
+        ) from error
+
+
+def reducible(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """A step's logs in a shape that Keras can reduce.
+
+    Over several hosts Keras takes the mean over the first axis, which a scalar does not have.
+
+    Args:
+        logs: Scalars.
+
+    Returns:
+        The same, or under a strategy of several hosts vectors of one element.
+    """
+    if not spans_hosts():
+        return logs
+    return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
+
+
+def make_any_host(strategy: tf.distribute.Strategy) -> Callable[[bool], bool]:
+    """A function that says whether its argument is true on any host; all must call it together.
+
+    Args:
+        strategy: The strategy.
+
+    Returns:
+        The function; on one host it returns its argument.
+    """
+    if not spans_hosts(strategy):
+        return bool
+    flag = tf.Variable(0, trainable=False)
+
+    @tf.function
+    def total() -> tf.Tensor:
+        flags = strategy.run(lambda: tf.reshape(flag, (1,)))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=0)
+
+    def agree(value: bool) -> bool:
+        flag.assign(int(value))
+        return int(total()) > 0
+
+    return agree
+
+
+def assert_same_on_all_hosts(strategy: tf.distribute.Strategy, **values: int) -> None:
+    """Raises unless all hosts have the same values.
+
+    Args:
+        strategy: The strategy; on one host nothing is compared.
+        **values: Whole numbers below 2**63, named for the error.
+
+    Raises:
+        ValueError: A value differs between hosts.
+    """
+    if not spans_hosts(strategy):
+        return
+    mine = [[int(value) for value in values.values()]]
+    everyones = strategy.gather(strategy.run(lambda: tf.constant(mine, tf.int64)), axis=0).numpy()
+    for name, column in zip(values, everyones.T.tolist(), strict=True):
+        if len(set(column)) > 1:
+            raise ValueError(
+                f"The workers disagree on {name}, {column}. Start all of them with the same "
+                "command, and with a --workdir on a disk that they share."
+            )
+
+
+def _multi_worker() -> tf.distribute.Strategy:
+    workers = cluster.from_environment().workers
+    if len(workers) > 1:
+        start_coordination(_REGISTRATION_SECONDS, _HEARTBEAT_SECONDS)
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _split_cpu(count: int) -> list[str]:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    wanted = [tf.config.LogicalDeviceConfiguration()] * count
+    try:
+        tf.config.set_logical_device_configuration(cpu, wanted)
+    except RuntimeError as error:
+        if len(tf.config.list_logical_devices("CPU")) < count:
+            raise ValueError(
+                f"The CPU must be split into {count} logical devices before TensorFlow is used. "
+                f"Received: {len(tf.config.list_logical_devices('CPU'))} in use"
+            ) from error
+    return [f"CPU:{index}" for index in range(count)]

@@ -1,0 +1,98 @@
+"""The training step of an ensemble under JAX."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from oekd_tf.methods.parts.method import Method
+
+Tensor = Any
+
+
+class JaxTrainer:
+    """What `OnlineEnsemble` does on Keras's JAX backend; a mixin before `keras.Model`."""
+
+    # The step as a value while a stateless step is traced; the optimizer's own otherwise.
+    _steps_done: Any = None
+
+    def prepare_students(self) -> None:
+        """Nothing has to be changed in the students' layers."""
+
+    def choose_jit_compile(self, asked: bool | str) -> bool | str:
+        """Whether to compile a step: as asked."""
+        return asked
+
+    def steps_done(self) -> Tensor:
+        """Steps of the optimizer so far."""
+        return self.optimizer.iterations if self._steps_done is None else self._steps_done
+
+    def compute_loss_and_updates(
+        self,
+        trainable_variables: list,
+        non_trainable_variables: list,
+        metrics_variables: list,
+        x: Tensor,
+        y: Tensor,
+        sample_weight: Tensor | None,
+        training: bool = False,
+        optimizer_variables: list | None = None,
+    ) -> tuple:
+        """The stateless loss that Keras's JAX trainer differentiates, with all parts."""
+        outputs, non_trainable_variables = self.stateless_call(
+            trainable_variables, non_trainable_variables, x, training=training, with_parts=True
+        )
+        state = []
+        if training:
+            state = list(zip(self.optimizer.variables, optimizer_variables, strict=True))
+            with keras.StatelessScope(state_mapping=state):
+                # The loss is computed in a scope of its own, in which the optimizer's variables
+                # would have the values of when the step was traced.
+                self._steps_done = ops.convert_to_tensor(self.optimizer.iterations)
+        try:
+            loss, (trainable_variables, non_trainable_variables, metrics_variables) = (
+                self.stateless_compute_loss(
+                    trainable_variables,
+                    non_trainable_variables,
+                    metrics_variables,
+                    x=x,
+                    y=y,
+                    y_pred=outputs,
+                    sample_weight=sample_weight,
+                    training=training,
+                )
+            )
+        finally:
+            self._steps_done = None
+        scaled = loss
+        if training:
+            with keras.StatelessScope(state_mapping=state):
+                scaled = self.optimizer.scale_loss(loss)
+        return scaled, (loss, outputs, non_trainable_variables, metrics_variables)
+
+    def train_step(self, state: tuple, data: Any) -> tuple:
+        """One step of all students, and what the method does after it."""
+        before = self._iterations(state[2])
+        logs, state = super().train_step(state, data)
+        if type(self.method).after_step is Method.after_step:
+            return logs, state
+        trainable, non_trainable, optimizer, metrics_variables = state
+        # With a scaled loss gradients overflow at times; the optimizer skips such a step.
+        applied = self._iterations(optimizer) > before
+        mapping = [
+            *zip(self.trainable_variables, trainable, strict=True),
+            *zip(self.non_trainable_variables, non_trainable, strict=True),
+            *zip(self.optimizer.variables, optimizer, strict=True),
+        ]
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            self.method.after_step(self.students, self._progress(training=True))
+        updated = []
+        for variable, old in zip(self.non_trainable_variables, non_trainable, strict=True):
+            new = scope.get_current_value(variable)
+            updated.append(old if new is None or new is old else ops.where(applied, new, old))
+        return logs, (trainable, updated, optimizer, metrics_variables)
+
+    def _iterations(self, optimizer_variables: list) -> Tensor:
+        mapping = list(zip(self.optimizer.variables, optimizer_variables, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return ops.convert_to_tensor(self.optimizer.iterations)

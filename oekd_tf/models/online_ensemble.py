@@ -1,0 +1,515 @@
+"""The branched network that trains all students at once."""
+
+import inspect
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from oekd_tf import methods
+from oekd_tf.backbones.backbone import Backbone
+from oekd_tf.core.keras_internals import BuiltModel, loss_tracker
+from oekd_tf.methods.parts import metrics
+from oekd_tf.methods.parts.batch import Batch
+from oekd_tf.methods.parts.method import Method
+from oekd_tf.methods.parts.network import Network
+from oekd_tf.methods.parts.progress import Progress
+from oekd_tf.models import optimizers, version_1
+from oekd_tf.models.after_epoch import AfterEpoch
+from oekd_tf.models.branches import build_branches
+from oekd_tf.models.trainer import Trainer
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable("oekd_tf")
+class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
+    """Students of falling width that share a stem and learn from labels and from each other.
+
+    Student 1 has width 1 and is the *pseudo teacher*. All students are trained at once, from
+    scratch; how they teach each other is the method's, by default the paper's: they follow the
+    softened mean of all students' logits, the *ensemble teacher*, and the pseudo teacher's block
+    outputs.
+
+    Calling the ensemble gives `{"student_1": logits, ..., "teacher": logits}`, each float32 of
+    shape (batch, classes). `students[i]` is an ordinary functional `keras.Model` named
+    `student_<i+1>` from raw images to logits, without what belongs to the method; it shares its
+    weights with the ensemble, and can be saved, exported or trained by itself.
+
+    Args:
+        backbone: A `oekd_tf.backbones.Backbone`.
+        input_shape: (height, width, channels) of the images. Images are raw pixels from 0 to
+            255, uint8 or float; normalisation is part of the network.
+        num_classes: Number of classes.
+        widths: Fraction of the channels of each student: 1 first, then falling, above 0.
+        method: How students teach each other: a `oekd_tf.methods.Method`, or the name of one.
+        mean: What normalisation subtracts, in pixel units: a number, or one a channel.
+        std: What normalisation then divides by, likewise.
+        shared_stem: Whether students share the stem; without, each has one of its own, all of full
+            width, and nothing but the method connects them.
+        name: Name of the model.
+        **kwargs: Others of `keras.Model`, such as `dtype`.
+
+    Call arguments:
+        images: Shape (batch, height, width, channels); in training under a method with a view
+            per student (batch, students, height, width, channels).
+        training: Whether batch normalisation uses the batch's statistics.
+        with_parts: Also return, each with an entry a student, the "stem"'s output, the "blocks"'
+            outputs and the "features" that the classifiers see.
+
+    Raises:
+        ValueError: An argument breaks its rule above.
+
+    Example:
+        >>> ensemble = oekd_tf.OnlineEnsemble(
+        ...     oekd_tf.backbones.CifarResNet(depth=20),
+        ...     input_shape=(32, 32, 3), num_classes=10, widths=(1.0, 0.8, 0.6, 0.4, 0.2),
+        ...     method=oekd_tf.methods.OEKD(temperature=2.0))
+        >>> ensemble.compile(optimizer="adam")
+        >>> ensemble.fit(images, labels, batch_size=128, epochs=30)
+        >>> ensemble.students[-1].predict(images)
+
+    Reference:
+        Walawalkar, Shen, Savvides, "Online Ensemble Model Compression using Knowledge
+        Distillation", ECCV 2020, arXiv 2011.07449, section 3.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        input_shape: Sequence[int],
+        num_classes: int,
+        widths: Sequence[float] = (1.0, 0.8, 0.6, 0.4, 0.2),
+        *,
+        method: Method | str = "oekd",
+        mean: float | Sequence[float] = 127.5,
+        std: float | Sequence[float] = 127.5,
+        shared_stem: bool = True,
+        name: str = "online_ensemble",
+        **kwargs: Any,
+    ):
+        version_1.refuse_arguments(kwargs, version_1.CONSTRUCTOR, "OnlineEnsemble")
+        widths = tuple(float(width) for width in widths)
+        _check_arguments(backbone, input_shape, num_classes, widths)
+        method = methods.get(method)
+        if method.built:
+            raise ValueError(
+                "method must be one of its own for each ensemble. Received: one that another "
+                f"ensemble has, {method.name!r}"
+            )
+        method.check(len(widths))
+        super().__init__(name=name, **kwargs)
+        self.backbone = backbone
+        self.image_shape = tuple(int(size) for size in input_shape)
+        self.num_classes = int(num_classes)
+        self.widths = widths
+        self.mean = _per_channel(mean, self.image_shape[-1], "mean")
+        self.std = _per_channel(std, self.image_shape[-1], "std")
+        self.shared_stem = bool(shared_stem)
+
+        # The policy holds while the layers are made, so that a saved ensemble gets its own back.
+        previous = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.dtype_policy)
+        try:
+            branches = build_branches(
+                backbone,
+                self.image_shape,
+                self.num_classes,
+                widths,
+                self.mean,
+                self.std,
+                shared_stem=self.shared_stem,
+            )
+            method.build(
+                Network(
+                    widths=widths,
+                    num_classes=self.num_classes,
+                    stem=tuple(branches.stem.output_shape),
+                    blocks=tuple(tuple(b.shape for b in blocks) for blocks in branches.blocks),
+                    features=tuple(tuple(f.shape) for f in branches.features),
+                    students=tuple(branches.students),
+                )
+            )
+        finally:
+            keras.config.set_dtype_policy(previous)
+        # Before the students: checkpoints hold variables in the order in which they are met.
+        self.method = method
+        self.students = branches.students
+        self.prepare_students()
+        self._branches = branches
+        shares = [method.stem_gradient_share(n, len(widths)) for n in range(1, len(widths) + 1)]
+        self._stem_shares = tuple(float(share) for share in shares)
+        if not any(self._stem_shares):
+            branches.stem.trainable = False
+
+        self._means = [keras.metrics.Mean(name=n) for n in method.term_names]
+        self._accuracies = [keras.metrics.Mean(name=f"{n}_accuracy") for n in self.output_names]
+        self._pseudo_teacher_only = False
+        self._plan: tuple[int | None, int | None] = (None, None)
+        self._plan_is_given = False
+        self.built = True
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the logits that a call returns."""
+        return [student.name for student in self.students] + ["teacher"]
+
+    def exported_models(self) -> list[keras.Model]:
+        """The models that are exported: the students, unless the method delivers others."""
+        return self.method.exported(self.students)
+
+    @property
+    def adaptation(self) -> list:
+        """The method's channel adaptation layers, if it has some, by student and block.
+
+        Keras stores weights by the attributes in which it finds layers: this one keeps the form
+        of files that version 0.1 wrote.
+        """
+        return getattr(self.method, "adaptation", [])
+
+    @property
+    def pseudo_teacher_only(self) -> bool:
+        """Whether a training step trains the stem and student 1 alone, on the label loss.
+
+        May be switched between epochs, as `oekd_tf.callbacks.PseudoTeacherFirst` does; the next
+        step is then traced anew.
+        """
+        return self._pseudo_teacher_only
+
+    @pseudo_teacher_only.setter
+    def pseudo_teacher_only(self, value: bool) -> None:
+        changed = bool(value) != self._pseudo_teacher_only
+        self._pseudo_teacher_only = bool(value)
+        if changed:
+            self._trace_anew()
+
+    @property
+    def trained_variables(self) -> list[keras.Variable]:
+        """The variables that a training step updates, in the order of its gradients."""
+        if not self.pseudo_teacher_only:
+            return self.trainable_variables
+        return self.students[0].trainable_variables
+
+    def plan(self, steps_per_epoch: int, epochs: int) -> None:
+        """Tells the method how long the training is, for weights that change with it.
+
+        `fit` does so by itself, from its own arguments; what is said here stays in force.
+
+        Args:
+            steps_per_epoch: Steps in an epoch, at least 1.
+            epochs: Epochs of the whole training, those before a resume included, at least 1.
+
+        Raises:
+            ValueError: A number is below 1.
+        """
+        for name, value in (("steps_per_epoch", steps_per_epoch), ("epochs", epochs)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1. Received: {value}")
+        self._plan_is_given = True
+        self._set_plan(int(steps_per_epoch), int(epochs))
+
+    def call(self, images: Tensor, training: bool | None = None, with_parts: bool = False) -> dict:
+        views = self._views(images)
+        stems = [self._branches.stem(view, training=training) for view in views]
+        stem, blocks, features, logits = [], [], [], []
+        for index, branch in enumerate(self._branches.branches):
+            stem_output = _scale_gradient(stems[index % len(stems)], self._stem_shares[index])
+            *student_blocks, seen, student_logits = branch(stem_output, training=training)
+            stem.append(stem_output)
+            blocks.append(student_blocks)
+            features.append(seen)
+            logits.append(ops.cast(student_logits, "float32"))
+        parts = {"stem": stem, "blocks": blocks, "features": features}
+        batch = Batch(
+            images=images, logits=logits, students=self.students, training=bool(training), **parts
+        )
+        outputs = dict(zip(self.output_names, [*logits, self.method.teacher(batch)], strict=True))
+        return {**outputs, **parts} if with_parts else outputs
+
+    def compile(self, optimizer: str | keras.optimizers.Optimizer = "adam", **kwargs: Any) -> None:
+        """Sets the optimizer; the losses are the method's.
+
+        Args:
+            optimizer: Any Keras optimizer, or its name.
+            **kwargs: Keras's own switches: `jit_compile`, `run_eagerly`, `steps_per_execution`,
+                `auto_scale_loss`. `jit_compile="auto"`, the default, means no XLA on a CPU under
+                TensorFlow, where it doubles the time to the first step and gains nothing.
+
+        Raises:
+            ValueError: `loss` or `metrics` are given, or what is an argument of the method.
+
+        Example:
+            >>> ensemble.compile(optimizer="adam")
+        """
+        version_1.refuse_arguments(kwargs, version_1.COMPILE, "compile")
+        for argument in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            if kwargs.get(argument) is not None:
+                raise ValueError(
+                    "An online ensemble has its own losses and metrics, which are its method's: "
+                    "OnlineEnsemble(..., method=oekd_tf.methods.OEKD(label_weight=0.7)). "
+                    f"Received: {argument}={kwargs[argument]!r}"
+                )
+        kwargs["jit_compile"] = self.choose_jit_compile(kwargs.get("jit_compile", "auto"))
+        super().compile(optimizer=optimizers.get(optimizer), **kwargs)
+        # An optimizer shared with what was trained before keeps the variables that it has.
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        if not self.compiled:
+            return None
+        inherited = ("optimizer", "run_eagerly", "steps_per_execution", "jit_compile")
+        config = super().get_compile_config()
+        plan = {"plan": list(self._plan)} if self._plan_is_given else {}
+        return {**{argument: config[argument] for argument in inherited}, **plan}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        config = version_1.compile_config(
+            self.method, keras.saving.deserialize_keras_object(config)
+        )
+        if plan := config.pop("plan", None):
+            self.plan(*plan)
+        self.compile(**config)
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains all students; arguments are those of `keras.Model.fit`."""
+        given = inspect.signature(super().fit).bind(*args, **kwargs)
+        given.apply_defaults()
+        given = given.arguments
+        if not self._plan_is_given:
+            self._set_plan(self._plan[0], given["epochs"])
+        if type(self.method).after_epoch is not Method.after_epoch:
+            given["callbacks"] = AfterEpoch.added(given["callbacks"], given["validation_data"])
+        return super().fit(**given)
+
+    def before_first_step(self, steps_per_epoch: int | None) -> None:
+        if not self._plan_is_given and steps_per_epoch:
+            self._set_plan(steps_per_epoch, self._plan[1])
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        trackers = [loss_tracker(self)] if self.compiled else []
+        return [*trackers, *self._means, *self._accuracies]
+
+    def loss_terms(
+        self,
+        labels: Tensor,
+        outputs: dict,
+        sample_weight: Tensor | None = None,
+        *,
+        images: Tensor | None = None,
+        training: bool = False,
+    ) -> dict[str, Tensor]:
+        """The method's terms of the loss, each summed over students and averaged over the batch.
+
+        Args:
+            labels: Class indices (batch,), or class probabilities (batch, classes).
+            outputs: What a call `with_parts=True` returned.
+            sample_weight: One weight an example for the loss of the labels, shape (batch,).
+            images: What was called.
+            training: Whether `pseudo_teacher_only` counts, which leaves out all but student 1's
+                label loss; evaluation always gives all terms.
+
+        Returns:
+            Scalars by name, such as "label_loss", not yet weighed; 0 for what the method left out.
+        """
+        names = [student.name for student in self.students]
+        batch = Batch(
+            images=images,
+            labels=labels,
+            sample_weight=sample_weight,
+            stem=outputs["stem"],
+            blocks=outputs["blocks"],
+            features=outputs["features"],
+            logits=[outputs[name] for name in names],
+            teacher=outputs["teacher"],
+            students=self.students,
+            training=training,
+            progress=self._progress(training),
+        )
+        if training and self._pseudo_teacher_only:
+            found = {"label_loss": batch.label_loss(batch.logits[0])}
+        else:
+            found = self.method.terms(batch)
+        strange = found.keys() - set(self.method.term_names)
+        if strange:
+            raise ValueError(
+                f"terms must have the names of loss_weights, {', '.join(self.method.term_names)}. "
+                f"Received: {', '.join(sorted(strange))}"
+            )
+        zero = ops.zeros((), dtype="float32")
+        return {
+            name: _batch_mean(found[name]) if name in found else zero
+            for name in self.method.term_names
+        }
+
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: dict | None = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
+        """The loss of a batch; also updates the trackers of its terms.
+
+        Args:
+            x: Images.
+            y: Labels, as in `loss_terms`.
+            y_pred: What a call `with_parts=True` returned.
+            sample_weight: As in `loss_terms`.
+            training: Whether `pseudo_teacher_only` and the progress of training count; evaluation
+                always has all terms, with their final weights.
+
+        Returns:
+            A scalar, averaged over the batch.
+        """
+        self.check_labels_given(y)
+        terms = self.loss_terms(y, y_pred, sample_weight, images=x, training=training)
+        return self.weigh(terms, ops.shape(x)[0], training)
+
+    def weigh(self, terms: dict[str, Tensor], size: Any, training: bool) -> Tensor:
+        """The weighed sum of the terms; also updates their trackers.
+
+        Args:
+            terms: What `loss_terms` returned.
+            size: Number of examples.
+            training: Whether the progress of training counts.
+
+        Returns:
+            A scalar.
+        """
+        for tracker in self._means:
+            tracker.update_state(terms[tracker.name], sample_weight=size)
+        weights = self.method.loss_weights(self._progress(training))
+        first, *others = (weights[name] * terms[name] for name in self.method.term_names)
+        return first + sum(others) if others else first
+
+    def compute_metrics(
+        self, x: Tensor, y: Tensor, y_pred: dict, sample_weight: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Updates each student's and the teacher's accuracy, unweighted, and returns all logs."""
+        del sample_weight
+        logits = ops.stack([y_pred[name] for name in self.output_names])
+        correct = metrics.label_accuracy(y, logits)
+        size = ops.shape(x)[0]
+        for index, tracker in enumerate(self._accuracies):
+            tracker.update_state(_batch_mean(correct[index]), sample_weight=size)
+        return self.get_metrics_result()
+
+    def check_labels_given(self, labels: Tensor | None) -> None:
+        """Raises a ValueError if there are no labels."""
+        if labels is None:
+            raise ValueError("An online ensemble learns from labels. Received: no labels (y=None)")
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "input_shape": list(self.image_shape),
+            "num_classes": self.num_classes,
+            "widths": list(self.widths),
+            "method": keras.saving.serialize_keras_object(self.method),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "shared_stem": self.shared_stem,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> Any:
+        config = version_1.constructor_config(dict(config))
+        # Keras finds only classes that have been imported.
+        for name in methods.names():
+            methods.method_class(name)
+        for part in ("backbone", "method"):
+            if isinstance(config[part], dict):
+                config[part] = keras.saving.deserialize_keras_object(
+                    config[part], custom_objects=custom_objects
+                )
+        if isinstance(config.get("dtype"), dict):
+            config["dtype"] = keras.saving.deserialize_keras_object(config["dtype"])
+        return cls(**config)
+
+    def _views(self, images: Tensor) -> list[Tensor]:
+        """One batch of images for all students, or one for each."""
+        if len(images.shape) != 5:
+            return [images]
+        return [images[:, index] for index in range(len(self.students))]
+
+    def _progress(self, training: bool) -> Progress:
+        if not training:
+            return Progress()
+        return Progress(self.steps_done(), *self._plan)
+
+    def _set_plan(self, steps_per_epoch: int | None, epochs: int | None) -> None:
+        changed = (steps_per_epoch, epochs) != self._plan
+        self._plan = (steps_per_epoch, epochs)
+        if changed and self._depends_on_plan():
+            self._trace_anew()
+
+    def _depends_on_plan(self) -> bool:
+        try:
+            self.method.loss_weights(Progress(step=0))
+        except ValueError:
+            return True
+        return False
+
+    def _trace_anew(self) -> None:
+        """The next training step is traced again, with what has changed since."""
+        if getattr(self, "train_function", None) is not None:
+            self.make_train_function(force=True)
+
+
+def _scale_gradient(value: Tensor, share: float) -> Tensor:
+    if share == 1.0:
+        return value
+    if share == 0.0:
+        return ops.stop_gradient(value)
+    return share * value + ops.stop_gradient((1.0 - share) * value)
+
+
+def _batch_mean(values: Tensor) -> Tensor:
+    if not len(values.shape):
+        return values
+    # A replica may get no example of the last batch: its mean is then 0, not 0 / 0.
+    size = ops.cast(ops.shape(values)[0], values.dtype)
+    return ops.sum(values) / ops.maximum(size, 1.0)
+
+
+def _per_channel(value: float | Sequence[float], channels: int, name: str) -> tuple[float, ...]:
+    values = tuple(float(v) for v in (value if isinstance(value, Sequence) else [value]))
+    if len(values) == 1:
+        values *= channels
+    valid = all(math.isfinite(v) and (name == "mean" or v > 0) for v in values)
+    if len(values) != channels or not valid:
+        positive = " above 0" if name == "std" else ""
+        raise ValueError(
+            f"{name} must be one finite number{positive}, or one for each of the {channels} "
+            f"channels. Received: {value}"
+        )
+    return values
+
+
+def _check_arguments(
+    backbone: Backbone, input_shape: Sequence[int], num_classes: int, widths: tuple[float, ...]
+) -> None:
+    if not (callable(getattr(backbone, "stem", None)) and hasattr(backbone, "branch")):
+        raise ValueError(
+            "backbone must have the methods stem(images) and branch(stem_output, width, name), "
+            f"see oekd_tf.backbones.Backbone. Received: {backbone!r}"
+        )
+    if len(input_shape) != 3 or any(size is None or size < 1 for size in input_shape):
+        raise ValueError(
+            f"input_shape must be (height, width, channels). Received: {tuple(input_shape)}"
+        )
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2. Received: {num_classes}")
+    falling = all(wide > narrow for wide, narrow in itertools.pairwise(widths))
+    if not widths or widths[0] != 1 or not falling or widths[-1] <= 0:
+        raise ValueError(
+            "widths must start with 1 (the pseudo teacher) and fall from there, all above 0. "
+            f"Received: {widths}"
+        )

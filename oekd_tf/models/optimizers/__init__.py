@@ -1,0 +1,7 @@
+"""Keras's optimizers with L2 regularisation and fused TensorFlow updates."""
+
+from oekd_tf.models.optimizers.adam import Adam
+from oekd_tf.models.optimizers.by_name import get
+from oekd_tf.models.optimizers.sgd import SGD
+
+__all__ = ["SGD", "Adam", "get"]

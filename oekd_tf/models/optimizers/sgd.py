@@ -1,0 +1,60 @@
+"""SGD with momentum, L2 regularisation and a fused update under TensorFlow."""
+
+from typing import Any
+
+import keras
+
+from oekd_tf.core.keras_internals import variable_index
+from oekd_tf.models.optimizers.clipping import clip_over_replicas
+from oekd_tf.models.optimizers.l2 import add_l2, check_l2
+
+
+@keras.saving.register_keras_serializable("oekd_tf")
+class SGD(keras.optimizers.SGD):
+    """Keras's SGD; under TensorFlow each variable's update is one operation.
+
+    Args:
+        learning_rate: A number, or a `keras.optimizers.schedules.LearningRateSchedule`.
+        momentum: From 0 to 1.
+        nesterov: Whether to use Nesterov's momentum.
+        l2: Coefficient of the L2 term that is added to kernels' gradients.
+        name: Name of the optimizer.
+        **kwargs: Others of `keras.optimizers.SGD`, such as `weight_decay` and `clipnorm`.
+
+    Raises:
+        ValueError: `l2` is below 0, or the momentum is not within 0 and 1.
+
+    Example:
+        >>> ensemble.compile(optimizer=oekd_tf.optimizers.SGD(0.1, momentum=0.9, l2=1e-4))
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        *,
+        l2: float = 0.0,
+        name: str = "sgd",
+        **kwargs: Any,
+    ):
+        super().__init__(learning_rate, float(momentum), nesterov, name=name, **kwargs)
+        self.l2 = check_l2(l2)
+
+    def apply(self, grads: list, trainable_variables: list | None = None) -> None:
+        super().apply(clip_over_replicas(self, grads), trainable_variables)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        gradient = add_l2(gradient, variable, self.l2)
+        if keras.backend.backend() != "tensorflow" or not self.momentum:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        from oekd_tf.models.optimizers.tensorflow_kernels import fused_momentum
+
+        momentum = self.momentums[variable_index(self, variable)]
+        fused_momentum(
+            gradient, variable, momentum, learning_rate, self.momentum, nesterov=self.nesterov
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "l2": self.l2}

@@ -1,0 +1,1 @@
+"""The part of an ensemble that is TensorFlow's."""

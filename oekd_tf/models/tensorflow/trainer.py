@@ -1,0 +1,152 @@
+"""The training and test step of an ensemble under TensorFlow and `tf.distribute`."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from oekd_tf.methods.parts.method import Method
+from oekd_tf.models.distributed.strategy import reducible
+from oekd_tf.models.tensorflow import batch_checks
+from oekd_tf.models.tensorflow.fused_batch_norm import fuse_batch_norm
+from oekd_tf.models.tensorflow.strided_convolution import subsample_first
+
+
+class TensorFlowTrainer:
+    """What `OnlineEnsemble` does on Keras's TensorFlow backend; a mixin before `keras.Model`."""
+
+    def prepare_students(self) -> None:
+        """Makes the students' layers compute with fused kernels, and safely."""
+        for student in self.students:
+            fuse_batch_norm(student)
+            subsample_first(student)
+
+    def choose_jit_compile(self, asked: bool | str) -> bool | str:
+        """Whether to compile a step with XLA: with "auto" only on an accelerator."""
+        return False if asked == "auto" and not has_accelerator() else asked
+
+    def steps_done(self) -> Any:
+        """Steps of the optimizer so far."""
+        return self.optimizer.iterations
+
+    def make_train_function(self, force: bool = False) -> Any:
+        if self.train_function is None or force:
+            super().make_train_function(force=force)
+            self.train_function = batch_checks.with_clear_errors(
+                self.train_function, self, training=True
+            )
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        if self.test_function is None or force:
+            super().make_test_function(force=force)
+            self.test_function = batch_checks.with_clear_errors(
+                self.test_function, self, training=False
+            )
+        return self.test_function
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One gradient step on one replica's share of a batch.
+
+        Args:
+            data: (images, labels) or (images, labels, sample_weight).
+
+        Returns:
+            The running means of all losses and accuracies.
+
+        Raises:
+            ValueError: The images' shape or type is wrong. Wrong values fail an assertion, before
+                any variable of the network has changed; see `batch_checks`.
+        """
+        images, labels, sample_weight = self._checked(data, self.optimizer.iterations)
+        # With a scaled loss gradients overflow at times; its optimizer skips such a step.
+        scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        with tf.GradientTape() as tape:
+            # Holds back moving statistics, which a step that is refused must leave as they are.
+            with keras.StatelessScope(initialize_variables=False) as forward:
+                outputs = self(images, training=True, with_parts=True)
+                terms = self.loss_terms(
+                    labels, outputs, sample_weight, images=images, training=True
+                )
+            if not scales:
+                terms = batch_checks.check_terms(terms)
+            loss = self.weigh(terms, tf.shape(images)[0], training=True)
+            scaled = self.optimizer.scale_loss(loss * _share_of_batch(images))
+        variables = self.trained_variables
+        gradients = tape.gradient(scaled, variables)
+        # Variables outside the loss (adaptation layers without a feature loss) keep their values.
+        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+        with tf.control_dependencies([] if scales else batch_checks.check_gradients(gradients)):
+            _assign(forward, self.variables)
+            before = tf.identity(self.optimizer.iterations)
+            self.optimizer.apply_gradients(pairs)
+        if type(self.method).after_step is not Method.after_step:
+            with keras.StatelessScope(initialize_variables=False) as after:
+                self.method.after_step(self.students, self._progress(training=True))
+            applied = self.optimizer.iterations > before if scales else None
+            _assign(after, self.method.non_trainable_variables, applied)
+        return self._logs(loss, images, labels, outputs)
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """The losses and accuracies of one replica's share of a batch; see `train_step`."""
+        images, labels, sample_weight = self._checked(data)
+        outputs = self(images, training=False, with_parts=True)
+        loss = self.compute_loss(images, labels, outputs, sample_weight, training=False)
+        return self._logs(loss, images, labels, outputs)
+
+    def _logs(self, loss: tf.Tensor, images: Any, labels: Any, outputs: dict) -> dict:
+        self.metrics[0].update_state(loss, sample_weight=tf.shape(images)[0])
+        logs = self.compute_metrics(images, labels, outputs)
+        share = _share_of_examples(self.metrics[0])
+        if share is not None:
+            logs = {name: value * share for name, value in logs.items()}
+        return reducible(logs)
+
+    def _checked(self, data: Any, iterations: Any = None) -> tuple:
+        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self.check_labels_given(labels)
+        if isinstance(images, np.ndarray):  # As Keras's train_on_batch passes it in eager mode.
+            images = tf.convert_to_tensor(images)
+        training = iterations is not None
+        views = training and self.method.views == "students"
+        shape = (len(self.students), *self.image_shape) if views else self.image_shape
+        checks = batch_checks.check_images(images, shape, iterations)
+        labels = tf.convert_to_tensor(labels)
+        checks += batch_checks.check_labels(labels, self.num_classes)
+        with tf.control_dependencies(checks):
+            return tf.identity(images), labels, sample_weight
+
+
+def has_accelerator() -> bool:
+    """Whether TensorFlow sees a GPU or a TPU."""
+    return bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+
+
+def _assign(scope: keras.StatelessScope, variables: list, applied: Any = None) -> None:
+    """Gives variables the values that they have in a scope, where the step was applied."""
+    for variable in variables:
+        value = scope.get_current_value(variable)
+        if value is not None:
+            variable.assign(value if applied is None else tf.where(applied, value, variable))
+
+
+def _share_of_examples(mean: keras.metrics.Mean) -> Any:
+    # Keras takes the mean of what the replicas log, each for its own examples: exact only when
+    # each is weighed by how many it has had. None on one device.
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return None
+    count = tf.identity(mean.count)
+    everyones = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return context.num_replicas_in_sync * count / everyones
+
+
+def _share_of_batch(images: Any) -> Any:
+    # The optimizer sums gradients over replicas, so each replica's mean loss counts by its share
+    # of the global batch: exactly 1/replicas, but for a last batch that does not divide.
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return 1.0
+    size = tf.cast(tf.shape(images)[0], tf.float32)
+    return size / context.all_reduce(tf.distribute.ReduceOp.SUM, size)

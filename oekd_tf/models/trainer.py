@@ -1,0 +1,15 @@
+"""The part of an ensemble that depends on Keras's backend, chosen when it is imported."""
+
+import keras
+
+if keras.backend.backend() == "tensorflow":
+    from oekd_tf.models.tensorflow.trainer import TensorFlowTrainer as Trainer
+elif keras.backend.backend() == "jax":
+    from oekd_tf.models.jax.trainer import JaxTrainer as Trainer
+else:
+    raise ImportError(
+        "Keras's backend must be tensorflow or jax. Received: KERAS_BACKEND="
+        f"{keras.backend.backend()}"
+    )
+
+__all__ = ["Trainer"]

@@ -1,0 +1,83 @@
+"""Ablations beside the study's own ensemble, student by student."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from oekd_tf.studies.plan import ENSEMBLE, METHODS
+from oekd_tf.studies.results import network_key
+from oekd_tf.studies.statistics import Interval, interval
+
+
+class Difference(NamedTuple):
+    """By how many points of accuracy an ablation is above the ensemble.
+
+    Attributes:
+        method: The ablation's name.
+        by_student: By the student's name in the ensemble; None where the ablation lacks it.
+        mean: Of the students that both have, averaged within a seed.
+        validation: The same on the validation images, after the last epoch: what to choose by.
+            None without such images.
+    """
+
+    method: str
+    by_student: Mapping[str, Interval | None]
+    mean: Interval
+    validation: Interval | None
+
+
+def differences(results: Mapping[str, Any]) -> list[Difference]:
+    """Compares every ablation with the ensemble, over the seeds that have both.
+
+    Args:
+        results: A results file's content.
+
+    Returns:
+        One a method that is an ablation and shares a network and a seed with the ensemble.
+    """
+    runs = {(run["method"], run["seed"]): run for run in results["runs"] if not run["student"]}
+    found = []
+    for method in results["methods"]:
+        seeds = [seed for name, seed in runs if name == method and (ENSEMBLE, seed) in runs]
+        if method in METHODS or not seeds:
+            continue
+        pairs = [(runs[method, seed], runs[ENSEMBLE, seed]) for seed in sorted(seeds)]
+        points = [_points(_tested(run), _tested(reference)) for run, reference in pairs]
+        watched = [_points(_watched(run), _watched(reference)) for run, reference in pairs]
+        names = [student["name"] for student in runs[ENSEMBLE, seeds[0]]["students"]]
+        by_student = {n: _interval([one[n] for one in points if n in one]) for n in names}
+        if mean := _mean(points):
+            found.append(Difference(method, by_student, mean, _mean(watched)))
+    return found
+
+
+# Of a run, by network: the student's name and accuracy.
+_Accuracies = dict[str, tuple[str, float]]
+
+
+def _tested(run: Mapping[str, Any]) -> _Accuracies:
+    return {network_key(s): (s["name"], s["accuracy"]) for s in run["students"]}
+
+
+def _watched(run: Mapping[str, Any]) -> _Accuracies:
+    columns = {s["name"]: f"val_{s['name']}_accuracy" for s in run["students"]}
+    return {
+        network_key(s): (s["name"], run["curves"][columns[s["name"]]][-1])
+        for s in run["students"]
+        if columns[s["name"]] in run["curves"]
+    }
+
+
+def _points(own: _Accuracies, reference: _Accuracies) -> dict[str, float]:
+    return {
+        name: 100 * (own[network][1] - accuracy)
+        for network, (name, accuracy) in reference.items()
+        if network in own
+    }
+
+
+def _mean(points: Sequence[Mapping[str, float]]) -> Interval | None:
+    return _interval([sum(one.values()) / len(one) for one in points if one])
+
+
+def _interval(values: Sequence[float]) -> Interval | None:
+    return interval(values) if values else None

@@ -1,0 +1,113 @@
+"""The ensemble beside what one would do otherwise to get the same small students."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from oekd_tf.studies.aggregate import Method
+from oekd_tf.studies.plan import ALONE, ENSEMBLE, METHODS, MUTUAL, OFFLINE
+from oekd_tf.studies.results import find_run
+from oekd_tf.studies.statistics import Interval, Spread, interval, spread
+
+_SMALLEST = 2
+
+# Method and student.
+_Key = tuple[str, int]
+
+
+class Alternative(NamedTuple):
+    """One way to train the smallest students.
+
+    Attributes:
+        method: Its name.
+        what: It trains, in words.
+        accuracies: By student, over the seeds in which every way trained it; None where this way
+            did not.
+        leads: By student, by how many points of accuracy the ensemble is above, a seed; None for
+            the ensemble itself and where this way did not train it.
+        seconds: Of all training that the way needs for its students, a seed; a teacher's too.
+        models: Networks of different size that come out of it.
+    """
+
+    method: str
+    what: str
+    accuracies: Mapping[str, Spread | None]
+    leads: Mapping[str, Interval | None]
+    seconds: Spread | None
+    models: int
+
+
+def alternatives(results: Mapping[str, Any], found: Sequence[Method]) -> list[Alternative]:
+    """Compares the ways to train the smallest two students.
+
+    Args:
+        results: A results file's content.
+        found: Its methods.
+
+    Returns:
+        The ensemble, plain training, and those of offline distillation and mutual learning that
+        the study has, for the smallest two students that any of these two trained; empty if there
+        are none.
+    """
+    others = [run for run in results["runs"] if run["method"] in (OFFLINE, MUTUAL)]
+    numbers = sorted({run["student"] for run in others})[-_SMALLEST:]
+    by_name = {method.name: method for method in found}
+    if ENSEMBLE not in by_name or not numbers:
+        return []
+    names = [name for name in METHODS if name in by_name]
+    # The same seeds for all, by student.
+    tables = {n: {name: _accuracies(results, name, n) for name in names} for n in numbers}
+    seeds = {
+        n: sorted(set.intersection(*(set(table) for table in tables[n].values() if table)))
+        for n in numbers
+    }
+    answer = []
+    for name in names:
+        own = [n for n in numbers if tables[n][name]]
+        if not own:
+            continue
+        accuracies, leads = {}, {}
+        for n in numbers:
+            values = [tables[n][name][seed] for seed in seeds[n]] if n in own else []
+            reference = [tables[n][ENSEMBLE][seed] for seed in seeds[n]]
+            accuracies[f"student_{n}"] = spread(values) if values else None
+            points = [100 * (a - b) for a, b in zip(reference, values, strict=False)]
+            leads[f"student_{n}"] = interval(points) if values and name != ENSEMBLE else None
+        runs, what, models = _way(name, own, len(by_name[ENSEMBLE].rows))
+        seconds = [_seconds(results, runs, seed) for seed in by_name[ENSEMBLE].seeds]
+        seconds = [value for value in seconds if value is not None]
+        total = spread(seconds) if seconds else None
+        answer.append(Alternative(name, what, accuracies, leads, total, models))
+    return answer
+
+
+def _way(name: str, numbers: Sequence[int], students: int) -> tuple[list[_Key], str, int]:
+    """The runs that a way needs for a seed, what they are, and the networks that it leaves."""
+    each = [(name, number) for number in numbers]
+    return {
+        ENSEMBLE: ([(ENSEMBLE, 0)], "all students at once", students),
+        ALONE: (each, "each student from the labels", len(numbers)),
+        OFFLINE: (
+            [(ALONE, 1), *each],
+            "student 1 alone, then each student from it",
+            1 + len(numbers),
+        ),
+        MUTUAL: (each, "each student in a pair with a student 1", 1 + len(numbers)),
+    }[name]
+
+
+def _accuracies(results: Mapping[str, Any], method: str, number: int) -> dict[int, float]:
+    """Of one student under one method, by seed."""
+    found = {}
+    for run in results["runs"]:
+        if run["method"] == method and run["student"] in (0, number):
+            for student in run["students"]:
+                if student["name"] == f"student_{number}":
+                    found[run["seed"]] = student["accuracy"]
+    return found
+
+
+def _seconds(results: Mapping[str, Any], runs: Sequence[_Key], seed: int) -> float | None:
+    """Of these runs together; None where one of them is missing or was not timed."""
+    records = [find_run(results, (method, seed, student)) for method, student in runs]
+    seconds = [record and record["train_seconds"] for record in records]
+    return None if None in seconds else sum(seconds)

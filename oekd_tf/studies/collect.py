@@ -1,0 +1,113 @@
+"""What a study keeps of a finished run, from the files that the run left."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oekd_tf.core.errors import RecordError
+from oekd_tf.studies import metrics as evaluation
+from oekd_tf.studies.evaluate_run import EVALUATION, LOGITS, is_curve_alone
+from oekd_tf.studies.plan import MUTUAL, Run
+
+_DIGITS = 8
+
+
+def is_finished(folder: str | Path) -> bool:
+    """Whether a run was trained and evaluated."""
+    return (Path(folder) / EVALUATION).exists()
+
+
+def record(run: Run, study: str | Path, teacher_folder: str) -> dict[str, Any]:
+    """What the results file has of one run.
+
+    Args:
+        run: A finished one.
+        study: The study's folder.
+        teacher_folder: Below it, the run whose ensemble teacher a student that was trained alone
+            is compared with; an ensemble's own is used for its students.
+
+    Returns:
+        Metrics, sizes, time and curves, as JSON has them.
+
+    Raises:
+        RecordError: The teacher was tested on other images, or logits are NaN.
+    """
+    folder = Path(study) / run.folder
+    facts = json.loads((folder / EVALUATION).read_text())
+    summary = facts["summary"]
+    with np.load(folder / LOGITS) as arrays:
+        logits = {name: arrays[name] for name in arrays.files}
+    labels = logits.pop("labels")
+    for name, values in logits.items():
+        if not np.isfinite(values).all():
+            raise RecordError(
+                f"Logits on the test split must be finite. Received: NaN or infinity of {name} in "
+                f"{folder}"
+            )
+    teacher = None if run.student else logits["teacher"]
+    if teacher is None:
+        teacher = _teacher(Path(study) / teacher_folder / LOGITS, labels, folder)
+    students = []
+    curves = facts["curves"]
+    trained = summary["students"]
+    if run.method == MUTUAL:
+        # Of the pair, the student that it is about; the other is student 1.
+        trained = trained[1:]
+        curves = {name.replace("student_2_", ""): values for name, values in curves.items()}
+        curves = {name: values for name, values in curves.items() if is_curve_alone(name)}
+    for student in trained:
+        own = {k: student[k] for k in ("name", "width", "parameters", "flops")}
+        own |= _metrics(logits[student["name"]], labels)
+        if teacher is not None:
+            agreed = evaluation.agreement(logits[student["name"]], teacher)
+            own["agreement"] = round(agreed, _DIGITS)
+        if run.student:
+            own["name"] = f"student_{run.student}"
+        students.append(own)
+    return {
+        "method": run.method,
+        "seed": run.seed,
+        "student": run.student,
+        "epochs": summary["epochs"],
+        "steps": summary["steps"],
+        "replicas": summary["replicas"],
+        "train_seconds": summary["train_seconds"],
+        "data": summary["data"],
+        "image_shape": facts["image_shape"],
+        "num_classes": facts["num_classes"],
+        "test_images": len(labels),
+        "commit": facts["commit"],
+        "machine": facts.get("machine"),
+        "versions": facts["versions"],
+        "students": students,
+        "teacher": None if run.student else _metrics(logits["teacher"], labels),
+        "curves": curves,
+    }
+
+
+def _metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    found = evaluation.reliability(logits, labels)
+    error = evaluation.expected_calibration_error(logits, labels)
+    return {
+        "accuracy": round(evaluation.accuracy(logits, labels), _DIGITS),
+        "nll": round(evaluation.negative_log_likelihood(logits, labels), _DIGITS),
+        "ece": round(error, _DIGITS),
+        "reliability": [
+            [one.count, round(one.confidence, _DIGITS), round(one.accuracy, _DIGITS)]
+            for one in found
+        ],
+    }
+
+
+def _teacher(path: Path, labels: np.ndarray, folder: Path) -> np.ndarray | None:
+    if not path.exists():
+        return None
+    with np.load(path) as arrays:
+        if not np.array_equal(arrays["labels"], labels):
+            raise RecordError(
+                f"All runs of a study must be tested on the same images. Received: other labels "
+                f"in {path.parent} than in {folder}"
+            )
+        return arrays["teacher"]

@@ -1,0 +1,83 @@
+"""What a run of a study leaves beside its checkpoints: logits on the test split, and facts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from oekd_tf.core import machine
+from oekd_tf.core.files import temporary_path, write_text
+
+EVALUATION = "evaluation.json"
+LOGITS = "test_logits.npz"
+
+
+def evaluate_run(folder: str | Path, commit: str | None = None) -> None:
+    """Writes `test_logits.npz` and then `evaluation.json` of a finished run.
+
+    Args:
+        folder: The run's; its newest checkpoint is that of the last epoch.
+        commit: Of the code that trained it.
+
+    Raises:
+        ConfigError: The folder holds no finished run.
+    """
+    from oekd_tf.models.online_ensemble import OnlineEnsemble
+    from oekd_tf.training import restore_run
+
+    folder = Path(folder)
+    config, data, model = restore_run(folder)
+    print("taking the logits of the test split ...", flush=True)
+    logits: dict[str, list[np.ndarray]] = {}
+    labels = []
+    for images, batch_labels in data.test(config.batch_size):
+        outputs = model.predict_on_batch(images)
+        if not isinstance(model, OnlineEnsemble):
+            outputs = {model.name: outputs}
+        for name, values in outputs.items():
+            logits.setdefault(name, []).append(np.asarray(values, np.float32))
+        labels.append(batch_labels.numpy())
+    arrays = {name: np.concatenate(values) for name, values in logits.items()}
+    with temporary_path(folder / LOGITS) as partial:
+        np.savez(partial, labels=np.concatenate(labels), **arrays)
+    summary = json.loads((folder / "summary.json").read_text())
+    evaluation = {
+        "config": config.to_dict(),
+        "summary": summary,
+        "image_shape": list(data.image_shape),
+        "num_classes": data.num_classes,
+        "curves": read_curves(folder / "metrics.csv"),
+        "commit": commit,
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+    }
+    # Last: where it is, the run is done.
+    write_text(folder / EVALUATION, json.dumps(evaluation, indent=1) + "\n")
+
+
+def read_curves(path: str | Path) -> dict[str, list[float]]:
+    """Loss and accuracies by epoch.
+
+    Args:
+        path: A run's `metrics.csv`.
+
+    Returns:
+        By column, "epoch" first; accuracies of 1.
+    """
+    from oekd_tf.training.callbacks.metrics_csv import read_metrics
+
+    rows = read_metrics(path)
+    columns = [name for name in (rows[0] if rows else {}) if _is_curve(name)]
+    curves = {"epoch": [int(row["epoch"]) for row in rows]}
+    # Six digits are more than a picture shows, and a third of the file.
+    curves |= {name: [float(f"{float(row[name]):.6g}") for row in rows] for name in columns}
+    return curves
+
+
+def _is_curve(name: str) -> bool:
+    return name in ("loss", "val_loss") or name.endswith("accuracy")
+
+
+def is_curve_alone(name: str) -> bool:
+    """Whether a column is one of a student that was trained alone."""
+    return name in ("epoch", "loss", "val_loss", "accuracy", "val_accuracy")

@@ -1,0 +1,94 @@
+"""Workers of a study: one process a run, stopped when the study is."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+from oekd_tf.core.errors import EXIT_CODE, Stopped, WorkerError
+
+
+class Workers:
+    """Starts worker processes and hands SIGTERM on to those that run.
+
+    A process a run, because TensorFlow keeps every graph that it has traced. `run` may be called
+    from several threads at once.
+
+    Args:
+        log: Called with each line of workers that do not have the terminal to themselves.
+
+    Example:
+        >>> workers = Workers()
+        >>> with workers.listening():
+        ...     workers.run("seed 0, ensemble", "oekd_tf.comparison.worker", "--workdir=runs/a")
+    """
+
+    def __init__(self, log: Callable[[str], None] = print):
+        self._log = log
+        self._running: set[subprocess.Popen] = set()
+        self._lock = threading.RLock()  # A signal's handler may come while it is held.
+        self._asked = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes SIGTERM, Ctrl-C and a closed terminal while the block runs; nothing in a thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        previous = [signal.signal(number, lambda *_: self.stop()) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, previous, strict=True):
+                signal.signal(number, handler)
+
+    def run(self, what: str, module: str, *arguments: str, shared: bool = False) -> None:
+        """Runs a module as a process whose output is the user's.
+
+        Args:
+            what: It does, for messages.
+            module: As of `python -m`.
+            *arguments: Of its command line.
+            shared: Whether others run beside it: its lines then begin with what it does.
+
+        Raises:
+            Stopped: The study was asked to stop, or the worker was.
+            WorkerError: The worker failed.
+        """
+        sys.stdout.flush()
+        with self._lock:
+            if self._asked:
+                raise Stopped(what)
+            # In a group of its own a worker is not hit by the terminal's Ctrl-C: it gets SIGTERM
+            # from here, and leaves a checkpoint.
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments], process_group=0, text=True,
+                stdout=subprocess.PIPE if shared else None,
+                stderr=subprocess.STDOUT if shared else None,
+            )  # fmt: skip
+            self._running.add(process)
+        try:
+            for line in process.stdout or ():
+                self._log(f"[{what}] {line.rstrip()}")
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            self._running.discard(process)
+        if self._asked or code == EXIT_CODE:
+            raise Stopped(what)
+        if code < 0:
+            raise WorkerError(f"{what}: killed by {signal.Signals(-code).name}")
+        if code:
+            raise WorkerError(f"{what}: its error is above; exit code {code}")
+
+    def stop(self) -> None:
+        """Ends all that run, and lets no other begin."""
+        with self._lock:
+            self._asked = True
+            for process in self._running.copy():
+                process.terminate()

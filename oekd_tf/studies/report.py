@@ -1,0 +1,386 @@
+"""The report of a study: Markdown, CSV and pictures, from its results file alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from oekd_tf import config as config_module
+from oekd_tf.core.files import write_text
+from oekd_tf.core.tables import markdown_table
+from oekd_tf.studies import results as results_file
+from oekd_tf.studies.ablations import Difference, differences
+from oekd_tf.studies.aggregate import Method, Row, methods
+from oekd_tf.studies.alternatives import Alternative, alternatives
+from oekd_tf.studies.csv_files import runs_csv, summary_csv
+from oekd_tf.studies.figures import (
+    draw_accuracy,
+    draw_curves,
+    draw_gains,
+    draw_reliability,
+    has_gains,
+)
+from oekd_tf.studies.metrics import BINS
+from oekd_tf.studies.plan import ALONE, MUTUAL, OFFLINE
+from oekd_tf.studies.statistics import ONE_SEED, Interval, Spread
+
+# Fields of a config that say how a student alone is trained, too.
+_RECIPE = ("optimizer.", "schedule.", "backbone.")
+
+_WHAT = {
+    OFFLINE: "Each student distilled from student 1, which was trained alone before: "
+    "α CE + γ T² KL from the teacher, with the study's α, γ and T, which were not tuned for it.",
+    MUTUAL: "Each student in a pair with a student 1 of its own; each of the two under its labels "
+    "and the divergence from the other, at T = 1 "
+    "([deep mutual learning](https://arxiv.org/abs/1706.00384)).",
+}
+
+
+def write_report(workdir: str | Path) -> str:
+    """Writes `report.md`, `summary.csv`, `runs.csv` and the pictures of a study.
+
+    With more than four ablations the pictures leave them out, but for that of the gains.
+
+    Args:
+        workdir: The study's, with `results.json`; nothing else is read.
+
+    Returns:
+        What each student gains and where the files are, for the terminal.
+
+    Raises:
+        ResultsError: There is no results file, or it holds no run.
+
+    Example:
+        >>> print(write_report("runs/compare_demo"))
+    """
+    workdir = Path(workdir)
+    path = workdir / results_file.FILE_NAME
+    results = results_file.read(path)
+    found = methods(results)
+    if not found:
+        raise results_file.ResultsError(f"{path} must hold a finished run. Received: none")
+    draw_accuracy(found, results["name"], workdir / "accuracy.png")
+    draw_curves(results, workdir / "curves.png")
+    draw_reliability(found, results["name"], workdir / "reliability.png")
+    if has_gains(found):
+        draw_gains(found, results["name"], workdir / "gains.png")
+    write_text(workdir / "summary.csv", summary_csv(found))
+    write_text(workdir / "runs.csv", runs_csv(results["runs"]))
+    write_text(workdir / "report.md", markdown(results))
+    tables = "\n\n".join(
+        f"{method.name}:\n\n{markdown_table(student_rows(method))}"
+        for method in found
+        if method.name != ALONE
+    )
+    files = "\n".join(
+        f"{what}: {workdir / name}"
+        for what, name in (
+            ("results", results_file.FILE_NAME),
+            ("report", "report.md"),
+            ("tables", "summary.csv"),
+            ("pictures", "accuracy.png"),
+        )
+    )
+    return f"\n{tables}\n\n{files}"
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The report.
+
+    Args:
+        results: A results file's content.
+
+    Returns:
+        Markdown; the same for the same results.
+    """
+    found = methods(results)
+    trained = [method for method in found if method.name != ALONE]
+    parts = [f"# {results['name']}: together and alone", _setting(results)]
+    if results.get("failed"):
+        parts.append(
+            "**Runs that failed** and are in no figure:\n\n"
+            + "\n".join(f"- {title}: {error}" for title, error in results["failed"].items())
+        )
+    for method in trained:
+        parts.append(f"## {method.name}")
+        if method.name in _WHAT:
+            parts.append(_WHAT[method.name])
+        if method.overrides:
+            parts.append(_difference(method))
+        parts.append(_verdicts(method))
+        parts.append(markdown_table(student_rows(method)))
+        if method.teacher:
+            parts.append(f"Ensemble teacher (all of them together): {_of_1(method.teacher[0])} %.")
+    parts.append(
+        "*together* and *alone* are test accuracies, mean ± sample standard deviation over seeds. "
+        "*gain* is 100 (together − alone) / alone, the mean of the seeds' own gains, with the 95 % "
+        "interval of Student's t. Within a seed the order of the data is the same, and so are the "
+        "initial weights wherever all widths are. An interval speaks of the choice of seeds, not "
+        "of the test images, and of one student at a time. MFLOPs count a multiplication and an "
+        "addition as two; the int8 file is the TFLite file, int8 throughout. In picture: "
+        "![accuracy against size](accuracy.png)"
+    )
+    others = alternatives(results, found)
+    if others:
+        parts += [
+            "## Against what one would do otherwise",
+            markdown_table(_alternative_rows(others)),
+            "The smallest two students. *ahead* is by how many points the ensemble is above, with "
+            "its 95 % interval over the same seeds. *seconds* are of all training that a way needs "
+            "for these students, a seed: the teacher of offline distillation, both networks of a "
+            "pair. *models* are the networks of different size that come out.",
+        ]
+    if len(trained) > 1:
+        parts += ["## Gains by method", markdown_table(_overview(trained))]
+        if has_gains(found):
+            parts.append("![gains by method](gains.png)")
+    against = differences(results)
+    if against:
+        parts += [
+            "## Against the study's own ensemble",
+            markdown_table(_difference_rows(against)),
+            "Points of accuracy that each is above the ensemble with the study's own settings, "
+            "with the 95 % interval over the same seeds; *mean* is of all students that both have, "
+            "on the test images and, to choose by, on the validation images after the last epoch.",
+        ]
+    parts += [
+        "## Likelihood, calibration, agreement",
+        markdown_table(_quality_rows(found)),
+        f"On the test split. *NLL*: negative log-likelihood, nats. *ECE*: expected calibration "
+        f"error over {BINS} bins ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)). "
+        "*agreement*: share of images on which the student and the ensemble teacher have the same "
+        "top class; of a student alone, the teacher of the ensemble of its seed.",
+        "![reliability diagram](reliability.png)",
+        "## Training time",
+        markdown_table(_time_rows(found)),
+        "Wall-clock seconds of training a seed, beside whatever else the machine did. *baselines* "
+        "is the sum over all the same students, each trained alone. Parts that are lost when a run "
+        "is killed and goes on are not in it." + _untimed(results["runs"]),
+        "## Training",
+        "![training curves](curves.png)",
+        "Mean over seeds. Nothing was chosen by these curves: every run is judged after its last "
+        "epoch.",
+        "## How it was made",
+        _provenance(results),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def student_rows(method: Method) -> list[dict[str, str]]:
+    """The main table of a method.
+
+    Args:
+        method: That trains students which were also trained alone.
+
+    Returns:
+        One row of text a student, by column.
+    """
+    return [
+        {
+            "student": row.name,
+            "width": f"{row.width:g}",
+            "parameters": f"{row.parameters:,}",
+            "% compressed": "" if row.compressed is None else f"{row.compressed:.1f}",
+            "MFLOPs": f"{row.flops / 1e6:.2f}",
+            "int8 kB": f"{row.int8_bytes / 1000:.1f}" if row.int8_bytes else "",
+            "together %": _of_1(row.accuracy),
+            "alone %": _of_1(row.alone),
+            "gain %": f"{row.gain.mean:+.2f}" if row.gain else "",
+            "95 % interval": _interval(row.gain),
+            "": row.gain.verdict if row.gain else "no baseline",
+        }
+        for row in method.rows
+    ]
+
+
+def _setting(results: Mapping[str, Any]) -> str:
+    runs = results["runs"]
+    steps = sorted({run["steps"] for run in runs})
+    epochs = sorted({run["epochs"] for run in runs})
+    data = "; ".join(sorted({run["data"] for run in runs}))
+    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    length = f"{_numbers(steps)} steps in {_numbers(epochs)} epochs"
+    if len(steps) > 1 or len(epochs) > 1:
+        length += " (**not the same for all runs**)"
+    return (
+        f"Data: {data}. Seeds: {seeds}. Every run, together or alone: {length}, with the same "
+        "data and augmentation, and, but for methods that say otherwise, the same optimizer and "
+        "schedule. It is measured on the test split after the last epoch, never at the best one. A "
+        "student alone is the very network that it is in the ensemble, with the same initial "
+        "weights, and learns from the labels only."
+    )
+
+
+def _difference(method: Method) -> str:
+    changes = ", ".join(f"`{path} = {value!r}`" for path, value in method.overrides.items())
+    text = f"The ensemble with {changes}."
+    if any(path.startswith(_RECIPE) for path in method.overrides):
+        text += " **The baselines were trained without this change**, and are no fair match for it."
+    return text
+
+
+def _verdicts(method: Method) -> str:
+    lines = []
+    for row in method.rows:
+        compressed = f", {row.compressed:.1f} % compressed" if row.compressed else ""
+        who = f"{row.name} ({row.parameters:,} parameters{compressed})"
+        if not row.gain:
+            lines.append(f"- {who}: no baseline of this network.")
+        elif row.gain.verdict == ONE_SEED:
+            lines.append(f"- {who}: {row.gain.mean:+.2f} %; one seed, from which nothing follows.")
+        else:
+            interval = _interval(row.gain)
+            lines.append(
+                f"- {who}: **{row.gain.verdict}**, {row.gain.mean:+.2f} % {interval} over "
+                f"{len(row.gain.values)} seeds."
+            )
+    return "\n".join(lines)
+
+
+def _overview(trained: Sequence[Method]) -> list[dict[str, str]]:
+    """A row a method, a column a network of the first."""
+    networks = {row.network: f"{row.name}, gain %" for row in trained[0].rows}
+    rows = []
+    for method in trained:
+        gains = {row.network: row.gain for row in method.rows}
+        cells = {title: _gain(gains.get(network)) for network, title in networks.items()}
+        teacher = _of_1(method.teacher.accuracy) if method.teacher else ""
+        rows.append({"method": method.name, **cells, "teacher %": teacher})
+    return rows
+
+
+def _alternative_rows(others: Sequence[Alternative]) -> list[dict[str, str]]:
+    rows = []
+    for one in others:
+        cells = {}
+        for name, accuracy in one.accuracies.items():
+            cells[f"{name} %"] = _of_1(accuracy)
+            cells[f"ahead, {name}"] = _gain(one.leads[name])
+        rows.append(
+            {
+                "method": one.method,
+                "trains": one.what,
+                **cells,
+                "seeds": str(max(a.count for a in one.accuracies.values() if a)),
+                "seconds": _spread(one.seconds, 0),
+                "models": str(one.models),
+            }
+        )
+    return rows
+
+
+def _difference_rows(against: Sequence[Difference]) -> list[dict[str, str]]:
+    return [
+        {
+            "method": one.method,
+            **{name: _gain(value) for name, value in one.by_student.items()},
+            "mean": _gain(one.mean),
+            "mean, validation": _gain(one.validation),
+        }
+        for one in against
+    ]
+
+
+def _quality_rows(found: Sequence[Method]) -> list[dict[str, str]]:
+    """Students of the same network below each other, by the first's name, then the teachers."""
+    names = {row.network: row.name for method in reversed(found) for row in method.rows}
+    networks = dict.fromkeys(row.network for method in found for row in method.rows)
+    rows = []
+    for network in networks:
+        for method in found:
+            own = [row for row in method.rows if row.network == network]
+            rows += [_quality(names[network], method, row) for row in own]
+    return rows + [_quality("teacher", m, m.teacher) for m in found if m.teacher]
+
+
+def _quality(name: str, method: Method, one: Any) -> dict[str, str]:
+    return {
+        "student": name,
+        "method": method.name,
+        "accuracy %": _of_1(one.accuracy),
+        "NLL": _spread(one.nll, 3),
+        "ECE %": _of_1(one.ece),
+        "agreement %": _of_1(one.agreement) if isinstance(one, Row) else "",
+    }
+
+
+def _time_rows(found: Sequence[Method]) -> list[dict[str, str]]:
+    # Of the alternatives, other networks are trained too: theirs is another table.
+    return [
+        {
+            "method": method.name,
+            "seconds": _spread(method.seconds, 1),
+            "baselines, seconds": _spread(method.alone_seconds, 1),
+            "ratio": _spread(method.time_ratio, 3),
+        }
+        for method in found
+        if method.name not in (OFFLINE, MUTUAL)
+    ]
+
+
+def _untimed(runs: Sequence[Mapping[str, Any]]) -> str:
+    count = sum(run["train_seconds"] is None for run in runs)
+    return f" {count} of {len(runs)} runs were not timed." if count else ""
+
+
+def _provenance(results: Mapping[str, Any]) -> str:
+    runs = results["runs"]
+    commits = sorted({run["commit"] or "not in a repository" for run in runs})
+    versions = sorted({", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in runs})
+    defaults = config_module.default_config()
+    fields = []
+    for path in config_module.FIELDS:
+        if path.startswith(("export.", "fine_tuning.")):
+            continue
+        default = config_module.get(defaults, path)
+        default = default.to_dict() if hasattr(default, "to_dict") else default
+        default = list(default) if isinstance(default, tuple) else default
+        value = results["config"]
+        for name in path.split("."):
+            # A field that came after the study was as its default is.
+            value = value.get(name, default) if isinstance(value, Mapping) else value
+        if value != default:
+            fields.append(f"- `{path} = {value!r}`")
+    return (
+        f"{_commands(results['command'])}\n\n"
+        f"Commit: {', '.join(commits)}. Versions: {'; '.join(versions)}.{_machines(runs)}\n\n"
+        "Fields of the config that are not at their defaults (all are in `results.json`):\n\n"
+        + "\n".join(fields)
+    )
+
+
+def _commands(commands: str) -> str:
+    lines = commands.splitlines() or ["oekd_tf.comparison.compare(...)"]
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _machines(runs: Sequence[Mapping[str, Any]]) -> str:
+    known = [run["machine"] for run in runs if run.get("machine")]
+    machines = sorted({f"{one['processor']}, cores a run: {one['cores']}" for one in known})
+    return f" Processor: {'; '.join(machines)}." if machines else ""
+
+
+def _of_1(values: Spread | None) -> str:
+    """In %."""
+    if values is None:
+        return ""
+    deviation = None if values.deviation is None else 100 * values.deviation
+    return _spread(Spread(100 * values.mean, deviation, values.count), 2)
+
+
+def _spread(values: Spread | None, digits: int) -> str:
+    if values is None:
+        return ""
+    text = f"{values.mean:.{digits}f}"
+    return text if values.deviation is None else f"{text} ± {values.deviation:.{digits}f}"
+
+
+def _gain(gain: Interval | None) -> str:
+    return f"{gain.mean:+.2f} {_interval(gain)}".strip() if gain else ""
+
+
+def _interval(gain: Interval | None) -> str:
+    return f"[{gain.low:+.2f}, {gain.high:+.2f}]" if gain and gain.low is not None else ""
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return " or ".join(f"{value:,}" for value in values)

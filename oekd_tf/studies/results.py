@@ -1,0 +1,167 @@
+"""The results file of a study: everything that its report is made of."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from oekd_tf import config as config_module
+from oekd_tf.config.difference import refuse_other_config
+from oekd_tf.config.migration import migrate_overrides
+from oekd_tf.core.errors import ResultsError
+from oekd_tf.core.files import write_text
+from oekd_tf.studies.plan import METHODS, Run
+
+FILE_NAME = "results.json"
+SCHEMA = 1
+
+# Each run has its own.
+_OF_A_RUN = ("seed", "only_student")
+
+
+def begin(
+    path: str | Path,
+    config: ConfigDict,
+    ablations: Mapping[str, Mapping[str, Any]],
+    command: str,
+) -> dict[str, Any]:
+    """The results so far of a study that is begun or gone on with.
+
+    Args:
+        path: The results file, which need not be there.
+        config: The study's.
+        ablations: That are asked for; others that the file has stay in it.
+        command: That makes the study.
+
+    Returns:
+        The file's content, with the new ablations and, a line each, all commands so far.
+
+    Raises:
+        ResultsError: The file cannot be read, or is of another config or of other ablations of
+            the same names.
+    """
+    wanted = {name: _plain(overrides) for name, overrides in ablations.items()}
+    path = Path(path)
+    if not path.exists():
+        return {
+            "schema": SCHEMA,
+            "name": config.name,
+            "command": command,
+            "config": _plain(config.to_dict()),
+            "methods": {**{method: {} for method in METHODS}, **wanted},
+            "int8_bytes": {},
+            "runs": [],
+        }
+    results = read(path)
+    there = config_module.from_json(json.dumps(results["config"]))
+    asked = config_module.from_json(config_module.to_json(config))
+    for one in (there, asked):
+        one.seed, one.only_student = 0, 0
+    refuse_other_config(there, asked, path, ResultsError)
+    for name, overrides in wanted.items():
+        known = results["methods"].setdefault(name, overrides)
+        if migrate_overrides(known) != migrate_overrides(overrides):
+            raise ResultsError(
+                f"The ablation {name!r} must be what {path} has under this name, {known}, or have "
+                f"another name. Received: {overrides}"
+            )
+    commands = results["command"].splitlines()
+    results["command"] = "\n".join([*commands, *([command] if command not in commands else [])])
+    return results
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Reads a results file.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ResultsError: It is not there, or not of this schema.
+
+    Example:
+        >>> [run["seed"] for run in read("runs/compare_demo/results.json")["runs"]]
+    """
+    path = Path(path)
+    try:
+        results = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ResultsError(
+            f"There must be a results file of a study. Received: no {path}"
+        ) from None
+    except ValueError as error:
+        raise ResultsError(f"{path} must be JSON. Received: {error}") from error
+    schema = results.get("schema") if isinstance(results, dict) else None
+    if schema != SCHEMA:
+        raise ResultsError(f"{path} must be a results file of schema {SCHEMA}. Received: {schema}")
+    missing = {"name", "command", "config", "methods", "int8_bytes", "runs"} - results.keys()
+    if missing:
+        raise ResultsError(
+            f"{path} must have all that a results file has. "
+            f"Received: no {', '.join(sorted(missing))}"
+        )
+    strange = sorted({run["method"] for run in results["runs"]} - results["methods"].keys())
+    if strange:
+        raise ResultsError(
+            f"{path} must name the methods of its runs. Received: runs of {', '.join(strange)}, "
+            f"which are not among {', '.join(results['methods'])}"
+        )
+    return results
+
+
+def write(path: str | Path, results: Mapping[str, Any]) -> None:
+    """Writes a results file, whole or not at all.
+
+    A run a line, so that a difference between two files shows which runs are new.
+
+    Args:
+        path: Of the file.
+        results: Its content.
+    """
+    head = [
+        f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
+        for name, value in results.items()
+        if name != "runs"
+    ]
+    runs = ",\n".join(json.dumps(run, ensure_ascii=False) for run in results["runs"])
+    runs = f"[\n{runs}\n]" if runs else "[]"
+    write_text(path, "{\n" + ",\n".join([*head, f'"runs": {runs}']) + "\n}\n")
+
+
+def add(results: dict[str, Any], record: dict[str, Any]) -> None:
+    """Takes a run's record in, for the one that was there, in the order of plan and seeds."""
+    methods = list(results["methods"])
+
+    def order(one: Mapping[str, Any]) -> tuple[int, int, int]:
+        return methods.index(one["method"]), one["seed"], one["student"]
+
+    others = [run for run in results["runs"] if order(run) != order(record)]
+    results["runs"] = sorted([*others, record], key=order)
+
+
+def find(results: Mapping[str, Any], run: Run) -> dict[str, Any] | None:
+    """The record of a run, if there is one."""
+    return find_run(results, run.key)
+
+
+def find_run(results: Mapping[str, Any], key: tuple[str, int, int]) -> dict[str, Any] | None:
+    """The record with this method, seed and student, if there is one."""
+    for one in results["runs"]:
+        if (one["method"], one["seed"], one["student"]) == key:
+            return one
+    return None
+
+
+def network_key(student: Mapping[str, Any]) -> str:
+    """What tells a student's network from others of the study, whatever trained it."""
+    return f"width {student['width']:g}, {student['parameters']}, {student['flops']}"
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(value))

@@ -1,0 +1,230 @@
+"""Runs a study: every run that is not done yet, then the report."""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from oekd_tf import config as config_module
+from oekd_tf.config.difference import refuse_other_config
+from oekd_tf.core.errors import RecordError, ResultsError, WorkerError
+from oekd_tf.studies import plan as planning
+from oekd_tf.studies import results as results_file
+from oekd_tf.studies.collect import is_finished, record
+from oekd_tf.studies.evaluate_run import EVALUATION
+from oekd_tf.studies.processes import Workers
+from oekd_tf.studies.report import write_report
+from oekd_tf.studies.scheduler import shares_of_cores, train_all
+from oekd_tf.training.workdir import locked
+
+
+def compare(
+    config: ConfigDict,
+    workdir: str | Path,
+    seeds: int = 3,
+    students: Sequence[int] = (),
+    ablations: Mapping[str, Mapping[str, Any]] | None = None,
+    offline: Sequence[int] = (),
+    mutual: Sequence[int] = (),
+    command: str = "",
+    log: Callable[[str], None] = print,
+    processes: int = 1,
+) -> dict[str, Any]:
+    """Trains the ensemble and every student alone, seed by seed, and reports.
+
+    All runs share one config: the same data, augmentation, optimizer, schedule and number of
+    steps; what is reported is the test split after the last epoch. Started again, it goes on with
+    what is missing; more seeds, students and ablations may be asked for later.
+
+    Args:
+        config: As `oekd_tf.config.default_config` makes them; nothing is exported.
+        workdir: The study's folder.
+        seeds: How many, from `config.seed` on.
+        students: Whose baselines are trained; all if empty.
+        ablations: By name, fields that are other in further ensemble runs, by dotted path.
+        offline: Students that are also distilled from student 1, trained alone before.
+        mutual: Students that are also trained in a pair with student 1 that learn from each other.
+        command: That makes the study, for the report.
+        log: Called with each progress message.
+        processes: Runs at once, each on its share of the cores.
+
+    Returns:
+        The content of the results file, `results.json`.
+
+    Raises:
+        ConfigError: The config or an ablation breaks a rule.
+        ResultsError: The folder holds another study.
+        WorkerError: The ensemble's run failed, which ends the study; or others did, without which
+            it was trained and reported.
+        Stopped: SIGTERM or Ctrl-C came.
+
+    Example:
+        >>> config = oekd_tf.config.default_config()
+        >>> results = oekd_tf.comparison.compare(config, "runs/study", seeds=3)
+    """
+    config_module.check(config)
+    workdir = Path(workdir)
+    ablations = ablations or {}
+    path = workdir / results_file.FILE_NAME
+    runs = planning.plan(config, seeds, students, ablations, offline, mutual)
+    shares = shares_of_cores(processes)
+    workers = Workers(log)
+    with locked(workdir), workers.listening():
+        results = results_file.begin(path, config, ablations, command)
+        study = _Study(config, workdir, runs, results, workers, len(shares) > 1, log)
+        train_all(study.missing(), study.train, study.trained, study.failed, shares, workers.stop)
+        results["failed"] = study.failures
+        study.measure_sizes()
+        results_file.write(path, results)
+        if results["runs"]:
+            log(write_report(workdir))
+    if study.failures:
+        raise WorkerError(
+            f"{len(study.failures)} of {len(runs)} runs failed ({'; '.join(study.failures)}); "
+            "their errors are above. The others are in the report; run the same command to retry."
+        )
+    return results
+
+
+class _Study:
+    """What is done with each run of a study.
+
+    Args:
+        config: The study's.
+        workdir: Its folder.
+        runs: All that it is made of.
+        results: Of those that were done before; changed in place, and kept in the folder.
+        workers: That do the work.
+        shared: Whether runs share the machine.
+        log: Called with each progress message.
+
+    Attributes:
+        failures: Errors of runs that failed, by title.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Path,
+        runs: Sequence[planning.Run],
+        results: dict[str, Any],
+        workers: Workers,
+        shared: bool,
+        log: Callable[[str], None],
+    ):
+        self.failures: dict[str, str] = {}
+        self._config = config
+        self._workdir = workdir
+        self._runs = runs
+        self._results = results
+        self._workers = workers
+        self._shared = shared
+        self._log = log
+        self._titles = {
+            run.key: f"run {number} of {len(runs)}: {run.title}"
+            for number, run in enumerate(runs, start=1)
+        }
+        self._to_come = {run.folder for run in self.missing()}
+        self._to_record: list[planning.Run] = []
+        for run in runs:
+            if run.folder not in self._to_come:
+                log(f"{self._titles[run.key]}: done before")
+
+    def missing(self) -> list[planning.Run]:
+        """Runs that the results do not have."""
+        return [run for run in self._runs if not results_file.find(self._results, run)]
+
+    def train(self, run: planning.Run, cores: Sequence[int]) -> None:
+        """Trains and evaluates a run that has not been, or that was stopped."""
+        title = self._titles[run.key]
+        self._log(title)
+        config = planning.run_config(self._config, run, self._workdir)
+        folder = self._workdir / run.folder
+        if is_finished(folder):
+            _refuse_other_config(config, folder)
+            return
+        with tempfile.TemporaryDirectory() as given:
+            path = Path(given) / "config.json"
+            path.write_text(config_module.to_json(config))
+            self._workers.run(
+                title,
+                "oekd_tf.cli.workers.study_run",
+                f"--config_json={path}",
+                f"--workdir={self._workdir / run.workdir}",
+                *([f"--cores={','.join(map(str, cores))}"] if self._shared else []),
+                shared=self._shared,
+            )
+
+    def trained(self, run: planning.Run) -> None:
+        """Takes a run into the results, as soon as it can be."""
+        self._to_record.append(run)
+        self._record()
+
+    def failed(self, run: planning.Run, error: WorkerError) -> None:
+        """Goes on without a run, unless the recipe of the whole study is what failed."""
+        if run.method == planning.ENSEMBLE:
+            raise error
+        self._note_failure(run, error)
+        self._record()
+
+    def measure_sizes(self) -> None:
+        """Adds the int8 sizes of students that no run had before."""
+        for run in self._runs:
+            found = results_file.find(self._results, run)
+            for student in found["students"] if found else []:
+                key = results_file.network_key(student)
+                if key not in self._results["int8_bytes"]:
+                    self._log(f"int8 size of {student['name']} of {run.method} ...")
+                    self._results["int8_bytes"][key] = self._int8_bytes(run, found, student)
+                    results_file.write(self._workdir / results_file.FILE_NAME, self._results)
+
+    def _note_failure(self, run: planning.Run, error: ValueError) -> None:
+        self._log(f"FAILED, and left out: {error}")
+        self.failures[run.title] = str(error)
+        self._to_come.discard(run.folder)
+
+    def _record(self) -> None:
+        for run in self._to_record.copy():
+            # A student is compared with the ensemble teacher of its seed, if there is one.
+            teacher = f"seed_{run.seed}"
+            finished = is_finished(self._workdir / teacher)
+            if not run.student or finished or teacher not in self._to_come:
+                self._to_record.remove(run)
+                try:
+                    found = record(run, self._workdir, teacher)
+                except RecordError as error:
+                    self._note_failure(run, error)
+                    continue
+                results_file.add(self._results, found)
+                results_file.write(self._workdir / results_file.FILE_NAME, self._results)
+
+    def _int8_bytes(
+        self, run: planning.Run, found: dict[str, Any], student: dict[str, Any]
+    ) -> int | None:
+        config = planning.run_config(self._config, run, self._workdir)
+        with tempfile.TemporaryDirectory() as given:
+            path, output = Path(given) / "config.json", Path(given) / "size.json"
+            path.write_text(config_module.to_json(config))
+            try:
+                self._workers.run(
+                    "the size of an int8 file",
+                    "oekd_tf.cli.workers.int8_size",
+                    f"--config_json={path}",
+                    f"--width={student['width']!r}",
+                    f"--image_shape={','.join(map(str, found['image_shape']))}",
+                    f"--num_classes={found['num_classes']}",
+                    f"--output={output}",
+                )
+            except WorkerError as error:
+                # The converter is native code, and may end its process.
+                self._log(f"no int8 size of {student['name']} of {run.method}: {error}")
+                return None
+            return json.loads(output.read_text())
+
+
+def _refuse_other_config(config: ConfigDict, folder: Path) -> None:
+    there = json.loads((folder / EVALUATION).read_text())["config"]
+    refuse_other_config(config_module.from_json(json.dumps(there)), config, folder, ResultsError)

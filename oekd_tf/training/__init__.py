@@ -1,0 +1,19 @@
+"""One run: training, resuming, evaluating, exporting and reporting it."""
+
+from oekd_tf.core.lazy import attach
+
+_PUBLIC = {
+    "build_model": ".restore",
+    "export_run": ".export",
+    "load_data": ".restore",
+    "restore_run": ".restore",
+    "set_runtime": ".hosts",
+    "train": ".run",
+    "train_arrays": ".run_arrays",
+}
+__all__ = sorted(_PUBLIC)
+__getattr__ = attach(__name__, _PUBLIC)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

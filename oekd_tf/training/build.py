@@ -1,0 +1,175 @@
+"""From a config to a compiled network, on any backend of Keras."""
+
+from collections.abc import Sequence
+
+import keras
+from ml_collections import ConfigDict
+
+from oekd_tf import config as config_module
+from oekd_tf.core.errors import ConfigError, as_config_error
+from oekd_tf.core.records import StudentSummary
+from oekd_tf.methods.offline import Offline
+from oekd_tf.methods.parts import losses, metrics
+from oekd_tf.methods.parts.network import Network
+from oekd_tf.models import optimizers
+from oekd_tf.models.online_ensemble import OnlineEnsemble
+from oekd_tf.models.optimizers import schedules
+from oekd_tf.models.size import count_flops, count_parameters
+
+
+@as_config_error(
+    ["ensemble.widths"],
+    "config.backbone.name, config.backbone.arguments and config.ensemble.widths must give a "
+    "network for images and classes of config.data.source at config.data.image_size",
+)
+def build(
+    config: ConfigDict,
+    image_shape: Sequence[int],
+    num_classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    steps_per_epoch: int,
+    *,
+    replicas: int = 1,
+    teacher: keras.Model | None = None,
+) -> keras.Model:
+    """The compiled ensemble, or the one student that is to be trained alone.
+
+    A student alone is the very network that it is in the ensemble of the same seed, with the same
+    initial weights, under the same optimizer and schedule.
+
+    Args:
+        config: The config.
+        image_shape: (height, width, channels).
+        num_classes: Number of classes.
+        mean: What normalisation subtracts, one a channel.
+        std: What it then divides by, one a channel.
+        steps_per_epoch: Turns the schedule's epochs into steps.
+        replicas: Number of replicas that train it, under the strategy in whose scope this is
+            called.
+        teacher: Network that the one student is distilled from; without one it learns from the
+            labels only.
+
+    Returns:
+        A compiled `OnlineEnsemble`, or a compiled functional model.
+
+    Raises:
+        ConfigError: A rule of the networks is broken.
+    """
+    keras.utils.set_random_seed(config.seed)
+    if config.batch_size % replicas:
+        raise ConfigError(
+            f"config.batch_size must divide by the number of replicas, {replicas}. "
+            f"Received: {config.batch_size}"
+        )
+    synchronized = config.synchronized_batch_norm and replicas > 1
+    # A student alone has no other's gradient to keep out.
+    method = "oekd" if config.only_student else config_module.make_method(config)
+    ensemble = OnlineEnsemble(
+        config_module.make_backbone(config, synchronized_batch_norm=synchronized),
+        input_shape=image_shape,
+        num_classes=num_classes,
+        widths=config.ensemble.widths,
+        method=method,
+        mean=mean,
+        std=std,
+        shared_stem=config.ensemble.shared_stem,
+        dtype=config.precision,
+    )
+    optimizer = make_optimizer(config, steps_per_epoch)
+    # Without compilation JAX runs operation by operation.
+    jit_compile = config.jit_compile or keras.backend.backend() == "jax"
+    if not config.only_student:
+        ensemble.compile(optimizer, jit_compile=jit_compile)
+        ensemble.plan(steps_per_epoch, config.epochs)
+        return ensemble
+    student = _alone(ensemble.students[config.only_student - 1], teacher, config)
+    student.compile(
+        optimizer,
+        # Labels are class indices or, in training with soft labels, probabilities.
+        loss=losses.label_loss,
+        metrics=[keras.metrics.MeanMetricWrapper(metrics.label_accuracy, name="accuracy")],
+        jit_compile=jit_compile,
+    )
+    student.optimizer.build(student.trainable_variables)
+    return student
+
+
+@as_config_error(
+    (), "config.schedule.warmup_epochs and config.schedule.step_epochs must suit config.epochs"
+)
+def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The optimizer and learning rate schedule that a config names.
+
+    Args:
+        config: The config.
+        steps_per_epoch: Turns the schedule's epochs into steps.
+
+    Returns:
+        A Keras optimizer.
+    """
+    rate, schedule = config.optimizer.learning_rate, config.schedule
+    if schedule.name == "step":
+        steps = [epoch * steps_per_epoch for epoch in schedule.step_epochs]
+        rate = schedules.step_decay(rate, steps, schedule.step_factor)
+    elif schedule.name == "cosine":
+        warmup = round(schedule.warmup_epochs * steps_per_epoch)
+        total = config.epochs * steps_per_epoch
+        rate = schedules.cosine(rate, total, warmup, schedule.final_fraction)
+    common = {"l2": config.optimizer.l2, "global_clipnorm": config.optimizer.clip_norm or None}
+    if config.optimizer.name == "sgd":
+        momentum, nesterov = config.optimizer.momentum, config.optimizer.nesterov
+        return optimizers.SGD(rate, momentum, nesterov, **common)
+    return optimizers.Adam(rate, weight_decay=config.optimizer.weight_decay or None, **common)
+
+
+def describe_students(
+    config: ConfigDict, model: keras.Model, test: dict[str, float]
+) -> list[StudentSummary]:
+    """Sizes and test accuracy of each student, as `summary.json` has them.
+
+    Args:
+        config: The config that the model was built from.
+        model: The model, as `build` returns it.
+        test: Logs of the evaluation on the test split.
+
+    Returns:
+        One entry a student that was trained.
+    """
+    ensemble = isinstance(model, OnlineEnsemble)
+    students = model.students if ensemble else [model]
+    numbers = range(1, len(students) + 1) if ensemble else [config.only_student]
+    return [
+        {
+            "name": f"student_{number}",
+            "width": float(config.ensemble.widths[number - 1]),
+            "parameters": count_parameters(student),
+            "flops": count_flops(student),
+            "test_accuracy": test[f"student_{number}_accuracy" if ensemble else "accuracy"],
+        }
+        for number, student in zip(numbers, students, strict=True)
+    ]
+
+
+def _alone(branch: keras.Model, teacher: keras.Model | None, config: ConfigDict) -> keras.Model:
+    if keras.backend.backend() != "tensorflow":
+        return keras.Model(branch.inputs, branch.outputs[0], name=branch.name)
+    from oekd_tf.models.standalone_student import StandaloneStudent
+
+    student = StandaloneStudent(branch.inputs, branch.outputs[0], name=branch.name)
+    if teacher is not None:
+        # With the weights of the loss that the ensemble has, so that the two can be compared.
+        own = config_module.make_method(config)
+        method = Offline(teacher, own.temperature, own.label_weight, own.distillation_weight)
+        method.build(
+            Network(
+                widths=(config.ensemble.widths[config.only_student - 1],),
+                num_classes=branch.output_shape[-1],
+                stem=(),
+                blocks=(),
+                features=(),
+                students=(branch,),
+            )
+        )
+        student.learn_by(method)
+    return student

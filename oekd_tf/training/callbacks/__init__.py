@@ -1,0 +1,21 @@
+"""Keras callbacks for training an ensemble, for `model.fit` in user code too."""
+
+from oekd_tf.training.callbacks.checkpoints import Checkpoints
+from oekd_tf.training.callbacks.metrics_csv import MetricsCsv
+from oekd_tf.training.callbacks.preemption import Preempted, Preemption
+from oekd_tf.training.callbacks.progress import Progress
+from oekd_tf.training.callbacks.pseudo_teacher_first import PseudoTeacherFirst
+from oekd_tf.training.callbacks.rest_of_epoch import RestOfEpoch
+from oekd_tf.training.callbacks.stop_on_nan import NonFiniteLossError, StopOnNan
+
+__all__ = [
+    "Checkpoints",
+    "MetricsCsv",
+    "NonFiniteLossError",
+    "Preempted",
+    "Preemption",
+    "Progress",
+    "PseudoTeacherFirst",
+    "RestOfEpoch",
+    "StopOnNan",
+]

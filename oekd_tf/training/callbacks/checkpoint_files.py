@@ -1,0 +1,219 @@
+"""Checkpoints as folders that are whole or not there, and are checked when they are read."""
+
+import hashlib
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from oekd_tf.core.errors import CheckpointError
+from oekd_tf.core.files import remove, replaced, write_errors
+
+_NAME = re.compile(r"epoch_(\d{5,})(?:_step_(\d{7,}))?")
+_ARRAYS = "arrays.npz"
+_STATE = "checkpoint.json"
+
+
+class Position(NamedTuple):
+    """How far a run has come.
+
+    Attributes:
+        epochs: Finished.
+        steps: Of the next epoch; above 0 only where a run was stopped within an epoch. All of
+            them where it was stopped in the validation at the epoch's end.
+        seconds: Of training so far.
+        metrics: Running totals of the epoch's losses and accuracies, in the order of the model's
+            metric variables; empty between epochs.
+    """
+
+    epochs: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    metrics: tuple[Any, ...] = ()
+
+    @property
+    def name(self) -> str:
+        step = f"_step_{self.steps:07d}" if self.steps else ""
+        return f"epoch_{self.epochs:05d}{step}"
+
+
+def save(folder: str | Path, model: keras.Model, position: Position) -> Path:
+    """Writes a checkpoint: the model's weights, its optimizer's state and the position.
+
+    It is on the disk, whole, before it has its name: a process that is killed, a full disk or a
+    machine that loses power leaves no part of one.
+
+    Args:
+        folder: Where checkpoints lie.
+        model: A compiled model.
+        position: How far it is trained.
+
+    Returns:
+        The checkpoint's path.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    path = Path(folder) / position.name
+    with write_errors(folder), replaced(path, overwrite=True) as partial:
+        arrays = partial / _ARRAYS
+        # NumPy's own format: HDF5, which Keras would write, ends the process on a full disk.
+        np.savez(arrays, *(_array(variable) for variable in _variables(model)))
+        state = {
+            "epochs": position.epochs,
+            "steps": position.steps,
+            "seconds": position.seconds,
+            "metrics": [np.asarray(value).tolist() for value in position.metrics],
+            "bytes": arrays.stat().st_size,
+            "sha256": _sha256(arrays),
+        }
+        (partial / _STATE).write_text(json.dumps(state, indent=2) + "\n")
+        for written in (arrays, partial / _STATE, partial):
+            _flush(written)
+    _flush(Path(folder))
+    return path
+
+
+def load(path: str | Path, model: keras.Model) -> Position:
+    """Reads a checkpoint into a model that is built and compiled as it was when it was saved.
+
+    Args:
+        path: Of the checkpoint.
+        model: Its weights and its optimizer's state are replaced.
+
+    Returns:
+        How far it is trained.
+
+    Raises:
+        CheckpointError: The checkpoint is of another network or optimizer, or holds something else
+            than arrays.
+    """
+    path = Path(path)
+    try:
+        state = json.loads((path / _STATE).read_text())
+        position = Position(
+            int(state["epochs"]),
+            int(state["steps"]),
+            float(state["seconds"]),
+            tuple(np.asarray(value, np.float32) for value in state["metrics"]),
+        )
+        # An array that would have to be unpickled could run code.
+        with np.load(path / _ARRAYS, allow_pickle=False) as arrays:
+            stored = [arrays[name] for name in arrays.files]
+    except (KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"A checkpoint must be as `save` writes them. Received: {path}, {error}"
+        ) from error
+    variables = _variables(model)
+    shapes = [tuple(variable.shape) for variable in variables]
+    if [array.shape for array in stored] != shapes:
+        differ = (
+            f"{variable.path} has shape {shape}, not {array.shape}"
+            for variable, shape, array in zip(variables, shapes, stored, strict=False)
+            if shape != array.shape
+        )
+        reason = next(differ, f"{len(stored)} variables, not {len(variables)}")
+        raise CheckpointError(
+            f"A checkpoint must be of this network and optimizer. Received: {path}, where {reason}"
+        )
+    for variable, array in zip(variables, stored, strict=True):
+        variable.assign(_typed(array, variable))
+    return position
+
+
+def find_damage(path: str | Path) -> str:
+    """What is wrong with a checkpoint's files; empty if nothing is.
+
+    Args:
+        path: Of the checkpoint.
+
+    Returns:
+        A few words, for instance "arrays.npz is missing".
+    """
+    path = Path(path)
+    try:
+        state = json.loads((path / _STATE).read_text())
+        size, digest = state["bytes"], state["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{_STATE} cannot be read"
+    arrays = path / _ARRAYS
+    if not arrays.is_file():
+        return f"{_ARRAYS} is missing"
+    if arrays.stat().st_size != size:
+        return f"{_ARRAYS} has {arrays.stat().st_size:,} bytes, not {size:,}"
+    if _sha256(arrays) != digest:
+        return f"{_ARRAYS} has other content than was written"
+    return ""
+
+
+def newest_first(folder: str | Path) -> list[Path]:
+    """The checkpoints in a folder, whole or not, the farthest trained first."""
+    return [path for _, path in sorted(_found(Path(folder)), reverse=True)]
+
+
+def delete_old(folder: str | Path, count: int) -> None:
+    """Deletes all but the newest checkpoints.
+
+    Args:
+        folder: Where they lie.
+        count: How many stay.
+    """
+    for path in newest_first(folder)[count:]:
+        # Out of sight first: what is half deleted must not look like a checkpoint.
+        gone = path.with_name(f".partial-{os.getpid()}-{path.name}")
+        path.rename(gone)
+        remove(gone)
+
+
+def delete_abandoned(folder: str | Path) -> None:
+    """Deletes what a killed process was writing or deleting; nobody else may be using the folder.
+
+    Args:
+        folder: Where checkpoints lie.
+    """
+    for path in Path(folder).glob(".partial-*"):
+        remove(path)
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    """All that a step reads and changes: weights, the optimizer's state, what dropout draws from.
+
+    Their order is that in which the model is built; names differ from one process to another.
+    """
+    random = [v for v in model.variables if v.name == "seed_generator_state"]
+    return [*model.weights, *model.optimizer.variables, *random]
+
+
+def _array(variable: Any) -> np.ndarray:
+    # As a tensor first: a variable with a part on every replica has no other way to an array.
+    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
+
+
+def _typed(array: np.ndarray, variable: Any) -> np.ndarray:
+    # NumPy's files know no bfloat16: its bits come back as bytes.
+    return array.view(_array(variable).dtype) if array.dtype.kind == "V" else array
+
+
+def _found(folder: Path) -> Iterator[tuple[tuple[int, int], Path]]:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if match := _NAME.fullmatch(path.name):
+            yield (int(match[1]), int(match[2] or 0)), path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,118 @@
+"""Checkpoints that a run resumes from."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+from oekd_tf.core.errors import CheckpointError
+from oekd_tf.training.callbacks import checkpoint_files
+from oekd_tf.training.callbacks.checkpoint_files import Position
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves weights and optimizer state every few epochs and keeps the newest.
+
+    A checkpoint is written atomically, and checked against its SHA-256 when it is read.
+
+    Keras's `BackupAndRestore` and Orbax keep neither an epoch's running totals nor a digest, and
+    an HDF5 file ends the process on a full disk.
+
+    Args:
+        folder: Where they go.
+        every: Epochs from one checkpoint to the next; the last epoch always gets one.
+        kept: How many of the newest stay. With 2, one that is damaged later has another before it.
+        read_only: Whether to write none: of several hosts only the chief does.
+
+    Raises:
+        ValueError: `every` or `kept` is below 1.
+
+    Example:
+        >>> checkpoints = Checkpoints("run/checkpoints", every=5)
+        >>> first = checkpoints.restore(ensemble)
+        >>> ensemble.fit(train, epochs=30, initial_epoch=first, callbacks=[checkpoints])
+    """
+
+    def __init__(
+        self, folder: str | Path, every: int = 1, kept: int = 2, *, read_only: bool = False
+    ):
+        super().__init__()
+        for name, value in (("every", every), ("kept", kept)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1. Received: {value}")
+        self.folder = Path(folder)
+        self.every = every
+        self.kept = kept
+        self.read_only = read_only
+        self._seconds = 0.0
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, those before a resume included."""
+        return self._seconds + time.monotonic() - self._start
+
+    def restore(self, model: keras.Model) -> int:
+        """Loads the newest checkpoint that is whole into a compiled model.
+
+        Args:
+            model: Built and compiled as it was when the checkpoint was saved.
+
+        Returns:
+            The number of epochs that the checkpoint had done; 0 if there is none.
+
+        Raises:
+            CheckpointError: There are checkpoints, but none is whole or of this network.
+        """
+        return self.restore_position(model, log=print).epochs
+
+    def restore_position(self, model: keras.Model, log: Callable[[str], None] = print) -> Position:
+        """As `restore`, for a run that may have been stopped within an epoch.
+
+        Args:
+            model: Built and compiled as it was when the checkpoint was saved.
+            log: Called with a message for each checkpoint that is damaged.
+
+        Returns:
+            How far the run had come.
+
+        Raises:
+            CheckpointError: As of `restore`.
+        """
+        self._start = time.monotonic()
+        found = checkpoint_files.newest_first(self.folder)
+        for path in found:
+            if reason := checkpoint_files.find_damage(path):
+                log(f"checkpoint {path} is damaged ({reason}); trying the one before")
+                continue
+            position = checkpoint_files.load(path, model)
+            self._seconds = position.seconds
+            return position
+        if found:
+            raise CheckpointError(
+                f"All {len(found)} checkpoints in {self.folder} are damaged; cannot resume. "
+                f"Delete {self.folder} to start over."
+            )
+        return Position()
+
+    def save(self, position: Position) -> Path | None:
+        """Writes a checkpoint now.
+
+        Args:
+            position: How far the model is trained; its `seconds` are set here.
+
+        Returns:
+            The checkpoint's path; None if this process writes none.
+        """
+        if self.read_only:
+            return None
+        position = position._replace(seconds=round(self.seconds, 3))
+        path = checkpoint_files.save(self.folder, self.model, position)
+        checkpoint_files.delete_old(self.folder, self.kept)
+        return path
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        epochs = epoch + 1
+        if epochs % self.every == 0 or epochs == self.params.get("epochs"):
+            self.save(Position(epochs))

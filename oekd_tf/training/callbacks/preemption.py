@@ -1,0 +1,129 @@
+"""Stops a run that was asked to by SIGTERM, with a checkpoint."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from oekd_tf.core.errors import Preempted
+from oekd_tf.training.callbacks.checkpoint_files import Position
+from oekd_tf.training.callbacks.checkpoints import Checkpoints
+
+
+class Preemption(keras.callbacks.Callback):
+    """Between two steps, saves a checkpoint and ends the process when SIGTERM has come.
+
+    Args:
+        checkpoints: Writes the checkpoint.
+        steps_per_epoch: Of the run.
+        first_step: Steps of the first epoch that were done before.
+        agree: Of several hosts, whether any was asked to stop; all must stop at the same step.
+
+    Raises:
+        Preempted: From `fit`, or at once while nothing is being trained.
+
+    Example:
+        >>> preemption = Preemption(checkpoints, steps_per_epoch=390)
+        >>> with preemption.listening():
+        ...     ensemble.fit(train, steps_per_epoch=390, callbacks=[checkpoints, preemption])
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        steps_per_epoch: int,
+        first_step: int = 0,
+        agree: Callable[[bool], bool] = bool,
+    ):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.steps_per_epoch = steps_per_epoch
+        self.agree = agree
+        self._first_step = first_step
+        self._asked = False
+        self._position: Position | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes SIGTERM while the block runs; does nothing in a thread, which gets no signals."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = signal.signal(signal.SIGTERM, self._ask)
+        try:
+            yield
+            if self._asked:
+                raise Preempted("stopped by SIGTERM after the last epoch")
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._position = Position(self._epoch, self._first_step + batch + 1)
+        self._stop_if_asked()
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        # The epoch's totals, which validation is about to begin anew.
+        if self._position and self._position.steps:
+            self._position = self._position._replace(metrics=metric_totals(self.model))
+
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self._position:
+            self._stop_if_asked()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        # Called after the checkpoints' own, which may have left this epoch out.
+        self._first_step = 0
+        self._position = Position(epoch + 1)
+        self._stop_if_asked()
+
+    def _ask(self, *_: Any) -> None:
+        self._asked = True
+        if self._position is None:
+            raise Preempted("stopped by SIGTERM before the first step")
+
+    def _stop_if_asked(self) -> None:
+        if not self.agree(self._asked):
+            return
+        position = self._position
+        if position.steps and not position.metrics:
+            position = position._replace(metrics=metric_totals(self.model))
+        self.checkpoints.save(position)
+        where = f"after epoch {position.epochs}"
+        where += f" and {position.steps} of {self.steps_per_epoch} steps" if position.steps else ""
+        raise Preempted(
+            f"stopped by SIGTERM {where}; run the same command again to resume from there"
+        )
+
+
+def metric_totals(model: keras.Model) -> tuple[Any, ...]:
+    """The state of a model's metrics, over all replicas.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Arrays, in the order of its metrics' variables.
+    """
+    return tuple(
+        keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable)).copy()
+        for metric in model.metrics
+        for variable in metric.variables
+    )
+
+
+def set_metric_totals(model: keras.Model, totals: tuple[Any, ...]) -> None:
+    """Sets what `metric_totals` returned.
+
+    Args:
+        model: The model.
+        totals: Arrays.
+    """
+    variables = [variable for metric in model.metrics for variable in metric.variables]
+    for variable, total in zip(variables, totals, strict=True):
+        variable.assign(total)

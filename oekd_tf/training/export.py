@@ -1,0 +1,138 @@
+"""Exports the students of a finished run."""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from oekd_tf import config as config_module
+from oekd_tf.core.errors import ConfigError, RefusedFilesError
+from oekd_tf.core.records import Manifest
+from oekd_tf.core.tables import markdown_table
+from oekd_tf.device.manifest import read_manifest
+from oekd_tf.device.pareto import draw_trade_off, trade_off_rows
+from oekd_tf.export.formats import DEFAULT_FORMATS, parse
+from oekd_tf.models.online_ensemble import OnlineEnsemble
+from oekd_tf.training.restore import restore_run, training_batches
+
+if TYPE_CHECKING:
+    from oekd_tf.export.compression import FineTuning
+
+
+def export_folder(config: ConfigDict) -> Path:
+    """Where a config's run is exported to."""
+    return Path(config.export.output or f"savedmodels/{config.name}")
+
+
+def export_run(
+    workdir: str | Path,
+    output: str | Path | None = None,
+    formats: tuple[str, ...] | None = None,
+    overwrite: bool | None = None,
+    fields: Mapping[str, Any] | None = None,
+    log: Callable[[str], None] = print,
+) -> Manifest:
+    """Exports every student of a finished run.
+
+    Args:
+        workdir: Folder of the run.
+        output: Folder to export to; the config's if None.
+        formats: Names of `oekd_tf.export.formats`; the config's if None.
+        overwrite: Whether to replace an export that is there; the config's if None.
+        fields: Values for fields of the config's `export` and `fine_tuning`, by dotted path.
+        log: Called with each progress message.
+
+    Returns:
+        The manifest, which is also written to `output`.
+
+    Raises:
+        ConfigError: The workdir holds no ensemble, or a field breaks its rule.
+        ExportError: A file does not do what the Keras student does; those that do are delivered.
+    """
+    from oekd_tf.export import export_students
+
+    config, data, model = restore_run(workdir)
+    config_module.set_fields(config, fields or {}, within=("export", "fine_tuning"))
+    if config.only_student:
+        raise ConfigError(
+            "A workdir to export must hold an ensemble. Received: the baseline of student "
+            f"{config.only_student} in {workdir}"
+        )
+    output = Path(output) if output else export_folder(config)
+    wanted = tuple(config.export.formats if formats is None else formats) or DEFAULT_FORMATS
+    log(f"exporting to {output}")
+    images, labels = data.test_arrays()
+    calibration = min(config.export.calibration_images, data.num_train)
+    exact = [name for name in wanted if parse(name).exact]
+    tuned = any(parse(name).stages for name in wanted)
+    drops = dict.fromkeys(wanted, config.export.max_accuracy_drop)
+    drops |= dict.fromkeys(exact, config.export.max_accuracy_drop_float)
+    processes = config.export.processes
+    try:
+        manifest = export_students(
+            model,
+            output,
+            formats=wanted,
+            calibration_images=data.train_images(calibration, config.export.calibration_seed),
+            calibration_batch_size=config.export.calibration_batch_size,
+            batch_size=config.export.batch_size or None,
+            fine_tuning=_fine_tuning(config, data, model) if tuned else None,
+            test_images=images,
+            test_labels=labels,
+            class_names=data.class_names,
+            max_accuracy_drop=drops,
+            min_agreement=dict.fromkeys(exact, config.export.min_agreement_float),
+            widths=list(config.ensemble.widths),
+            provenance={
+                "config": config.to_dict(),
+                "workdir": str(workdir),
+                "command": " ".join(sys.argv),
+            },
+            overwrite=config.export.overwrite if overwrite is None else overwrite,
+            processes=None if processes < 0 else processes,
+            progress=log,
+        )
+    except RefusedFilesError:
+        _show_files(output, log)
+        raise
+    _show_files(output, log)
+    return manifest
+
+
+def _show_files(output: Path, log: Callable[[str], None]) -> None:
+    manifest = read_manifest(output)
+    draw_trade_off(manifest, output / "trade_off.png")
+    log(f"\n{markdown_table(trade_off_rows(manifest))}\n")
+    log(f"students: {output}\npicture: {output / 'trade_off.png'}")
+
+
+def _fine_tuning(config: ConfigDict, data: Any, ensemble: OnlineEnsemble) -> "FineTuning":
+    """On the data and under the loss weights of the run; its epochs follow the run's own."""
+    from oekd_tf.export.compression import FineTuning
+
+    method = ensemble.method
+    return FineTuning(
+        ensemble,
+        training_batches(config, data, first_epoch=config.epochs),
+        data.steps_per_epoch(config.batch_size),
+        epochs=config.fine_tuning.epochs,
+        learning_rate=config.fine_tuning.learning_rate,
+        temperature=method.temperature,
+        label_weight=method.label_weight,
+        distillation_weight=method.distillation_weight,
+        sparsity=config.fine_tuning.sparsity,
+        clusters=config.fine_tuning.clusters,
+    )
+
+
+def refuse_existing_export(config: ConfigDict, workdir: Path) -> None:
+    """Raises before any training when the export's folder holds something else."""
+    output = export_folder(config)
+    if not output.exists() or config.export.overwrite or (workdir / "summary.json").exists():
+        return
+    raise ConfigError(
+        "config.export.output must be a folder that is not there yet, or config.export.overwrite "
+        f"True. Received: {output}, which exists"
+    )

@@ -1,0 +1,149 @@
+"""The resumable training loop of a run."""
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+from ml_collections import ConfigDict
+
+from oekd_tf import config as config_module
+from oekd_tf.models.after_epoch import AfterEpoch
+from oekd_tf.models.online_ensemble import OnlineEnsemble
+from oekd_tf.training import callbacks
+from oekd_tf.training.callbacks.checkpoint_files import Position, delete_abandoned
+from oekd_tf.training.callbacks.preemption import set_metric_totals
+from oekd_tf.training.hosts import Hosts
+from oekd_tf.training.restore import training_batches
+
+
+def fit(
+    config: ConfigDict,
+    data: Any,
+    model: keras.Model,
+    hosts: Hosts,
+    workdir: Path,
+    log: Callable[[str], None],
+) -> float:
+    """Trains to the config's last epoch; resumes from the newest checkpoint in the workdir.
+
+    The run ends as if it had never been stopped: order and augmentation are functions of (seed,
+    epoch, example), a checkpoint holds all that a step reads, and one that was taken within an
+    epoch holds the epoch's running totals too.
+
+    Args:
+        config: The run's config.
+        data: The data set.
+        model: The model, compiled in the hosts' scope.
+        hosts: Where it is trained; of several hosts only the chief writes files.
+        workdir: Folder of the run.
+        log: Called with each progress message.
+
+    Returns:
+        Seconds of training, those before a resume included.
+
+    Raises:
+        NonFiniteLossError: A loss became NaN; the last checkpoint stays.
+        Preempted: SIGTERM came; there is a checkpoint of the step before it.
+        CheckpointError: All checkpoints are damaged.
+    """
+    checkpoints = callbacks.Checkpoints(
+        workdir / "checkpoints",
+        config.checkpoint_every,
+        config.checkpoints_kept,
+        read_only=not hosts.is_chief,
+    )
+    if hosts.is_chief:
+        delete_abandoned(checkpoints.folder)
+    position = checkpoints.restore_position(model, log)
+    hosts.assert_same(
+        config=zlib.crc32(config_module.to_json(config).encode()),
+        epoch=position.epochs,
+        step=position.steps,
+    )
+    steps = data.steps_per_epoch(config.batch_size)
+    if position.epochs or position.steps:
+        within = f" and {position.steps} of {steps} steps" if position.steps else ""
+        log(f"resuming after epoch {position.epochs} of {config.epochs}{within}")
+    preemption = callbacks.Preemption(
+        checkpoints, steps, position.steps, agree=hosts.make_any_host()
+    )
+    validation = None
+    if data.num_validation:
+        size = hosts.evaluation_batch_size(data.num_validation, config.batch_size)
+        validation = hosts.batches(lambda share: data.validation(size, share))
+    # The first stops what the others must not record; a checkpoint is the last to be written, so
+    # that a resumed run repeats a line of metrics rather than lacks it.
+    followers: list[keras.callbacks.Callback] = [callbacks.StopOnNan()]
+    if isinstance(model, OnlineEnsemble):
+        followers.append(AfterEpoch(validation))
+    if hosts.is_chief:
+        followers += [
+            callbacks.Progress(),
+            callbacks.MetricsCsv(workdir / "metrics.csv"),
+        ]
+        if keras.backend.backend() == "tensorflow":
+            followers.append(
+                keras.callbacks.TensorBoard(
+                    workdir / "tensorboard", write_graph=False, profile_batch=0
+                )
+            )
+    followers += [checkpoints, preemption]
+    if isinstance(model, OnlineEnsemble):
+        followers.append(callbacks.PseudoTeacherFirst(config.ensemble.pseudo_teacher_epochs))
+
+    views = len(config.ensemble.widths) if _has_views(model) else 1
+
+    def train(epoch: int, step: int, *more: keras.callbacks.Callback) -> None:
+        model.fit(
+            hosts.batches(
+                lambda share: training_batches(
+                    config, data, first_epoch=epoch, first_step=step, views=views, share=share
+                )
+            ),
+            validation_data=validation,
+            steps_per_epoch=steps - step,
+            initial_epoch=epoch,
+            epochs=config.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[*followers, *more],
+        )
+
+    with preemption.listening():
+        if 0 < position.steps < steps:
+            train(position.epochs, position.steps, callbacks.RestOfEpoch(position.metrics))
+        elif position.steps:
+            _end_epoch(model, position, config.epochs, steps, validation, followers)
+        first_epoch = position.epochs + (position.steps > 0)
+        if first_epoch < config.epochs:
+            train(first_epoch, 0)
+    return checkpoints.seconds
+
+
+def _has_views(model: keras.Model) -> bool:
+    return isinstance(model, OnlineEnsemble) and model.method.views == "students"
+
+
+def _end_epoch(
+    model: keras.Model,
+    position: Position,
+    epochs: int,
+    steps: int,
+    validation: Any,
+    followers: list[keras.callbacks.Callback],
+) -> None:
+    """What `fit` does after an epoch's last step, for a run that was stopped in its validation."""
+    chain = keras.callbacks.CallbackList(followers, model=model, epochs=epochs, steps=steps)
+    chain.on_train_begin()
+    chain.on_epoch_begin(position.epochs)
+    tested = {}
+    if validation is not None:
+        # First: a functional model makes its metrics with its first batch.
+        tested = model.evaluate(validation, verbose=0, return_dict=True)
+    set_metric_totals(model, position.metrics)
+    logs = {name: float(value) for name, value in model.get_metrics_result().items()}
+    logs |= {f"val_{name}": value for name, value in tested.items()}
+    chain.on_epoch_end(position.epochs, logs)
+    chain.on_train_end()

@@ -1,0 +1,165 @@
+"""The table and the picture of a run, from the files in its workdir."""
+
+import json
+from pathlib import Path
+
+from oekd_tf.core.files import temporary_path, write_text
+from oekd_tf.core.tables import markdown_table
+
+_FORMAT_TITLES = {"saved_model": "SavedModel", "float32": "float32 kB", "int8": "int8 kB"}
+
+
+def write_report(workdir: str | Path) -> str:
+    """Writes `report.md` and `accuracy.png` of a finished run.
+
+    Args:
+        workdir: An ensemble's, with `summary.json`; baselines below it and its exports' manifest
+            are taken in when they are there.
+
+    Returns:
+        The table and where the files are, for the terminal.
+
+    Example:
+        >>> print(write_report("runs/demo"))
+    """
+    workdir = Path(workdir)
+    summary = json.loads((workdir / "summary.json").read_text())
+    baselines = _baselines(workdir)
+    manifest = _manifest(summary)
+    rows = student_rows(summary, baselines, manifest)
+    table = markdown_table(rows)
+    files_table = _files(manifest, workdir / "trade_off.png") if manifest else ""
+    teacher = f"Ensemble teacher (all students together): {summary['teacher_test_accuracy']:.2%}."
+    picture = workdir / "accuracy.png"
+    draw_accuracy(summary, baselines, picture)
+    write_text(
+        workdir / "report.md",
+        f"# {summary['name']}\n\nTest accuracy after the last of {summary['epochs']} epochs, seed "
+        f"{summary['seed']}. Data: {summary['data']}.\n\n{table}\n\n{teacher} "
+        "*alone* is the same student trained by itself for as many steps; *gain* is relative "
+        "to it. MFLOPs count a multiplication and an addition as two.\n\n"
+        f"![accuracy against size](accuracy.png)\n\n{files_table}"
+        f"The config: `{workdir / 'config.json'}`.\n",
+    )
+    files = f"report: {workdir / 'report.md'}\npicture: {picture}"
+    exports = summary.get("exports")
+    if exports and Path(exports).exists():
+        files += f"\nstudents: {exports}"
+    return f"\n{table}\n\n{teacher}\n{files}"
+
+
+def student_rows(
+    summary: dict, baselines: dict[str, dict], manifest: dict | None = None
+) -> list[dict[str, str]]:
+    """One row of text a student, by column.
+
+    Args:
+        summary: An ensemble's `summary.json`.
+        baselines: By student name, the student's entry in its own baseline's summary.
+        manifest: Of the exports.
+
+    Returns:
+        Rows with the same columns; those about baselines and exports only where there are some.
+    """
+    files = {
+        student["name"]: student["formats"] for student in (manifest or {}).get("students", [])
+    }
+    full = summary["students"][0]["parameters"]
+    rows = []
+    for student in summary["students"]:
+        name, accuracy = student["name"], student["test_accuracy"]
+        row = {
+            "student": name,
+            "width": f"{student['width']:g}",
+            "parameters": f"{student['parameters']:,}",
+            "% compressed": f"{100 * (1 - student['parameters'] / full):.1f}",
+            "MFLOPs": f"{student['flops'] / 1e6:.2f}",
+            "accuracy %": f"{100 * accuracy:.2f}",
+        }
+        if baselines:
+            alone = baselines.get(name, {}).get("test_accuracy")
+            row["alone %"] = f"{100 * alone:.2f}" if alone else ""
+            row["gain %"] = f"{100 * (accuracy - alone) / alone:+.2f}" if alone else ""
+        for file_format, title in _FORMAT_TITLES.items():
+            if any(file_format in formats for formats in files.values()):
+                size = files.get(name, {}).get(file_format, {}).get("bytes")
+                title = title if "kB" in title else f"{title} kB"
+                row[title] = f"{size / 1000:.1f}" if size else ""
+        rows.append(row)
+    return rows
+
+
+def draw_accuracy(summary: dict, baselines: dict[str, dict], path: str | Path) -> None:
+    """Draws accuracy against parameters, together and alone.
+
+    Args:
+        summary: An ensemble's `summary.json`.
+        baselines: As in `student_rows`.
+        path: The PNG file.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    students = summary["students"]
+    sizes = [student["parameters"] for student in students]
+    accuracies = [100 * student["test_accuracy"] for student in students]
+    axes.plot(sizes, accuracies, "o-", color="#1f6feb", label="trained together", zorder=3)
+    for student, size, accuracy in zip(students, sizes, accuracies, strict=True):
+        axes.annotate(
+            f"{student['name'].replace('_', ' ')}\nwidth {student['width']:g}",
+            (size, accuracy),
+            textcoords="offset points",
+            xytext=(0, 9),
+            ha="center",
+            fontsize=8,
+        )
+    if baselines:
+        alone = sorted(baselines.values(), key=lambda student: student["parameters"])
+        axes.plot(
+            [student["parameters"] for student in alone],
+            [100 * student["test_accuracy"] for student in alone],
+            "s--" if len(alone) > 1 else "s",
+            color="#8b949e",
+            label="the same student trained alone",
+        )
+    teacher = 100 * summary["teacher_test_accuracy"]
+    axes.axhline(teacher, color="#d29922", linestyle=":", label="ensemble teacher")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.margins(x=0.1, y=0.2)
+    axes.set_xlabel("trainable parameters")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(f"{summary['name']}: one training run, {len(students)} networks")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    with temporary_path(path) as partial:
+        figure.savefig(partial)
+
+
+def _files(manifest: dict, picture: Path) -> str:
+    """What the report says of exported files, and their picture."""
+    from oekd_tf.device.pareto import draw_trade_off, trade_off_rows
+
+    draw_trade_off(manifest, picture)
+    table = markdown_table(trade_off_rows(manifest))
+    failures = "".join(f"\nRefused: {failure}.\n" for failure in manifest.get("failures", []))
+    return (
+        f"## Exported files\n\n{table}\n\n*drop* is in points, from the Keras student; * marks "
+        "the files that none beats in size and accuracy together.\n"
+        f"{failures}\n![accuracy against size and latency](trade_off.png)\n\n"
+    )
+
+
+def _baselines(workdir: Path) -> dict[str, dict]:
+    found = {}
+    for path in sorted(workdir.glob("baseline_student_*/summary.json")):
+        student = json.loads(path.read_text())["students"][0]
+        found[student["name"]] = student
+    return found
+
+
+def _manifest(summary: dict) -> dict | None:
+    path = Path(summary.get("exports") or "") / "manifest.json"
+    return json.loads(path.read_text()) if summary.get("exports") and path.exists() else None

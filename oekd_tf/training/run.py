@@ -1,0 +1,177 @@
+"""From a config to a trained run in its workdir."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+from ml_collections import ConfigDict
+
+from oekd_tf import config as config_module
+from oekd_tf.core import machine
+from oekd_tf.core.errors import ConfigError, ExportError
+from oekd_tf.core.files import temporary_path, write_text
+from oekd_tf.core.records import Summary
+from oekd_tf.models.online_ensemble import OnlineEnsemble
+from oekd_tf.training import report
+from oekd_tf.training.build import describe_students
+from oekd_tf.training.export import export_folder, export_run, refuse_existing_export
+from oekd_tf.training.hosts import Hosts, make_hosts, set_runtime
+from oekd_tf.training.loop import fit
+from oekd_tf.training.restore import build_model, load_data
+from oekd_tf.training.workdir import locked, refuse_workdir_of_another, run_folder
+
+
+def train(
+    config: ConfigDict,
+    workdir: str | Path,
+    log: Callable[[str], None] = print,
+    *,
+    data: Any = None,
+) -> Summary:
+    """Trains, evaluates, reports and exports the run that a config describes.
+
+    If the workdir holds a checkpoint of the same config, training resumes from it; a finished run
+    is only reported, and exported if it has not been. The test split is read once, after the last
+    epoch.
+
+    Args:
+        config: The config, as `oekd_tf.config.default_config` makes them.
+        workdir: Folder in which the run leaves its config, metrics, logs, checkpoints and report.
+            With `config.only_student`, a folder `baseline_student_<i>` in it.
+        log: Called with each progress message.
+        data: What to train on, where it is not what the config names: an
+            `oekd_tf.data.npz.ArrayData`, under JAX.
+
+    Returns:
+        The content of the run's `summary.json`.
+
+    Raises:
+        ConfigError: The config breaks a rule or contradicts the workdir's.
+        NonFiniteLossError: An image, a loss or a gradient was NaN; the last checkpoint stays.
+        Preempted: SIGTERM came; a checkpoint of the last step is there. A SystemExit, code 143.
+        WorkerLostError: Another host died.
+
+    Example:
+        >>> config = oekd_tf.config.default_config()
+        >>> summary = oekd_tf.training.train(config, "runs/first")
+    """
+    config_module.check(config)
+    parent_workdir = Path(workdir)
+    workdir = run_folder(parent_workdir, config.only_student, offline=bool(config.teacher_workdir))
+    refuse_workdir_of_another(config, workdir)
+    exports = bool(config.export.formats) and not config.only_student and data is None
+    if exports:
+        refuse_existing_export(config, workdir)
+    hosts = make_hosts(config)
+    if not hosts.is_chief:
+        log = _silent
+    # Of several hosts the chief holds the workdir for all.
+    with locked(workdir) if hosts.is_chief else contextlib.nullcontext(), hosts.watching():
+        summary, is_new = _finished_run(config, workdir, hosts, data, exports, log)
+        if not hosts.is_chief:
+            return summary
+        return _deliver(config, parent_workdir, workdir, summary, exports, is_new, log)
+
+
+def _finished_run(
+    config: ConfigDict,
+    workdir: Path,
+    hosts: Hosts,
+    data: Any,
+    exports: bool,
+    log: Callable[[str], None],
+) -> tuple[Summary, bool]:
+    """A run's summary, and whether it had to be trained for."""
+    summary_path = workdir / "summary.json"
+    finished = summary_path.exists()
+    hosts.assert_same(finished=finished)
+    if finished:
+        log(f"The run in {workdir} is already finished. Choose another --workdir to train again.")
+        return json.loads(summary_path.read_text()), False
+    set_runtime(config)
+    data = load_data(config) if data is None else data
+    log(f"data: {data.splits_summary()}")
+    if not data.num_test:
+        raise ConfigError(
+            "config.data.test_split must be a split of the data set, to test on at the end. "
+            f"Received: {config.data.test_split!r}, and {data.name} has none"
+        )
+    model = build_model(config, data, hosts)
+    if hosts.is_chief:
+        write_text(workdir / "config.json", config_module.to_json(config))
+    seconds = fit(config, data, model, hosts, workdir, log)
+    log("evaluating on the test split ...")
+    size = hosts.evaluation_batch_size(data.num_test, config.batch_size)
+    test = model.evaluate(
+        hosts.batches(lambda share: data.test(size, share)), verbose=0, return_dict=True
+    )
+    test = {name: float(value) for name, value in test.items()}
+    summary: Summary = {
+        "name": config.name,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "steps": config.epochs * data.steps_per_epoch(config.batch_size),
+        "replicas": hosts.replicas,
+        "train_seconds": round(seconds, 1),
+        "data": data.splits_summary(),
+        "students": describe_students(config, model, test),
+        "teacher_test_accuracy": test.get("teacher_accuracy"),
+        "test_logs": test,
+        "versions": machine.versions(),
+    }
+    if exports:
+        summary["exports"] = str(export_folder(config))
+    if hosts.is_chief:
+        _save_model(model, workdir, log)
+        # Last: where it is, the run is finished.
+        write_text(summary_path, json.dumps(summary, indent=2) + "\n")
+    return summary, True
+
+
+def _save_model(model: keras.Model, workdir: Path, log: Callable[[str], None]) -> None:
+    """Leaves the trained model as a `.keras` file, for user code and as a teacher."""
+    name = "ensemble.keras" if isinstance(model, OnlineEnsemble) else "student.keras"
+    if name == "student.keras":
+        # Without its losses, which Keras cannot always restore.
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    try:
+        with temporary_path(workdir / name) as partial:
+            model.save(partial)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        # A backbone of the user's that Keras cannot write; checkpoints do not need it.
+        reason = str(error).splitlines()[0]
+        log(f"{name} was not written, the checkpoint in {workdir} has the weights: {reason}")
+
+
+def _deliver(
+    config: ConfigDict,
+    parent_workdir: Path,
+    workdir: Path,
+    summary: Summary,
+    exports: bool,
+    is_new: bool,
+    log: Callable[[str], None],
+) -> Summary:
+    """Exports and reports a finished run; returns its summary."""
+    refused = None
+    if exports and ((is_new and config.export.overwrite) or not export_folder(config).exists()):
+        try:
+            export_run(workdir, log=log)
+        except ExportError as error:
+            # What passed is delivered, and the report tells of it.
+            refused = error
+    if (parent_workdir / "summary.json").exists():
+        log(report.write_report(parent_workdir))
+    elif config.only_student:
+        student = summary["students"][0]
+        log(f"{student['name']} alone: test accuracy {student['test_accuracy']:.4f}")
+    if refused:
+        raise refused
+    return summary
+
+
+def _silent(line: str) -> None:
+    """Of several hosts the chief speaks for all."""

@@ -1,0 +1,250 @@
+"""Image files to labels: pixels as in training's evaluation, and the binary."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from oekd_tf.cli import classify
+from oekd_tf.data.cropping import central_window
+from oekd_tf.data.decoding import ImageDecoder
+from oekd_tf.device import TfliteModel
+from oekd_tf.device.pictures import central_box, image_files, read_image, trained_crop
+from oekd_tf.device.predictions import probabilities, top_predictions
+
+
+def photo(rng, height, width, channels=3):
+    """Smooth, as photographs are, so that resizing has one right answer."""
+    coarse = rng.integers(0, 256, (5, 4, channels), dtype=np.uint8).squeeze()
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+class TestPictures:
+    @pytest.mark.parametrize("size", [(200, 120), (90, 200), (32, 24), (20, 11), (64, 48)])
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("suffix", ["png", "jpg"])
+    def test_as_evaluation_in_training(self, rng, tmp_path, size, channels, suffix):
+        path = tmp_path / f"image.{suffix}"
+        # Decoders differ in how they enlarge colour that is stored at half the resolution.
+        photo(rng, *size).save(path, **({"subsampling": 0} if suffix == "jpg" else {}))
+        shape = (32, 24, channels)
+        expected = ImageDecoder(shape, varying=True, central_crop=0.875).whole(path.read_bytes())
+        found = read_image(path, shape, 0.875)
+        assert (found.shape, found.dtype) == (shape, np.uint8)
+        difference = np.abs(found.astype(int) - expected.numpy())
+        # Pillow rounds between its passes; TensorFlow decodes JPEG fast rather than exactly.
+        most, mean = (2, 0.8) if suffix == "png" else (6, 1.3)
+        assert difference.max() <= most
+        assert difference.mean() < mean
+
+    @pytest.mark.parametrize("size", [(32, 24), (31, 24), (100, 7), (1, 1), (333, 500)])
+    @pytest.mark.parametrize("share", [1.0, 0.875, 0.1])
+    def test_box_is_trainings(self, size, share):
+        window = central_window(tf.constant(size), (32, 24), tf.constant(share)).numpy().tolist()
+        left, top, right, bottom = central_box(size[::-1], (24, 32), share)
+        assert [top, left, bottom - top, right - left] == window
+
+    def test_every_mode_of_pixels(self, rng, tmp_path):
+        grey = np.asarray(photo(rng, 16, 16, 1))
+        image = Image.fromarray(grey)
+        stored = {
+            "grey.png": image,
+            "colour.png": image.convert("RGB"),
+            "alpha.png": image.convert("RGBA"),
+            "grey_alpha.png": image.convert("LA"),
+            "palette.png": image.convert("P"),
+            "deep.png": Image.fromarray(grey.astype(np.uint16) * 257),
+            "deep.tif": Image.fromarray(grey.astype(np.uint16) * 257),
+            "a.gif": image,
+            "a.bmp": image.convert("RGB"),
+        }
+        for name, each in stored.items():
+            each.save(tmp_path / name)
+            found = read_image(tmp_path / name, (16, 16, 1))
+            np.testing.assert_allclose(found[..., 0].astype(int), grey, atol=1, err_msg=name)
+            found = read_image(tmp_path / name, (16, 16, 3))
+            np.testing.assert_allclose(
+                found.astype(int), np.repeat(grey[..., None], 3, -1), atol=1, err_msg=name
+            )
+
+    def test_transparency_is_dropped_as_in_training(self, rng, tmp_path):
+        pixels = rng.integers(0, 256, (8, 8, 4), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        expected = ImageDecoder((8, 8, 3)).whole((tmp_path / "a.png").read_bytes())
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png", (8, 8, 3)), expected)
+
+    def test_exif_orientation(self, rng, tmp_path):
+        pixels = rng.integers(0, 256, (8, 6), dtype=np.uint8)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        turned = Image.fromarray(np.rot90(pixels))
+        turned.save(tmp_path / "a.png", exif=exif)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png", (8, 6, 1))[..., 0], pixels)
+
+    def test_refusals(self, tmp_path, rng):
+        (tmp_path / "text.jpg").write_text("no image")
+        with pytest.raises(ValueError, match=r"must be readable\. Received: .*text\.jpg") as error:
+            read_image(tmp_path / "text.jpg", (8, 8, 1))
+        assert "\n" not in str(error.value)
+        photo(rng, 300, 300).save(tmp_path / "a.png")
+        content = (tmp_path / "a.png").read_bytes()
+        (tmp_path / "half.png").write_bytes(content[: len(content) // 2])
+        with pytest.raises(ValueError, match=r"half\.png"):
+            read_image(tmp_path / "half.png", (8, 8, 1))
+        with pytest.raises(ValueError, match=r"1 or 3 channels\. Received: 2"):
+            read_image(tmp_path / "a.png", (8, 8, 2))
+        Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
+        with pytest.raises(ValueError, match="floats"):
+            read_image(tmp_path / "a.tif", (4, 4, 1))
+
+    def test_files_of_a_folder(self, tmp_path):
+        for name in ("b/2.PNG", "b/1.jpeg", "a.webp", "note.txt"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        found = [str(path.relative_to(tmp_path)) for path in image_files(tmp_path)]
+        assert found == ["a.webp", "b/1.jpeg", "b/2.PNG"]
+        assert list(image_files(tmp_path / "note.txt")) == [tmp_path / "note.txt"]
+
+    def test_crop_of_the_manifest(self, tmp_path):
+        model = tmp_path / "student_1" / "int8.tflite"
+        model.parent.mkdir()
+        assert trained_crop(model) == 1.0
+        for data, expected in (
+            ({}, 1.0),
+            ({"image_size": [], "central_crop": 0.5}, 1.0),
+            ({"image_size": [64, 64]}, 0.875),
+            ({"image_size": [64, 64], "central_crop": 0.5}, 0.5),
+        ):
+            made_by = {"made_by": {"config": {"data": data}}}
+            (tmp_path / "manifest.json").write_text(json.dumps(made_by))
+            assert trained_crop(model) == expected
+        (model.parent / "card.json").write_text(json.dumps({"source": made_by}))
+        (tmp_path / "manifest.json").unlink()
+        assert trained_crop(model) == 0.5
+
+
+class TestPredictions:
+    def test_probabilities(self):
+        found = probabilities(np.array([[1e4, 1e4 + np.log(3)], [0, -np.inf]]))
+        np.testing.assert_allclose(found, [[0.25, 0.75], [1, 0]])
+
+    def test_top(self):
+        found = top_predictions(np.log([0.2, 0.5, 0.2, 0.1]), "abcd", 3)
+        assert [(p.label, p.index) for p in found] == [("b", 1), ("a", 0), ("c", 2)]
+        assert found[0].probability == pytest.approx(0.5)
+        assert len(top_predictions(np.zeros(2), "ab", 5)) == 2
+
+
+@pytest.fixture(scope="module")
+def pictures(data, tmp_path_factory):
+    """Four test images as files, and their pixels."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "more").mkdir()
+    pixels = data.test_arrays(4)[0]
+    for index, image in enumerate(pixels):
+        place = folder / "more" if index > 1 else folder
+        Image.fromarray(image[..., 0]).save(place / f"{index}.png")
+    return folder, pixels
+
+
+def answers(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+class TestBinary:
+    @pytest.mark.parametrize("form", ["float32", "int8"])
+    def test_says_what_the_model_says(self, exported, pictures, data, capsys, form):
+        model = exported / "student_1" / f"{form}.tflite"
+        classify.main([f"--model={model}", "--json", "--top=3", str(pictures[0])])
+        found = answers(capsys)
+        assert [answer["image"].split("/")[-1] for answer in found] == [
+            "0.png", "1.png", "2.png", "3.png",
+        ]  # fmt: skip
+        shares = probabilities(TfliteModel(model).logits(pictures[1]))
+        for answer, share in zip(found, shares, strict=True):
+            predictions = answer["predictions"]
+            assert len(predictions) == 3
+            assert predictions[0]["label"] == data.class_names[share.argmax()]
+            assert predictions[0]["probability"] == pytest.approx(share.max())
+
+    def test_text_and_other_labels(self, exported, pictures, tmp_path, capsys):
+        labels = tmp_path / "labels.txt"
+        labels.write_text("".join(f"class {index}\n" for index in range(10)))
+        model = exported / "student_1" / "int8.tflite"
+        image = str(pictures[0] / "0.png")
+        classify.main([f"--model={model}", f"--labels={labels}", "--top=2", image])
+        shown = capsys.readouterr().out
+        assert re.fullmatch(r".*/0\.png: class \d \d+\.\d%, class \d \d+\.\d%\n", shown)
+        alone = shutil.copy(model, tmp_path / "sub.tflite")
+        labels.unlink()
+        classify.main([f"--model={alone}", "--top=1", "--json", image])
+        (answer,) = answers(capsys)
+        assert answer["predictions"][0]["label"] == str(answer["predictions"][0]["index"])
+
+    def test_cascade_asks_only_when_in_doubt(self, export, pictures, capsys):
+        flags = f"--exports={export}", "--cascade=student_2,student_1", "--json", str(pictures[0])
+        logits = {
+            name: TfliteModel(export / name / "int8.tflite").logits(pictures[1])
+            for name in ("student_1", "student_2")
+        }
+        sure = probabilities(logits["student_2"]).max(-1)
+        threshold = float(np.sort(sure)[1:3].mean())
+        for way in ("flag", "manifest"):
+            if way == "flag":
+                classify.main([*flags, f"--threshold={threshold}"])
+            else:
+                manifest = json.loads((export / "manifest.json").read_text())
+                manifest["cascades"] = {"student_2,student_1/int8": {"threshold": threshold}}
+                (export / "manifest.json").write_text(json.dumps(manifest))
+                classify.main(flags)
+            found = answers(capsys)
+            expected = ["student_1" if share < threshold else "student_2" for share in sure]
+            assert sorted(expected) == ["student_1"] * 2 + ["student_2"] * 2
+            assert [answer["model"] for answer in found] == expected
+            for index, answer in enumerate(found):
+                top = logits[expected[index]][index].argmax()
+                assert answer["predictions"][0]["index"] == top
+        classify.main([*flags[:2], flags[3]])
+        assert "0.png (student_" in capsys.readouterr().out
+
+    def test_goes_on_after_an_unreadable_image(self, exported, pictures, tmp_path, capsys):
+        (tmp_path / "a.png").write_text("no image")
+        shutil.copy(pictures[0] / "0.png", tmp_path / "b.png")
+        (tmp_path / "empty").mkdir()
+        model = f"--model={exported / 'student_1' / 'int8.tflite'}"
+        images = [tmp_path / "missing.png", tmp_path, tmp_path / "empty"]
+        with pytest.raises(SystemExit) as stop:
+            classify.main([model, *map(str, images)])
+        assert stop.value.code == 1
+        shown = capsys.readouterr()
+        assert shown.out.startswith(str(tmp_path / "b.png"))
+        errors = shown.err.splitlines()
+        assert len(errors) == 3
+        assert "missing.png, not there" in errors[0]
+        assert "a.png" in errors[1]
+        assert "must hold images" in errors[2]
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            ([], "Either --model or --cascade.* Received: neither"),
+            (["--model=a", "--cascade=a,b"], "Received: both"),
+            (["--cascade=student_2"], "must name two students"),
+            (["--cascade=student_2,student_1"], "and --exports their folder"),
+            (["--cascade=student_2,student_1", "--exports=X"], "oekd cascade, or given as --th"),
+            (["--cascade=student_2,student_3", "--exports=X"], "Received: student_3"),
+            (["--cascade=student_2,student_1", "--exports=X", "--format=a"], "Received: a"),
+            (["--model=X/labels.txt"], "No such file"),
+            (["--model=X/manifest.json"], "must be a TFLite file"),
+            (["--model=X/student_1/int8.tflite", "--labels=X/manifest.json"], "one label a line"),
+            (["--model=X/student_1/int8.tflite", "--central_crop=0"], "must be above 0"),
+            (["--model=X/student_1/int8.tflite", "--top=0"], "must be a whole number above 0"),
+        ],
+    )
+    def test_refusals(self, exported, pictures, fails, flags, message):
+        flags = [flag.replace("X", str(exported)) for flag in flags]
+        assert re.search(message, fails(classify.main, *flags, pictures[0]))

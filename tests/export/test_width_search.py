@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from networks import build_alone
+
+import oekd_tf
+from oekd_tf.backbones import CifarResNet, DenseNet, MobileNetV2
+from oekd_tf.export.width_search import int8_bytes
+from oekd_tf.models.size import count_flops
+
+RESNET = CifarResNet(8)
+
+
+def size(family, width, classes=10):
+    model, _, parameters, _ = build_alone(family, 32, classes, width)
+    return parameters, count_flops(model)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [RESNET, DenseNet(16, 12), pytest.param(MobileNetV2(), marks=pytest.mark.slow)],
+    ids=repr,
+)
+@pytest.mark.parametrize("unit", [0, 1])
+def test_the_answer_fits_and_a_wider_one_does_not(family, unit):
+    limit = size(family, 0.55)[unit]
+    (width,) = oekd_tf.widths_for(family, [{("parameters", "flops")[unit]: limit}])
+    assert size(family, width)[unit] <= limit
+    wider = next(
+        s for step in range(1, 400) if (s := size(family, width + step / 1000)[unit]) != limit
+    )
+    assert wider > limit
+
+
+def test_compression_of_the_papers_resnet_110():
+    # 96.3 % is what a width of 0.2 compresses this network by.
+    widths = oekd_tf.widths_for(
+        CifarResNet(20), [{"compression": 37}, {"compression": 96}], num_classes=10
+    )
+    full = size(CifarResNet(20), 1.0)[0]
+    compressed = [100 * (1 - size(CifarResNet(20), w)[0] / full) for w in widths]
+    assert 37 <= compressed[0] < 40
+    assert 96 <= compressed[1] < 96.5
+    assert oekd_tf.OnlineEnsemble(CifarResNet(20), (32, 32, 3), 10, widths=(1.0, *widths))
+
+
+@pytest.mark.slow
+def test_int8_bytes_of_a_deep_network():
+    """Weights that only differ must not overflow on their way through fifty layers."""
+    student = oekd_tf.OnlineEnsemble(CifarResNet(56), (8, 8, 3), 10, widths=(1.0, 0.2)).students[1]
+    # 32,859 with 100 classes.
+    parameters = 32_859 - 90 * (12 + 1)
+    assert parameters < int8_bytes(student) < 4 * parameters
+
+
+@pytest.mark.slow
+def test_int8_bytes_are_those_of_a_trained_students_file(rng, tmp_path):
+    limit = 30_000
+    (width,) = oekd_tf.widths_for(RESNET, [{"int8_bytes": limit}], input_shape=(16, 16, 3))
+
+    def file_size(width):
+        ensemble = oekd_tf.OnlineEnsemble(RESNET, (16, 16, 3), 10, widths=(1.0, width))
+        images = rng.integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
+        ensemble.compile("adam")
+        ensemble.fit(images, rng.integers(0, 10, 64), batch_size=16, verbose=0)
+        manifest = oekd_tf.export.export_students(
+            [ensemble.students[1]],
+            tmp_path / f"{width}",
+            formats=["int8"],
+            calibration_images=images,
+            test_images=images,
+            test_labels=np.zeros(64, int),
+            max_accuracy_drop={"int8": 1.0},
+            progress=lambda line: None,
+        )
+        return manifest["students"][0]["formats"]["int8"]["bytes"]
+
+    assert file_size(width) <= limit
+    here = size(RESNET, width)
+    step = next(s for s in range(1, 100) if size(RESNET, width + s / 1000) != here)
+    assert file_size(width + step / 1000) > limit
+
+
+def test_all_limits_of_a_budget_hold():
+    flops = size(RESNET, 0.3)[1]
+    (width,) = oekd_tf.widths_for(RESNET, [{"parameters": 50_000, "flops": flops}])
+    assert size(RESNET, width)[1] <= flops
+    assert size(RESNET, width)[0] <= 50_000
+
+
+def test_the_full_width_is_an_answer():
+    assert oekd_tf.widths_for(RESNET, [{"parameters": 10**9}]) == (1.0,)
+
+
+@pytest.mark.parametrize(
+    "budget", [{"parameters": 100}, {"flops": 1000}, {"compression": 99.99}, {"int8_bytes": 900}]
+)
+def test_none_fits(budget):
+    with pytest.raises(ValueError, match=r"room for the narrowest student.*Received: \{"):
+        oekd_tf.widths_for(RESNET, [budget])
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        [{"kilobytes": 1}],
+        [{}],
+        [5],
+        [{"parameters": 0}],
+        [{"compression": 100}],
+        [{"flops": float("nan")}],
+        {"parameters": 5},
+    ],
+)
+def test_budgets_have_rules(budgets):
+    with pytest.raises(ValueError, match="Received"):
+        oekd_tf.widths_for(RESNET, budgets)

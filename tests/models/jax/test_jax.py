@@ -1,0 +1,91 @@
+"""The same model on Keras's JAX backend, in a process of its own."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[2]
+
+SCRIPT = """
+import sys
+
+import keras
+import numpy as np
+from networks import small_ensemble
+
+import oekd_tf
+
+assert keras.backend.backend() == "jax"
+rng = np.random.default_rng(0)
+labels = rng.integers(0, 4, 64)
+images = rng.integers(0, 60, (64, 16, 16, 3)) + 60 * labels[:, None, None, None]
+images = images.astype(np.uint8)
+ensemble = small_ensemble()
+ensemble.compile(oekd_tf.optimizers.Adam(0.01, l2=1e-4))
+first = oekd_tf.callbacks.PseudoTeacherFirst(1)
+history = ensemble.fit(
+    images, labels, batch_size=16, epochs=8, validation_data=(images, labels),
+    verbose=0, callbacks=[first],
+).history
+assert history["feature_loss"][0] == 0 < history["feature_loss"][1], history["feature_loss"]
+assert history["loss"][-1] < 0.7 * history["loss"][1], history["loss"]
+assert history["student_3_accuracy"][-1] > 0.5, history["student_3_accuracy"]
+logs = ensemble.evaluate(images, labels, verbose=0, return_dict=True)
+assert abs(logs["loss"] - history["val_loss"][-1]) < 1e-4
+assert "tensorflow" not in sys.modules
+
+ensemble.save("ensemble.keras")
+loaded = keras.models.load_model("ensemble.keras")
+warm = small_ensemble(oekd={
+    "label_weight": 0.0, "feature_weight": 1.0, "distillation_weight": 0.0, "warmup_epochs": 2.0,
+})
+warm.compile(keras.optimizers.SGD(0.0))
+warm.plan(steps_per_epoch=2, epochs=3)
+# The weights stay: the loss is the share of one and the same number, 0, ¼, ½, ¾ and 1 of it.
+whole = warm.train_on_batch(images[:16], labels[:16], return_dict=True)["feature_loss"]
+shares = [0.0]
+for step in range(1, 6):
+    warm.reset_metrics()
+    shares.append(warm.train_on_batch(images[:16], labels[:16], return_dict=True)["loss"] / whole)
+np.testing.assert_allclose(shares, [0, 0.25, 0.5, 0.75, 1, 1], rtol=1e-4)
+
+outputs, again = (m.predict(images, verbose=0) for m in (ensemble, loaded))
+for name in outputs:
+    np.testing.assert_allclose(outputs[name], again[name], atol=1e-5)
+np.savez("outputs.npz", images=images, labels=labels, loss=logs["loss"], **outputs)
+"""
+
+
+def test_trains_with_jax_and_gives_tensorflows_logits(tmp_path):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environment, capture_output=True,
+        text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    import keras
+
+    # The classes of what is loaded, which another test of this process may have imported or not.
+    import networks  # noqa: F401
+    import numpy as np
+
+    import oekd_tf.ensemble  # noqa: F401
+
+    outputs = np.load(tmp_path / "outputs.npz")
+    ensemble = keras.models.load_model(tmp_path / "ensemble.keras")
+    for name, logits in ensemble.predict(outputs["images"], verbose=0).items():
+        np.testing.assert_allclose(logits, outputs[name], rtol=1e-3, atol=1e-3)
+    logs = ensemble.evaluate(outputs["images"], outputs["labels"], verbose=0, return_dict=True)
+    assert logs["loss"] == pytest.approx(float(outputs["loss"]), rel=1e-3)

@@ -1,0 +1,71 @@
+"""The studies in the documentation are what their results files say."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from oekd_tf import config as config_module
+from oekd_tf.core.tables import markdown_table
+from oekd_tf.studies import results as results_file
+from oekd_tf.studies.aggregate import methods
+from oekd_tf.studies.report import markdown, student_rows
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "docs" / "studies").glob("*/results.json"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+def test_report_is_of_the_results(path):
+    results = results_file.read(path)
+    assert (path.parent / "report.md").read_text() == markdown(results)
+    for run in results["runs"]:
+        # Made by code that is in the repository's history.
+        assert len(run["commit"]) == 40, run["commit"]
+        assert run["epochs"] == results["config"]["epochs"]
+    assert len({run["steps"] for run in results["runs"]}) == 1
+    for name in ("accuracy", "curves", "reliability"):
+        assert (path.parent / f"{name}.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+def test_config_is_there(path):
+    """The config file that the command names is the one that the study was made with."""
+    results = results_file.read(path)
+    (name,) = {
+        part.removeprefix("--config=")
+        for part in results["command"].split()
+        if part.startswith("--config=")
+    }
+    spec = importlib.util.spec_from_file_location("kept", ROOT / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    here = config_module.from_json(config_module.to_json(module.get_config()))
+    there = config_module.from_json(json.dumps(results["config"]))
+    assert config_module.first_difference(here, there) is None
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+def test_results_page_has_the_study(path):
+    table = markdown_table(student_rows(methods(results_file.read(path))[0]))
+    assert table in (ROOT / "docs" / "results.md").read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_rows_of_other_pages_are_the_studies(page):
+    """Every row of means and deviations stands in a study's report, whatever its padding."""
+    reports = [path.with_name("report.md").read_text() for path in STUDIES]
+    known = {_cells(line) for report in reports for line in report.splitlines()}
+    rows = [line for line in (ROOT / page).read_text().splitlines() if line.startswith("|")]
+    rows = [line for line in rows if "±" in line]
+    assert len(rows) >= 5
+    assert [line for line in rows if _cells(line) not in known] == []
+
+
+def _cells(line):
+    return tuple(cell.strip() for cell in line.split("|"))
+
+
+def test_there_are_studies():
+    assert STUDIES
