@@ -9,7 +9,7 @@ Adam 0.03 the ensemble's wide students were unstable; the paper's Adam 0.001 wou
 ones untrained in so few steps, and any help would look large.
 Command: python -m oekd_tf.train --config=configs/cifar10_jpeg_resnet56.py
 The study: python -m oekd_tf.compare --config=configs/cifar10_jpeg_resnet56.py --seeds=3 \
-    --students=1,4,5 --ablation=no_features:loss.feature_weight=0
+    --students=1,4,5 --ablation=no_features:method.arguments.feature_weight=0
 Cost: 1,400 steps; the ensemble's takes 0.73 s on one core.
 Accuracy: docs/studies/cifar10_jpeg_resnet56/report.md. Narrow students lose: docs/results.md
 says why, and configs/cifar10_jpeg_resnet56_no_features.py is the remedy.

@@ -24,9 +24,8 @@ import numpy as np
 
 from oekd_tf import methods
 from oekd_tf.backbones.backbone import Backbone, Branch, scale_channels
+from oekd_tf.core.types import Tensor
 from oekd_tf.models.online_ensemble import OnlineEnsemble
-
-Tensor = Any
 
 _CLASSES = 4
 _SHAPE = (8, 8, 3)

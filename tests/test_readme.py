@@ -24,6 +24,7 @@ SHORTER = {
         ("widths=(1.0, 0.8, 0.6, 0.4, 0.2),", "widths=(1.0, 0.4),"),
     ),
     "docs/data.md": (),
+    "docs/method.md": (),
     "docs/networks.md": (),
     "docs/edge.md": (
         ("steps_per_epoch=data.steps_per_epoch(64), epochs=7", "steps_per_epoch=40, epochs=1"),
@@ -34,6 +35,7 @@ SHORTER = {
 PRINTED = {
     "README.md": ("student_2 int8: ", "arrays, 180 training, 20 validation and 50 test images"),
     "docs/data.md": ("arrays, 180 training, 20 validation and 50 test images",),
+    "docs/method.md": ("('label_loss', 'distillation_loss')",),
     "docs/networks.md": ("(0.",),
     "docs/edge.md": ("student_2 uint8: ", "student_2 qat_int8: "),
     "docs/distributed.md": ("10/10",),
@@ -88,7 +90,7 @@ def test_schedulers_scripts_name_every_worker(tmp_path, kind):
     lines = "".join(one.stdout for one in done).splitlines()
     assert len(lines) == 2
     for index, line in enumerate(lines):
-        tf_config, _, command = line.rpartition(" -m oekd_tf.train ")
+        tf_config, _, command = line.rpartition(" -m oekd_tf train ")
         assert from_environment({"TF_CONFIG": tf_config}) == Cluster(hosts, index)
         assert "--config.strategy=multi_worker" in command
     assert {one.returncode for one in done} == {143}
@@ -100,22 +102,24 @@ PARSE = """
 import importlib, json, os, sys
 from absl import flags
 from oekd_tf.cli.parts import flags as command_line
-from oekd_tf.studies.plan import parse_ablations, plan
+from oekd_tf.studies.plan import parse_ablations, parse_methods, plan
 from oekd_tf.config import check
 from oekd_tf.cli.parts import device_flags as of_device
 
 
-def parse(main):
+def parse(main, doc=None, config=None):
+    sys.argv = config.without_overrides(sys.argv) if config else sys.argv
     flags.FLAGS(sys.argv)
-    if "config" in flags.FLAGS:
-        check(flags.FLAGS.config)
+    given = config.value if config else None
+    if config:
+        check(given)
     if hasattr(module, "_ABLATIONS"):
         # Every run of a study, an ablation's too, must be of a config that keeps the rules.
         plan(
-            flags.FLAGS.config,
+            given,
             flags.FLAGS.seeds,
             module._numbers(module._STUDENTS),
-            parse_ablations(flags.FLAGS.ablation),
+            {**parse_methods(flags.FLAGS.method), **parse_ablations(flags.FLAGS.ablation)},
             module._numbers(module._OFFLINE),
             module._numbers(module._MUTUAL),
         )
@@ -124,9 +128,10 @@ def parse(main):
 command_line.run = parse
 of_device.run = lambda parser, main, argv: parser.parse_args(argv)
 module = importlib.import_module(sys.argv[1])
-if hasattr(module, "config_flags"):
+if hasattr(module, "_CONFIG"):
     # What a config's check needs, imported once for all lines.
     import oekd_tf.backbones
+    oekd_tf.methods.OEKD
 codes = []
 for line in json.loads(sys.argv[2]):
     if not (child := os.fork()):
@@ -150,19 +155,20 @@ def commands():
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = page.read_text().replace("\\\n", " ")
         # Indented, or within a line; what the schedulers' scripts say is run by the test above.
-        lines = re.findall(r"^ {4}(?:\w+=\S+ |.* && )?(python -m oekd_tf.*)", text, re.MULTILINE)
-        for line in lines + re.findall(r"`(python -m oekd_tf[^`\n]*)`", text):
+        lines = re.findall(r"^ {4}(?:\w+=\S+ |.* && )?(oekd [a-z].*)", text, re.MULTILINE)
+        for line in lines + re.findall(r"`(oekd [a-z][^`\n]*)`", text):
             # Such as a bracket outside quotes, which Python's shlex does not mind.
             assert run_bash(f"set -n; {line}", {}).returncode == 0, line
-            _, _, module, *words = shlex.split(line, comments=True)
-            found.setdefault(module, []).append(words)
+            _, command, *words = shlex.split(line, comments=True)
+            if words != ["--help"] and words != ["--helpfields"]:
+                found.setdefault(command, []).append(words)
     return found
 
 
-@pytest.mark.parametrize("module", sorted(commands()))
-def test_commands_are_what_the_binaries_take(module):
-    lines = commands()[module]
-    name = f"{module}.__main__" if module == "oekd_tf.export" else module
+@pytest.mark.parametrize("command", sorted(commands()))
+def test_commands_are_what_the_binaries_take(command):
+    lines = commands()[command]
+    name = f"oekd_tf.cli.{command}"
     done = subprocess.run(
         [sys.executable, "-c", PARSE, name, json.dumps(lines)], cwd=ROOT, capture_output=True,
         text=True, check=False,

@@ -5,7 +5,7 @@ import inspect
 import math
 from typing import Any, NamedTuple
 
-KerasTensor = Any
+from oekd_tf.core.types import KerasTensor
 
 
 class Branch(NamedTuple):

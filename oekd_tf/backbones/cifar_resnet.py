@@ -1,14 +1,11 @@
 """The residual networks for 32×32 images of He et al., at any width."""
 
-from typing import Any
-
 import keras
 from keras import layers
 
 from oekd_tf.backbones.backbone import Branch, scale_channels
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
-
-KerasTensor = Any
+from oekd_tf.core.types import KerasTensor
 
 _CHANNELS = (16, 32, 64)
 

@@ -7,8 +7,7 @@ import keras
 from keras import layers
 
 from oekd_tf.backbones.backbone import Backbone
-
-KerasTensor = Any
+from oekd_tf.core.types import KerasTensor
 
 
 class ConvolutionalBackbone(Backbone):

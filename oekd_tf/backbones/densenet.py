@@ -1,14 +1,11 @@
 """DenseNet-BC for 32×32 images, at any width."""
 
-from typing import Any
-
 import keras
 from keras import layers
 
 from oekd_tf.backbones.backbone import Branch, scale_channels
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
-
-KerasTensor = Any
+from oekd_tf.core.types import KerasTensor
 
 
 @keras.saving.register_keras_serializable("oekd_tf")

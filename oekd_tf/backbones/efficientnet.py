@@ -1,15 +1,14 @@
 """EfficientNet B0 to B7, at any width."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import layers
 
 from oekd_tf.backbones.backbone import Branch, make_divisible
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
-
-KerasTensor = Any
+from oekd_tf.core.types import KerasTensor
 
 
 class _Variant(NamedTuple):

@@ -9,8 +9,7 @@ import keras
 
 from oekd_tf.backbones.backbone import Backbone, Branch
 from oekd_tf.core import keras_internals
-
-KerasTensor = Any
+from oekd_tf.core.types import KerasTensor
 
 
 @keras.saving.register_keras_serializable("oekd_tf")

@@ -1,15 +1,12 @@
 """DenseNet for 224×224 images, at any width."""
 
-from typing import Any
-
 import keras
 from keras import layers
 
 from oekd_tf.backbones.backbone import Branch, scale_channels
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
 from oekd_tf.backbones.densenet import dense_block, transition
-
-KerasTensor = Any
+from oekd_tf.core.types import KerasTensor
 
 # Layers of the four dense blocks.
 _SIZES = {

@@ -1,14 +1,11 @@
 """MobileNetV2, at any width."""
 
-from typing import Any
-
 import keras
 from keras import layers
 
 from oekd_tf.backbones.backbone import Branch, make_divisible
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
-
-KerasTensor = Any
+from oekd_tf.core.types import KerasTensor
 
 # (expansion, channels, units, strides of the first unit) of the seven stages.
 _STAGES = (

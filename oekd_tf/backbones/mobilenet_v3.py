@@ -1,14 +1,13 @@
 """MobileNetV3 small and large, at any width."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import layers
 
 from oekd_tf.backbones.backbone import Branch, make_divisible
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
-
-KerasTensor = Any
+from oekd_tf.core.types import KerasTensor
 
 
 class _Unit(NamedTuple):

@@ -1,14 +1,11 @@
 """The residual networks for 224×224 images, at any width."""
 
-from typing import Any
-
 import keras
 from keras import layers
 
 from oekd_tf.backbones.backbone import Branch, scale_channels
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
-
-KerasTensor = Any
+from oekd_tf.core.types import KerasTensor
 
 # Residual units of the four stages; from depth 50 on they are bottlenecks.
 _UNITS = {

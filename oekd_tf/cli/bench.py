@@ -16,6 +16,7 @@ from pathlib import Path
 
 from oekd_tf.cli.parts import device_flags as command_line
 from oekd_tf.core.files import write_text
+from oekd_tf.core.records import Manifest
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.device.activation_memory import peak_activation_bytes
 from oekd_tf.device.exported import exported_files, read_export, update_manifest, verified_path
@@ -90,7 +91,7 @@ def _rows(device: dict) -> list[dict[str, str]]:
     return rows
 
 
-def _draw(manifest: dict, exports: Path) -> None:
+def _draw(manifest: Manifest, exports: Path) -> None:
     if find_spec("matplotlib") is None:
         return
     from oekd_tf.device.pareto import draw_trade_off

@@ -21,9 +21,16 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.cli.parts import device_flags as command_line
+from oekd_tf.core.records import Manifest
 from oekd_tf.core.tables import markdown_table
-from oekd_tf.device.cascade import choose_threshold, evaluate_cascade
-from oekd_tf.device.exported import find_file, read_export, update_manifest, verified_path
+from oekd_tf.device.cascade import Operation, choose_threshold, evaluate_cascade
+from oekd_tf.device.exported import (
+    ExportedFile,
+    find_file,
+    read_export,
+    update_manifest,
+    verified_path,
+)
 from oekd_tf.device.measurements import choose_device, median_ms
 from oekd_tf.device.tflite_model import TfliteModel
 
@@ -64,14 +71,17 @@ def _find(flags: Namespace) -> None:
     models = [TfliteModel(path, flags.threads) for path in paths]
     splits = _splits(Path(flags.workdir))
     results = {}
-    chosen = None
+    small_cost, large_cost = costs
+    chosen: Operation | None = None
     for split, (images, labels) in splits.items():
         print(f"{split}: {len(labels)} images")
-        logits = [model.logits(images) for model in models]
+        small, large = (model.logits(images) for model in models)
         if chosen is None:
-            chosen = choose_threshold(*logits, labels, *costs, flags.max_accuracy_drop)
-        together = evaluate_cascade(chosen.threshold, *logits, labels, *costs)
-        alone = [float((each.argmax(-1) == labels).mean()) for each in logits]
+            chosen = choose_threshold(
+                small, large, labels, small_cost, large_cost, flags.max_accuracy_drop
+            )
+        together = evaluate_cascade(chosen.threshold, small, large, labels, small_cost, large_cost)
+        alone = [float((each.argmax(-1) == labels).mean()) for each in (small, large)]
         results[split] = {
             "images": len(labels),
             "small_accuracy": alone[0],
@@ -80,12 +90,13 @@ def _find(flags: Namespace) -> None:
             "mean_cost": together.mean_cost,
             "share_asked": together.share_asked,
         }
+    assert chosen is not None, "A threshold is chosen on the first split"
     entry = {
         "threshold": chosen.threshold,
         "max_accuracy_drop": flags.max_accuracy_drop,
         "cost": unit,
-        "small_cost": costs[0],
-        "large_cost": costs[1],
+        "small_cost": small_cost,
+        "large_cost": large_cost,
         "sha256": [file.facts["sha256"] for file in files],
         **results,
     }
@@ -99,18 +110,22 @@ def _find(flags: Namespace) -> None:
         print(f"{flags.cascade[1]} alone costs no more: this cascade saves nothing")
 
 
-def _costs(flags: Namespace, manifest: dict, files: list) -> tuple[list[float], str]:
+def _costs(
+    flags: Namespace, manifest: Manifest, files: Sequence[ExportedFile]
+) -> tuple[list[float], str]:
     """What each student costs an image, and the unit."""
     if not flags.device:
         return [float(file.student["flops"]) for file in files], "FLOPs"
     device = choose_device(manifest, flags.device)
-    costs = [median_ms(manifest, file, device, flags.threads) for file in files]
-    for file, cost in zip(files, costs, strict=True):
+    costs = []
+    for file in files:
+        cost = median_ms(manifest, file, device, flags.threads)
         if cost is None:
             raise ValueError(
                 f"No latency of {file.key} was measured on {device} with --threads="
                 f"{flags.threads}. Run: oekd bench --exports={flags.exports} --device={device}"
             )
+        costs.append(cost)
     return costs, f"ms on {device}, threads: {flags.threads}"
 
 

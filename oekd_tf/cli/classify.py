@@ -8,6 +8,7 @@ whose top probability is below the threshold that `oekd cascade` has found, or -
 Needs numpy, ai-edge-litert and pillow only.
 """
 
+import dataclasses
 import json
 import sys
 from argparse import Namespace
@@ -121,7 +122,7 @@ def _models(flags: Namespace) -> tuple[dict[str, Path], float]:
 def _say(flags: Namespace, path: Path, name: str, predictions: list) -> None:
     if flags.json:
         answer = {"image": str(path), "model": name}
-        print(json.dumps({**answer, "predictions": [p._asdict() for p in predictions]}))
+        print(json.dumps({**answer, "predictions": [dataclasses.asdict(p) for p in predictions]}))
         return
     who = f" ({name})" if flags.cascade else ""
     print(f"{path}{who}: " + ", ".join(f"{p.label} {p.probability:.1%}" for p in predictions))

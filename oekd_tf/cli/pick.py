@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oekd_tf.cli.parts import device_flags as command_line
+from oekd_tf.core.records import Manifest
 from oekd_tf.device.activation_memory import peak_activation_bytes
 from oekd_tf.device.delivery import deliver
 from oekd_tf.device.exported import exported_files, read_export, verified_path
@@ -69,7 +70,7 @@ def _pick(flags: Namespace) -> None:
 
 
 def _candidates(
-    flags: Namespace, manifest: dict, device: str | None, limits: dict[str, float]
+    flags: Namespace, manifest: Manifest, device: str | None, limits: dict[str, float]
 ) -> list[Candidate]:
     candidates = []
     for file in exported_files(manifest, flags.students, flags.formats):

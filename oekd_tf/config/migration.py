@@ -55,8 +55,9 @@ def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {}
     for path, new in MOVED.items():
         section, _, name = path.partition(".")
-        if isinstance(old[section], Mapping) and name in old[section]:
-            arguments[new.rpartition(".")[2]] = old[section][name]
+        fields = old[section]
+        if isinstance(fields, Mapping) and name in fields:
+            arguments[new.rpartition(".")[2]] = fields[name]
     # Uniform weights were an empty tuple.
     if not arguments.get("teacher_weights", True):
         del arguments["teacher_weights"]

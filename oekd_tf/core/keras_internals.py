@@ -9,8 +9,6 @@ from typing import Any
 
 import keras
 
-Tensor = Any
-
 
 class BuiltModel:
     """A mixin for models that are built in their constructor.

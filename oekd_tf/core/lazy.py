@@ -26,11 +26,13 @@ def attach(
         >>> __getattr__ = attach(__name__, {"train": ".run"}, {"losses": ".parts.losses"})
     """
 
+    submodules = modules or {}
+
     def load(name: str) -> Any:
         if name in names:
             return getattr(importlib.import_module(names[name], package), name)
-        if name in (modules or {}):
-            return importlib.import_module(modules[name], package)
+        if name in submodules:
+            return importlib.import_module(submodules[name], package)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return load

@@ -66,13 +66,17 @@ class _OldNames(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self, origin=fullname)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = importlib.import_module(_today(spec.name) or _binary(spec.name))
+        name = _today(spec.name) or _binary(spec.name)
+        assert name is not None, f"find_spec made no spec for {spec.name}"
+        module = importlib.import_module(name)
         # The import system is about to write the old name's over it.
         spec.loader_state = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = module.__spec__.loader_state
+        spec = module.__spec__
+        assert spec is not None, "The import system has put its own there"
+        module.__spec__ = spec.loader_state
 
     def get_code(self, fullname: str) -> CodeType:
         """What `python -m` runs."""
@@ -81,9 +85,10 @@ class _OldNames(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Makes the old names importable; after all other ways to find a module have failed."""
+    """Makes the old names importable."""
     if not any(isinstance(finder, _OldNames) for finder in sys.meta_path):
-        sys.meta_path.append(_OldNames())
+        # First, or a module of a package that moved would be found in its folder and loaded twice.
+        sys.meta_path.insert(0, _OldNames())
 
 
 def _today(fullname: str) -> str | None:

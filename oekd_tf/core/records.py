@@ -2,6 +2,8 @@
 
 from typing import Any, NotRequired, TypedDict
 
+from oekd_tf.core.machine import Machine
+
 
 class StudentSummary(TypedDict):
     """A student in `summary.json`.
@@ -63,21 +65,41 @@ class TensorFacts(TypedDict):
     zero_point: NotRequired[int]
 
 
-class FileFacts(TypedDict):
-    """A file in `manifest.json`; `oekd_tf.device.manifest` says what the fields are."""
+class FileIdentity(TypedDict):
+    """Path of a file or folder below its manifest's folder, its size and its SHA-256."""
 
     path: str
     bytes: int
     sha256: str
+
+
+class Comparison(TypedDict):
+    """A file beside the Keras student, on the same images.
+
+    Attributes:
+        accuracy: Share of images that the file gives the label of.
+        agreement: Share of images with the same top class.
+        largest_logit_difference: Largest difference of a logit.
+    """
+
     accuracy: float
     agreement: float
     largest_logit_difference: float
-    gzip_bytes: NotRequired[int]
-    input: NotRequired[TensorFacts]
-    output: NotRequired[TensorFacts]
-    operations: NotRequired[dict[str, int]]
-    tensor_types: NotRequired[dict[str, int]]
-    fine_tuning: NotRequired[dict[str, Any]]
+
+
+class KindFacts(TypedDict, total=False):
+    """Facts of a file that only some kinds of files have."""
+
+    gzip_bytes: int
+    input: TensorFacts
+    output: TensorFacts
+    operations: dict[str, int]
+    tensor_types: dict[str, int]
+    fine_tuning: dict[str, Any]
+
+
+class FileFacts(FileIdentity, Comparison, KindFacts):
+    """A file in `manifest.json`; `oekd_tf.device.manifest` says what the fields are."""
 
 
 class StudentFiles(TypedDict):
@@ -105,22 +127,75 @@ class Manifest(TypedDict):
     cascades: NotRequired[dict[str, Any]]
 
 
-class StudentRecord(TypedDict):
-    """A student of a run in `results.json`; metrics are those on the test split."""
+class Evaluation(TypedDict):
+    """A run of a study beside its logits: `evaluation.json`; fields as of `RunRecord`."""
+
+    config: dict[str, Any]
+    summary: Summary
+    image_shape: list[int]
+    num_classes: int
+    curves: dict[str, list[float]]
+    commit: str | None
+    machine: NotRequired[Machine]
+    versions: dict[str, str]
+
+
+class Scores(TypedDict):
+    """Metrics of a classifier on the test split.
+
+    Attributes:
+        accuracy: Accuracy, from 0 to 1.
+        nll: Negative log-likelihood, in nats.
+        ece: Expected calibration error, from 0 to 1.
+        reliability: Number of images, confidence and accuracy of each bin.
+    """
+
+    accuracy: float
+    nll: float
+    ece: float
+    reliability: list[list[float]]
+
+
+class StudentRecord(Scores):
+    """A student of a run in `results.json`.
+
+    Attributes:
+        name: Name that the student has in the ensemble.
+        width: Fraction of the full number of channels.
+        parameters: Number of trainable parameters.
+        flops: Floating-point operations for one image, two a multiply-add.
+        agreement: Share of test images with the ensemble teacher's top class.
+    """
 
     name: str
     width: float
     parameters: int
     flops: int
-    accuracy: float
-    nll: float
-    ece: float
-    reliability: list[list[float]]
     agreement: NotRequired[float]
 
 
 class RunRecord(TypedDict):
-    """A run of a study in `results.json`."""
+    """A run of a study in `results.json`.
+
+    Attributes:
+        method: Method or ablation.
+        seed: Random seed.
+        student: Number of the one student that the run is about, from 1; 0 for all students.
+        epochs: Number of epochs.
+        steps: Number of training steps.
+        replicas: Number of replicas that trained together.
+        train_seconds: Seconds of training; None if they were not measured.
+        data: One line about the data set and its splits.
+        image_shape: (height, width, channels).
+        num_classes: Number of classes.
+        test_images: Number of images of the test split.
+        commit: Commit of the code that trained it; None outside of a repository.
+        machine: Processor and cores; None if they are not known.
+        versions: Versions of packages by name.
+        students: The students that were trained.
+        teacher: Metrics of the ensemble teacher; None for one student.
+        curves: Loss and accuracies by epoch, by column of `metrics.csv`.
+    """
 
     method: str
     seed: int
@@ -134,10 +209,10 @@ class RunRecord(TypedDict):
     num_classes: int
     test_images: int
     commit: str | None
-    machine: dict[str, Any] | None
+    machine: NotRequired[Machine | None]
     versions: dict[str, str]
     students: list[StudentRecord]
-    teacher: dict[str, Any] | None
+    teacher: Scores | None
     curves: dict[str, list[float]]
 
 

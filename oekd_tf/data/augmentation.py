@@ -6,14 +6,13 @@ because small operations on single images cost ten times as much.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from oekd_tf.core.types import Tensor
 from oekd_tf.data.cropping import to_uint8
 from oekd_tf.data.rand_augment import rand_augment
-
-Tensor = Any
 
 _PADDING = 4
 _JITTER = 0.4

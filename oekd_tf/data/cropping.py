@@ -1,11 +1,10 @@
 """Where to cut an image: random and central windows, as pure functions."""
 
 import math
-from typing import Any
 
 import tensorflow as tf
 
-Tensor = Any
+from oekd_tf.core.types import Tensor
 
 # Inception's: share of the area, and width to height.
 _AREA = (0.08, 1.0)

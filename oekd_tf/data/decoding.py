@@ -1,13 +1,12 @@
 """From an encoded image to pixels."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from oekd_tf.core.types import Tensor
 from oekd_tf.data.cropping import central_window, random_window, to_uint8
-
-Tensor = Any
 
 
 class ImageDecoder(NamedTuple):

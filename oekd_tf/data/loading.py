@@ -137,13 +137,15 @@ def _array_splits(
             raise ValueError(f"{key} must be (images, labels). Received: {type(value).__name__}")
     if class_names is not None:
         num_classes = len(class_names)
-    images, labels = check_arrays(*splits["train"], num_classes)
+    images, labels = splits["train"]
+    images, labels = check_arrays(images, labels, num_classes)
     if num_classes is None:
         num_classes = int(labels.max()) + 1
     names = list(class_names) if class_names is not None else [str(i) for i in range(num_classes)]
     if "test" not in splits:
         return ArraySplit(images, labels), None, names
-    test_images, test_labels = check_arrays(*splits["test"], num_classes)
+    test_images, test_labels = splits["test"]
+    test_images, test_labels = check_arrays(test_images, test_labels, num_classes)
     if test_images.shape[1:] != images.shape[1:]:
         raise ValueError(
             f"Test images must have the training images' shape, {images.shape[1:]}. "

@@ -1,12 +1,11 @@
 """Soft labels: smoothing, mixup and cutmix of a batch, as pure functions."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from oekd_tf.core.types import Tensor
 from oekd_tf.data.cropping import to_uint8
-
-Tensor = Any
 
 
 class Mixing(NamedTuple):

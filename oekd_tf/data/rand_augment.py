@@ -7,9 +7,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from oekd_tf.core.types import Tensor
 from oekd_tf.data.cropping import to_uint8
-
-Tensor = Any
 
 # Magnitude 9 of 30, the paper's for ImageNet.
 _STRENGTH = 9 / 30

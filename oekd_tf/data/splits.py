@@ -7,10 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from oekd_tf.core.types import Tensor
 from oekd_tf.data.cropping import crop_and_resize
 from oekd_tf.data.decoding import ImageDecoder
-
-Tensor = Any
 
 # Examples that a streamed epoch is shuffled among, after its files.
 SHUFFLE_BUFFER = 10_000

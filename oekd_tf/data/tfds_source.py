@@ -8,6 +8,7 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
+from oekd_tf.core.types import Tensor
 from oekd_tf.data.decoding import ImageDecoder
 from oekd_tf.data.splits import ArraySplit, FileSplit, Split, StreamSplit
 
@@ -21,8 +22,6 @@ _ENCODED_SHARE = 0.25
 
 # Examples from each shard in turn.
 _SHARD_BLOCK = 16
-
-Tensor = Any
 
 
 class TfdsSource(NamedTuple):
@@ -58,7 +57,7 @@ class TfdsSource(NamedTuple):
         """
         total = self.size(split)
         if self.folder is not None:
-            paths, labels = self._files(split)
+            paths, labels = self._files(self.folder, split)
             source: Any = FileSplit(paths, labels, self.decoder)
         else:
             source = self._stream(split, total)
@@ -174,11 +173,11 @@ class TfdsSource(NamedTuple):
     def _image_and_label(self, example: dict) -> tuple[Tensor, Tensor]:
         return example[self.image_key], tf.cast(example[self.label_key], tf.int32)
 
-    def _files(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+    def _files(self, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
         paths, labels = [], []
         for label, name in enumerate(self.class_names):
             # A split may lack a class that another has.
-            files = sorted((self.folder / split / name).glob("*"))
+            files = sorted((folder / split / name).glob("*"))
             files = [file for file in files if file.suffix.lower() in (".jpg", ".jpeg", ".png")]
             paths += [str(file) for file in files]
             labels += [label] * len(files)
@@ -277,7 +276,7 @@ def open_tfds(
         label_key,
         ImageDecoder(image_shape, None in shape[:2], central_crop),
         list(features[label_key].names),
-        Path(data_dir) if name == IMAGE_FOLDER else None,
+        Path(data_dir) if data_dir and name == IMAGE_FOLDER else None,
     )
 
 

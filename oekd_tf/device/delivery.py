@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from oekd_tf.core.files import is_replaceable, replaced
+from oekd_tf.core.records import Manifest, TensorFacts
 from oekd_tf.device.exported import ExportedFile, verified_path
 
 
 def deliver(
     exports: str | Path,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     file: ExportedFile,
     output: str | Path,
     limits: Mapping[str, float] | None = None,
@@ -65,7 +66,7 @@ def deliver(
 
 def card(
     exports: str | Path,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     file: ExportedFile,
     limits: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def card_text(card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tensor(facts: Mapping[str, Any]) -> str:
+def _tensor(facts: TensorFacts) -> str:
     shape = "×".join("any" if size < 0 else str(size) for size in facts["shape"])
     if not facts.get("scale"):
         return f"{facts['dtype']}, {shape}"

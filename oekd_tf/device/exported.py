@@ -1,11 +1,12 @@
 """The files of an export, one by one, and additions to its manifest."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from oekd_tf.core.files import write_text
+from oekd_tf.core.records import FileFacts, Manifest, StudentFiles
 from oekd_tf.device.manifest import FILE_NAME, file_facts
 
 
@@ -18,9 +19,9 @@ class ExportedFile(NamedTuple):
         facts: The format's entry.
     """
 
-    student: dict[str, Any]
+    student: StudentFiles
     format: str
-    facts: dict[str, Any]
+    facts: FileFacts
 
     @property
     def key(self) -> str:
@@ -32,7 +33,7 @@ class ExportedFile(NamedTuple):
         return self.facts["path"].endswith(".tflite")
 
 
-def read_export(folder: str | Path) -> dict[str, Any]:
+def read_export(folder: str | Path) -> Manifest:
     """The manifest of an export.
 
     Args:
@@ -58,7 +59,7 @@ def read_export(folder: str | Path) -> dict[str, Any]:
 
 
 def exported_files(
-    manifest: dict[str, Any],
+    manifest: Manifest,
     students: Sequence[str] | None = None,
     formats: Sequence[str] | None = None,
 ) -> list[ExportedFile]:
@@ -94,7 +95,7 @@ def exported_files(
     ]
 
 
-def find_file(manifest: dict[str, Any], student: str, file_format: str) -> ExportedFile:
+def find_file(manifest: Manifest, student: str, file_format: str) -> ExportedFile:
     """One student's file of one format.
 
     Raises:
@@ -133,7 +134,7 @@ def verified_path(folder: str | Path, file: ExportedFile) -> Path:
     return path
 
 
-def update_manifest(folder: str | Path, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def update_manifest(folder: str | Path, change: Callable[[Manifest], None]) -> Manifest:
     """Changes an export's manifest, which is written whole or not at all.
 
     Args:
@@ -149,7 +150,7 @@ def update_manifest(folder: str | Path, change: Callable[[dict[str, Any]], None]
     return manifest
 
 
-def _check_names(what: str, given: Sequence[str] | None, there: Sequence[str]) -> None:
+def _check_names(what: str, given: Sequence[str] | None, there: Collection[str]) -> None:
     unknown = [name for name in given or () if name not in there]
     if unknown or given == []:
         raise ValueError(

@@ -54,7 +54,9 @@ def measure(
     Example:
         >>> measure({"a": Path("a.tflite")}, [1, 2])["a"][2].median_ms
     """
-    seconds = {(name, count): [] for name in models for count in threads}
+    seconds: dict[tuple[str, int], list[float]] = {
+        (name, count): [] for name in models for count in threads
+    }
     turns = min(_TURNS, runs)
     for turn in range(turns):
         share = runs * (turn + 1) // turns - runs * turn // turns
@@ -62,7 +64,7 @@ def measure(
             seconds[name, count] += _turn(models[name], count, share)
         done = runs * (turn + 1) // turns
         progress(f"turn {turn + 1} of {turns}: {done} of {runs} runs of {len(models)} files")
-    results = {name: {} for name in models}
+    results: dict[str, dict[int, Latency]] = {name: {} for name in models}
     for (name, count), times in seconds.items():
         results[name][count] = summarize(times)
     return results

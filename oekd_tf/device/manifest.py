@@ -27,11 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from oekd_tf.core import machine
+from oekd_tf.core.records import FileIdentity, Manifest, TensorFacts
 
 FILE_NAME = "manifest.json"
 
 
-def read_manifest(folder: str | Path) -> dict[str, Any]:
+def read_manifest(folder: str | Path) -> Manifest:
     """The manifest of an export.
 
     Args:
@@ -49,7 +50,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     return json.loads((Path(folder) / FILE_NAME).read_text())
 
 
-def file_facts(path: Path, root: Path) -> dict[str, Any]:
+def file_facts(path: Path, root: Path) -> FileIdentity:
     """Path below `root`, size in bytes and SHA-256 of a file or folder."""
     if path.is_file():
         content = path.read_bytes()
@@ -65,7 +66,7 @@ def file_facts(path: Path, root: Path) -> dict[str, Any]:
     return {"path": str(path.relative_to(root)), "bytes": size, "sha256": digest}
 
 
-def tensor_facts(details: dict[str, Any]) -> dict[str, Any]:
+def tensor_facts(details: dict[str, Any]) -> TensorFacts:
     """Type, shape and quantization of a TFLite file's input or output."""
     scale, zero_point = details["quantization"]
     return {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from oekd_tf.core.machine import processor
+from oekd_tf.core.records import Manifest
 from oekd_tf.device.exported import ExportedFile, exported_files
 from oekd_tf.device.latency import Latency
 
@@ -48,7 +49,7 @@ def result(
     }
 
 
-def merge(manifest: dict[str, Any], devices: Mapping[str, Any]) -> None:
+def merge(manifest: Manifest, devices: Mapping[str, Any]) -> None:
     """Takes measurements into a manifest.
 
     Other devices stay, and so do the device's results of other files and numbers of threads.
@@ -108,19 +109,22 @@ def read_results(path: str | Path) -> dict[str, Any]:
 
 
 def median_ms(
-    manifest: dict[str, Any], file: ExportedFile, device: str | None, threads: int
+    manifest: Manifest, file: ExportedFile, device: str | None, threads: int
 ) -> float | None:
     """A file's median latency on a device, None where it was not measured.
 
     A result of another file of the same name does not count.
     """
-    found = manifest.get("devices", {}).get(device, {}).get("results", {}).get(file.key)
+    devices = manifest.get("devices", {})
+    if device is None or device not in devices:
+        return None
+    found = devices[device].get("results", {}).get(file.key)
     if not found or found["sha256"] != file.facts["sha256"]:
         return None
     return found["threads"].get(str(threads), {}).get("median_ms")
 
 
-def choose_device(manifest: dict[str, Any], name: str | None) -> str:
+def choose_device(manifest: Manifest, name: str | None) -> str:
     """The device that is meant: the one that is named, or the only one there is.
 
     Raises:
@@ -131,7 +135,7 @@ def choose_device(manifest: dict[str, Any], name: str | None) -> str:
         raise ValueError("No latency was measured of this export. Run oekd bench first")
     if name is None and len(there) == 1:
         return there[0]
-    if name not in there:
+    if name is None or name not in there:
         raise ValueError(
             f"--device must be one that was measured, of {', '.join(there)}. "
             f"Received: {name or 'none'}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oekd_tf.core.files import temporary_path
+from oekd_tf.core.records import FileFacts, Manifest
 from oekd_tf.device.exported import ExportedFile, exported_files
 from oekd_tf.device.measurements import median_ms
 
@@ -36,7 +37,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def trade_off_rows(manifest: dict[str, Any], threads: int = 1) -> list[dict[str, str]]:
+def trade_off_rows(manifest: Manifest, threads: int = 1) -> list[dict[str, str]]:
     """One row of text a file, by column.
 
     Args:
@@ -76,13 +77,13 @@ def trade_off_rows(manifest: dict[str, Any], threads: int = 1) -> list[dict[str,
     return rows
 
 
-def _mean(facts: dict[str, Any], what: str) -> str:
+def _mean(facts: FileFacts, what: str) -> str:
     values = facts.get("fine_tuning", {}).get(what)
     return f"{sum(values.values()) / len(values):.2f}" if values else ""
 
 
 def draw_trade_off(
-    manifest: dict[str, Any], path: str | Path, device: str | None = None, threads: int = 1
+    manifest: Manifest, path: str | Path, device: str | None = None, threads: int = 1
 ) -> None:
     """Draws accuracy against size and, where it was measured, against latency.
 
@@ -107,8 +108,11 @@ def draw_trade_off(
     panels = [("size of the file, kB", {f.key: f.facts["bytes"] / 1e3 for f in files})]
     if devices:
         device = device or max(devices, key=lambda name: devices[name]["time"])
-        latency = {f.key: median_ms(manifest, f, device, threads) for f in files}
-        latency = {key: value for key, value in latency.items() if value is not None}
+        latency = {
+            file.key: milliseconds
+            for file in files
+            if (milliseconds := median_ms(manifest, file, device, threads)) is not None
+        }
         if latency:
             plural = "s" if threads > 1 else ""
             title = f"median latency on {device}, {threads} thread{plural}, ms"
@@ -162,11 +166,11 @@ def _plain_ticks(axis: Any) -> None:
 
 
 def _styles(files: Sequence[ExportedFile]) -> tuple[dict[str, Any], dict[str, str]]:
-    from matplotlib import colormaps
+    from matplotlib import color_sequences
 
     formats = list(dict.fromkeys(file.format for file in files))
     students = list(dict.fromkeys(file.student["name"] for file in files))
-    palette = colormaps["tab10" if len(formats) <= 10 else "tab20"].colors
+    palette = color_sequences["tab10" if len(formats) <= 10 else "tab20"]
     colours = {name: palette[index % len(palette)] for index, name in enumerate(formats)}
     markers = {name: _MARKERS[index % len(_MARKERS)] for index, name in enumerate(students)}
     return colours, markers

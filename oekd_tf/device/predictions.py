@@ -1,13 +1,14 @@
 """From logits to labels and probabilities."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 
-class Prediction(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Prediction:
     """One class and how probable a network holds it.
 
     Attributes:

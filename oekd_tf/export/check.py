@@ -1,25 +1,11 @@
 """How far a file's answers are from the student's, and whether that is too far."""
 
 from collections.abc import Mapping
-from typing import TypedDict
 
 import numpy as np
 
+from oekd_tf.core.records import Comparison
 from oekd_tf.export.formats import Format
-
-
-class Comparison(TypedDict):
-    """A file beside the Keras student, on the same images.
-
-    Attributes:
-        accuracy: Share of images that the file gives the label of.
-        agreement: Share of images with the same top class.
-        largest_logit_difference: Largest difference of a logit.
-    """
-
-    accuracy: float
-    agreement: float
-    largest_logit_difference: float
 
 
 def compare(logits: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> Comparison:

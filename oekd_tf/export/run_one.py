@@ -1,10 +1,11 @@
 """One file of an export: converted, written, opened again and run on real images."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from oekd_tf.core.records import KindFacts
 from oekd_tf.export import formats
 
 
@@ -37,7 +38,7 @@ class Job(NamedTuple):
         return f"{self.student} {self.format_name}"
 
 
-def run_job(job: Job) -> dict[str, Any]:
+def run_job(job: Job) -> KindFacts:
     """Writes a file and runs what is then on the disk.
 
     Args:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from oekd_tf.core.files import remove, write_errors
-from oekd_tf.core.records import FileFacts
+from oekd_tf.core.records import FileFacts, KindFacts
 from oekd_tf.device import manifest
 from oekd_tf.export import check
 from oekd_tf.export.formats import Format
@@ -98,7 +98,7 @@ class Conversions:
         name: str,
         wanted: Sequence[Format],
         stages: tuple[str, ...],
-        facts: dict[str, Any],
+        facts: KindFacts,
     ) -> None:
         """Sends the formats of one student that share what it went through to the workers.
 
@@ -177,7 +177,7 @@ class Conversions:
             self._drop(job, failure)
             return
         size = manifest.file_facts(Path(job.path), self._folder)
-        facts = cast(FileFacts, {**size, **found, **answer["facts"], **more})
+        facts: FileFacts = {**size, **found, **answer["facts"], **more}
         self.facts[job.student, job.format_name] = facts
         self._progress(
             f"{job.name}: {facts['bytes']:,} bytes, accuracy {facts['accuracy']:.4f}, agreement "
@@ -193,4 +193,4 @@ class Conversions:
 class _Pending(NamedTuple):
     job: Job
     form: Format
-    facts: dict[str, Any]
+    facts: KindFacts

@@ -6,9 +6,10 @@ The converter is native code that may end its process; here it takes none of the
 import json
 import os
 import sys
-from typing import Any, TextIO, TypedDict
+from typing import TextIO, TypedDict
 
 from oekd_tf.core.errors import ExportError
+from oekd_tf.core.records import KindFacts
 from oekd_tf.export.run_one import Job, run_job
 
 
@@ -21,7 +22,7 @@ class Answer(TypedDict, total=False):
         failed: Why there is no file, where the machine is at fault.
     """
 
-    facts: dict[str, Any]
+    facts: KindFacts
     refused: str
     failed: str
 

@@ -5,12 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import losses
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.method import Method, check_temperature, check_weight
 from oekd_tf.methods.parts.progress import Progress
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable("oekd_tf")

@@ -8,13 +8,12 @@ import keras
 from keras import layers, ops
 
 from oekd_tf.core.choices import FEATURE_SCALES
+from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import losses
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.method import Method, check_temperature, check_weight
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable("oekd_tf")

@@ -6,13 +6,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import losses
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.method import Method, check_temperature, check_weight
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
-
-Tensor = Any
 
 # What a finished run leaves: its ensemble, or the one student that it trained.
 RUN_FILES = ("ensemble.keras", "student.keras")
@@ -87,6 +86,7 @@ class Offline(Method):
     def teacher(self, batch: Batch) -> Tensor:
         # All views of an image have one teacher: that of the first.
         images = batch.images[:, 0] if len(batch.images.shape) == 5 else batch.images
+        assert self.network is not None, "The teacher is read when the ensemble is made"
         return ops.cast(ops.stop_gradient(self.network(images, training=False)), "float32")
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:

@@ -3,14 +3,13 @@
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import layers
 
 from oekd_tf.backbones.backbone import Backbone
-
-KerasTensor = Any
+from oekd_tf.core.types import KerasTensor
 
 # Keras walks a functional graph by recursion, a few frames a layer: enough for 10,000 layers.
 _RECURSION_LIMIT = 100_000

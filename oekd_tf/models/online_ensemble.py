@@ -12,6 +12,7 @@ from keras import ops
 from oekd_tf import methods
 from oekd_tf.backbones.backbone import Backbone
 from oekd_tf.core.keras_internals import BuiltModel, loss_tracker
+from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import metrics
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.method import Method
@@ -21,8 +22,6 @@ from oekd_tf.models import optimizers, version_1
 from oekd_tf.models.after_epoch import AfterEpoch
 from oekd_tf.models.branches import build_branches
 from oekd_tf.models.trainer import Trainer
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
@@ -222,7 +221,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             blocks.append(student_blocks)
             features.append(seen)
             logits.append(ops.cast(student_logits, "float32"))
-        parts = {"stem": stem, "blocks": blocks, "features": features}
+        parts: dict[str, Any] = {"stem": stem, "blocks": blocks, "features": features}
         batch = Batch(
             images=images, logits=logits, students=self.students, training=bool(training), **parts
         )
@@ -276,9 +275,9 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains all students; arguments are those of `keras.Model.fit`."""
-        given = inspect.signature(super().fit).bind(*args, **kwargs)
-        given.apply_defaults()
-        given = given.arguments
+        bound = inspect.signature(super().fit).bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
         if not self._plan_is_given:
             self._set_plan(self._plan[0], given["epochs"])
         if type(self.method).after_epoch is not Method.after_epoch:
@@ -368,6 +367,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             A scalar, averaged over the batch.
         """
         self.check_labels_given(y)
+        assert y_pred is not None, "Keras passes the outputs of a call"
         terms = self.loss_terms(y, y_pred, sample_weight, images=x, training=training)
         return self.weigh(terms, ops.shape(x)[0], training)
 

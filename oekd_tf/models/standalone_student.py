@@ -7,12 +7,11 @@ import keras
 import tensorflow as tf
 
 from oekd_tf.core.keras_internals import BuiltModel, symbolic_build
+from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.method import Method
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.models.distributed.strategy import reducible
-
-Tensor = Any
 
 
 class StandaloneStudent(BuiltModel, keras.Model):

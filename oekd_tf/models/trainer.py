@@ -1,8 +1,12 @@
 """The part of an ensemble that depends on Keras's backend, chosen when it is imported."""
 
+from typing import TYPE_CHECKING
+
 import keras
 
-if keras.backend.backend() == "tensorflow":
+if TYPE_CHECKING:
+    from oekd_tf.models.trained_ensemble import TrainedEnsemble as Trainer
+elif keras.backend.backend() == "tensorflow":
     from oekd_tf.models.tensorflow.trainer import TensorFlowTrainer as Trainer
 elif keras.backend.backend() == "jax":
     from oekd_tf.models.jax.trainer import JaxTrainer as Trainer

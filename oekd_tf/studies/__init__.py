@@ -3,12 +3,12 @@
 from oekd_tf.core.lazy import attach
 
 _PUBLIC = {
-    "agreement": ".evaluation",
+    "agreement": ".metrics",
     "compare": ".study",
-    "expected_calibration_error": ".evaluation",
-    "negative_log_likelihood": ".evaluation",
+    "expected_calibration_error": ".metrics",
+    "negative_log_likelihood": ".metrics",
     "relative_gain": ".statistics",
-    "reliability": ".evaluation",
+    "reliability": ".metrics",
     "write_report": ".report",
 }
 __all__ = sorted(_PUBLIC)

@@ -1,8 +1,9 @@
 """Ablations beside the study's own ensemble, student by student."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from oekd_tf.core.records import Results, RunRecord
 from oekd_tf.studies.plan import ENSEMBLE, METHODS
 from oekd_tf.studies.results import network_key
 from oekd_tf.studies.statistics import Interval, interval
@@ -25,7 +26,7 @@ class Difference(NamedTuple):
     validation: Interval | None
 
 
-def differences(results: Mapping[str, Any]) -> list[Difference]:
+def differences(results: Results) -> list[Difference]:
     """Compares every ablation with the ensemble, over the seeds that have both.
 
     Args:
@@ -54,11 +55,11 @@ def differences(results: Mapping[str, Any]) -> list[Difference]:
 _Accuracies = dict[str, tuple[str, float]]
 
 
-def _tested(run: Mapping[str, Any]) -> _Accuracies:
+def _tested(run: RunRecord) -> _Accuracies:
     return {network_key(s): (s["name"], s["accuracy"]) for s in run["students"]}
 
 
-def _watched(run: Mapping[str, Any]) -> _Accuracies:
+def _watched(run: RunRecord) -> _Accuracies:
     columns = {s["name"]: f"val_{s['name']}_accuracy" for s in run["students"]}
     return {
         network_key(s): (s["name"], run["curves"][columns[s["name"]]][-1])

@@ -3,12 +3,20 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from oekd_tf.core.records import Results, RunRecord, Scores, StudentRecord
 from oekd_tf.studies.plan import ALONE, ENSEMBLE
 from oekd_tf.studies.results import network_key
 from oekd_tf.studies.statistics import Interval, Spread, relative_gain, spread
 
+
+class _Timed(StudentRecord):
+    """A student with the seconds that its run took."""
+
+    train_seconds: float | None
+
+
 # Per seed, the students of one network that one method trained.
-_BySeed = dict[int, dict[str, Any]]
+_BySeed = dict[int, _Timed]
 
 
 class Row(NamedTuple):
@@ -82,7 +90,7 @@ class Method(NamedTuple):
     time_ratio: Spread | None
 
 
-def methods(results: Mapping[str, Any]) -> list[Method]:
+def methods(results: Results) -> list[Method]:
     """Puts a results file's runs together.
 
     Args:
@@ -91,7 +99,7 @@ def methods(results: Mapping[str, Any]) -> list[Method]:
     Returns:
         Methods that have runs, in the file's order.
     """
-    runs: dict[str, list[dict]] = {}
+    runs: dict[str, list[RunRecord]] = {}
     for run in results["runs"]:
         runs.setdefault(run["method"], []).append(run)
     baselines = _by_network(runs.get(ALONE, []))
@@ -132,7 +140,7 @@ def pooled(
 def _method(
     name: str,
     overrides: Mapping[str, Any],
-    runs: list[dict],
+    runs: list[RunRecord],
     baselines: Mapping[str, _BySeed],
     full: int | None,
     int8_bytes: Mapping[str, int | None],
@@ -159,33 +167,32 @@ def _method(
     )
 
 
-def _by_network(runs: Iterable[Mapping[str, Any]]) -> dict[str, _BySeed]:
+def _by_network(runs: Iterable[RunRecord]) -> dict[str, _BySeed]:
     found: dict[str, _BySeed] = {}
     for run in runs:
         for student in run["students"]:
-            entry = {**student, "train_seconds": run["train_seconds"]}
+            entry: _Timed = {**student, "train_seconds": run["train_seconds"]}
             found.setdefault(network_key(student), {})[run["seed"]] = entry
     return found
 
 
-def _full_size(runs: Iterable[Mapping[str, Any]]) -> int | None:
+def _full_size(runs: Iterable[RunRecord]) -> int | None:
     """Parameters of student 1, which of baselines may not be among those that were asked for."""
     students = (student for run in runs for student in run["students"])
     return next((s["parameters"] for s in students if s["name"] == "student_1"), None)
 
 
-def _seconds(
-    runs: Iterable[Mapping[str, Any]], networks: Mapping[str, _BySeed]
-) -> dict[int, float]:
+def _seconds(runs: Iterable[RunRecord], networks: Mapping[str, _BySeed]) -> dict[int, float]:
     """By seed, the time of all runs; only seeds in which each network was trained and timed."""
     by_seed: dict[int, list[float | None]] = {}
     for run in runs:
         by_seed.setdefault(run["seed"], []).append(run["train_seconds"])
-    return {
-        seed: sum(values)
+    totals = {
+        seed: sum_of_all(values)
         for seed, values in sorted(by_seed.items())
-        if None not in values and all(seed in students for students in networks.values())
+        if all(seed in students for students in networks.values())
     }
+    return {seed: total for seed, total in totals.items() if total is not None}
 
 
 def _seconds_alone(
@@ -194,11 +201,18 @@ def _seconds_alone(
     seconds: Mapping[int, float],
 ) -> dict[int, float]:
     """By seed, the time of all students alone; only seeds in which each has its timed baseline."""
-    by_seed = {
-        seed: [baselines.get(n, {}).get(seed, {}).get("train_seconds") for n in networks]
-        for seed in seconds
-    }
-    return {seed: sum(values) for seed, values in by_seed.items() if None not in values}
+    totals = {}
+    for seed in seconds:
+        alone = [baselines.get(network, {}).get(seed) for network in networks]
+        totals[seed] = sum_of_all(one["train_seconds"] if one else None for one in alone)
+    return {seed: total for seed, total in totals.items() if total is not None}
+
+
+def sum_of_all(values: Iterable[float | None]) -> float | None:
+    """The sum; None where a value is missing."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def _row(
@@ -210,12 +224,8 @@ def _row(
 ) -> Row:
     seeds = sorted(students)
     first = students[seeds[0]]
-
-    def over_seeds(what: str) -> Spread | None:
-        values = [students[seed].get(what) for seed in seeds]
-        values = [value for value in values if value is not None]
-        return spread(values) if values else None
-
+    own = [students[seed] for seed in seeds]
+    agreements = [one["agreement"] for one in own if "agreement" in one]
     paired = [seed for seed in seeds if seed in baselines]
     together = [students[seed]["accuracy"] for seed in paired]
     alone = [baselines[seed]["accuracy"] for seed in paired]
@@ -227,27 +237,28 @@ def _row(
         first["flops"],
         100 * (1 - first["parameters"] / full) if full else None,
         int8_bytes,
-        over_seeds("accuracy"),
+        spread([one["accuracy"] for one in own]),
         spread(alone) if alone else None,
         relative_gain(together, alone) if alone and min(alone) > 0 else None,
-        over_seeds("nll"),
-        over_seeds("ece"),
-        over_seeds("agreement"),
-        pooled(students[seed]["reliability"] for seed in seeds),
+        spread([one["nll"] for one in own]),
+        spread([one["ece"] for one in own]),
+        spread(agreements) if agreements else None,
+        pooled(one["reliability"] for one in own),
     )
 
 
-def _teacher(teachers: list[Mapping[str, Any]]) -> Teacher:
-    def over_seeds(what: str) -> Spread:
-        return spread([teacher[what] for teacher in teachers])
-
-    reliability = pooled(teacher["reliability"] for teacher in teachers)
-    return Teacher(over_seeds("accuracy"), over_seeds("nll"), over_seeds("ece"), reliability)
+def _teacher(teachers: list[Scores]) -> Teacher:
+    return Teacher(
+        spread([teacher["accuracy"] for teacher in teachers]),
+        spread([teacher["nll"] for teacher in teachers]),
+        spread([teacher["ece"] for teacher in teachers]),
+        pooled(teacher["reliability"] for teacher in teachers),
+    )
 
 
 def mean_curves(
-    runs: Iterable[Mapping[str, Any]], column: Callable[[Mapping[str, Any]], str]
-) -> tuple[list[int], list[Spread]]:
+    runs: Iterable[RunRecord], column: Callable[[RunRecord], str]
+) -> tuple[list[float], list[Spread]]:
     """A column of the training curves, over seeds.
 
     Args:

@@ -1,9 +1,10 @@
 """The ensemble beside what one would do otherwise to get the same small students."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from oekd_tf.studies.aggregate import Method
+from oekd_tf.core.records import Results
+from oekd_tf.studies.aggregate import Method, sum_of_all
 from oekd_tf.studies.plan import ALONE, ENSEMBLE, METHODS, MUTUAL, OFFLINE
 from oekd_tf.studies.results import find_run
 from oekd_tf.studies.statistics import Interval, Spread, interval, spread
@@ -36,7 +37,7 @@ class Alternative(NamedTuple):
     models: int
 
 
-def alternatives(results: Mapping[str, Any], found: Sequence[Method]) -> list[Alternative]:
+def alternatives(results: Results, found: Sequence[Method]) -> list[Alternative]:
     """Compares the ways to train the smallest two students.
 
     Args:
@@ -65,7 +66,8 @@ def alternatives(results: Mapping[str, Any], found: Sequence[Method]) -> list[Al
         own = [n for n in numbers if tables[n][name]]
         if not own:
             continue
-        accuracies, leads = {}, {}
+        accuracies: dict[str, Spread | None] = {}
+        leads: dict[str, Interval | None] = {}
         for n in numbers:
             values = [tables[n][name][seed] for seed in seeds[n]] if n in own else []
             reference = [tables[n][ENSEMBLE][seed] for seed in seeds[n]]
@@ -73,10 +75,10 @@ def alternatives(results: Mapping[str, Any], found: Sequence[Method]) -> list[Al
             points = [100 * (a - b) for a, b in zip(reference, values, strict=False)]
             leads[f"student_{n}"] = interval(points) if values and name != ENSEMBLE else None
         runs, what, models = _way(name, own, len(by_name[ENSEMBLE].rows))
-        seconds = [_seconds(results, runs, seed) for seed in by_name[ENSEMBLE].seeds]
-        seconds = [value for value in seconds if value is not None]
-        total = spread(seconds) if seconds else None
-        answer.append(Alternative(name, what, accuracies, leads, total, models))
+        totals = [_seconds(results, runs, seed) for seed in by_name[ENSEMBLE].seeds]
+        seconds = [total for total in totals if total is not None]
+        mean = spread(seconds) if seconds else None
+        answer.append(Alternative(name, what, accuracies, leads, mean, models))
     return answer
 
 
@@ -95,7 +97,7 @@ def _way(name: str, numbers: Sequence[int], students: int) -> tuple[list[_Key], 
     }[name]
 
 
-def _accuracies(results: Mapping[str, Any], method: str, number: int) -> dict[int, float]:
+def _accuracies(results: Results, method: str, number: int) -> dict[int, float]:
     """Of one student under one method, by seed."""
     found = {}
     for run in results["runs"]:
@@ -106,8 +108,7 @@ def _accuracies(results: Mapping[str, Any], method: str, number: int) -> dict[in
     return found
 
 
-def _seconds(results: Mapping[str, Any], runs: Sequence[_Key], seed: int) -> float | None:
+def _seconds(results: Results, runs: Sequence[_Key], seed: int) -> float | None:
     """Of these runs together; None where one of them is missing or was not timed."""
     records = [find_run(results, (method, seed, student)) for method, student in runs]
-    seconds = [record and record["train_seconds"] for record in records]
-    return None if None in seconds else sum(seconds)
+    return sum_of_all(record["train_seconds"] if record else None for record in records)

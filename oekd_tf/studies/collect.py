@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from oekd_tf.core.errors import RecordError
+from oekd_tf.core.records import Evaluation, RunRecord, Scores, StudentRecord
 from oekd_tf.studies import metrics as evaluation
 from oekd_tf.studies.evaluate_run import EVALUATION, LOGITS, is_curve_alone
 from oekd_tf.studies.plan import MUTUAL, Run
@@ -19,7 +19,7 @@ def is_finished(folder: str | Path) -> bool:
     return (Path(folder) / EVALUATION).exists()
 
 
-def record(run: Run, study: str | Path, teacher_folder: str) -> dict[str, Any]:
+def record(run: Run, study: str | Path, teacher_folder: str) -> RunRecord:
     """What the results file has of one run.
 
     Args:
@@ -35,7 +35,7 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> dict[str, Any]:
         RecordError: The teacher was tested on other images, or logits are NaN.
     """
     folder = Path(study) / run.folder
-    facts = json.loads((folder / EVALUATION).read_text())
+    facts: Evaluation = json.loads((folder / EVALUATION).read_text())
     summary = facts["summary"]
     with np.load(folder / LOGITS) as arrays:
         logits = {name: arrays[name] for name in arrays.files}
@@ -49,7 +49,7 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> dict[str, Any]:
     teacher = None if run.student else logits["teacher"]
     if teacher is None:
         teacher = _teacher(Path(study) / teacher_folder / LOGITS, labels, folder)
-    students = []
+    students: list[StudentRecord] = []
     curves = facts["curves"]
     trained = summary["students"]
     if run.method == MUTUAL:
@@ -58,8 +58,13 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> dict[str, Any]:
         curves = {name.replace("student_2_", ""): values for name, values in curves.items()}
         curves = {name: values for name, values in curves.items() if is_curve_alone(name)}
     for student in trained:
-        own = {k: student[k] for k in ("name", "width", "parameters", "flops")}
-        own |= _metrics(logits[student["name"]], labels)
+        own: StudentRecord = {
+            "name": student["name"],
+            "width": student["width"],
+            "parameters": student["parameters"],
+            "flops": student["flops"],
+            **_metrics(logits[student["name"]], labels),
+        }
         if teacher is not None:
             agreed = evaluation.agreement(logits[student["name"]], teacher)
             own["agreement"] = round(agreed, _DIGITS)
@@ -87,7 +92,7 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> dict[str, Any]:
     }
 
 
-def _metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def _metrics(logits: np.ndarray, labels: np.ndarray) -> Scores:
     found = evaluation.reliability(logits, labels)
     error = evaluation.expected_calibration_error(logits, labels)
     return {

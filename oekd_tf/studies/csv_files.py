@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from oekd_tf.core.records import RunRecord
 from oekd_tf.studies.aggregate import Method, Row
 from oekd_tf.studies.statistics import Spread
 
@@ -60,7 +61,7 @@ def _summary_line(method: Method, row: Row) -> dict[str, Any]:
     }
 
 
-def runs_csv(runs: Iterable[Mapping[str, Any]]) -> str:
+def runs_csv(runs: Iterable[RunRecord]) -> str:
     """A line a student of each run, and one a teacher.
 
     Args:

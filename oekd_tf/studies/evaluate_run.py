@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from oekd_tf.core import machine
 from oekd_tf.core.files import temporary_path, write_text
+from oekd_tf.core.records import Evaluation, Summary
 
 EVALUATION = "evaluation.json"
 LOGITS = "test_logits.npz"
@@ -37,11 +39,12 @@ def evaluate_run(folder: str | Path, commit: str | None = None) -> None:
         for name, values in outputs.items():
             logits.setdefault(name, []).append(np.asarray(values, np.float32))
         labels.append(batch_labels.numpy())
-    arrays = {name: np.concatenate(values) for name, values in logits.items()}
+    arrays: dict[str, Any] = {"labels": np.concatenate(labels)}
+    arrays |= {name: np.concatenate(values) for name, values in logits.items()}
     with temporary_path(folder / LOGITS) as partial:
-        np.savez(partial, labels=np.concatenate(labels), **arrays)
-    summary = json.loads((folder / "summary.json").read_text())
-    evaluation = {
+        np.savez(partial, **arrays)
+    summary: Summary = json.loads((folder / "summary.json").read_text())
+    evaluation: Evaluation = {
         "config": config.to_dict(),
         "summary": summary,
         "image_shape": list(data.image_shape),
@@ -68,7 +71,7 @@ def read_curves(path: str | Path) -> dict[str, list[float]]:
 
     rows = read_metrics(path)
     columns = [name for name in (rows[0] if rows else {}) if _is_curve(name)]
-    curves = {"epoch": [int(row["epoch"]) for row in rows]}
+    curves: dict[str, list[float]] = {"epoch": [int(row["epoch"]) for row in rows]}
     # Six digits are more than a picture shows, and a third of the file.
     curves |= {name: [float(f"{float(row[name]):.6g}") for row in rows] for name in columns}
     return curves

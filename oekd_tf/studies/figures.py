@@ -1,11 +1,13 @@
 """The pictures of a study's report; matplotlib without a display."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from oekd_tf.core.files import temporary_path
+from oekd_tf.core.records import Results, RunRecord
 from oekd_tf.studies.aggregate import Method, mean_curves
 from oekd_tf.studies.plan import ALONE, ENSEMBLE, METHODS, MUTUAL, OFFLINE
 from oekd_tf.studies.results import network_key
@@ -21,6 +23,7 @@ _LABELS = {
     MUTUAL: "in a mutual learning pair",
 }
 _PANELS_A_ROW = 3
+_Line = tuple[Any, Literal["-", "--", ":"]]
 # More ablations than these can be told apart by their gains only.
 _MOST_ABLATIONS = 4
 
@@ -59,7 +62,7 @@ def draw_gains(found: Sequence[Method], name: str, path: str | Path) -> None:
     panels[0].set_yticks(range(len(compared)), [method.name for method in compared])
     panels[0].invert_yaxis()
     figure.supxlabel("gain over the same student alone, %, with its 95 % interval", fontsize=9)
-    labels = {verdict: (colour, "-") for verdict, colour in _VERDICTS.items()}
+    labels: dict[str, _Line] = {verdict: (colour, "-") for verdict, colour in _VERDICTS.items()}
     labels |= {"not clear": ("#8b949e", "-"), "mean of the ensemble": (_COLOURS[ENSEMBLE], ":")}
     figure.legend(handles=_lines(labels), loc="outside upper right", ncols=4, fontsize=8)
     figure.suptitle(name, fontsize=10, x=0.02, ha="left")
@@ -121,7 +124,7 @@ def draw_accuracy(found: Sequence[Method], name: str, path: str | Path) -> None:
     _save(figure, path)
 
 
-def draw_curves(results: Mapping[str, Any], path: str | Path) -> None:
+def draw_curves(results: Results, path: str | Path) -> None:
     """Draws accuracy by epoch, a panel a student of the ensemble, together and alone.
 
     Args:
@@ -140,7 +143,9 @@ def draw_curves(results: Mapping[str, Any], path: str | Path) -> None:
         for method in colours:
             own = [r for r in runs if r["method"] == method and _has(r, key)]
             for prefix, style, alpha in (("val_", "-", 1.0), ("", ":", 0.8)):
-                epochs, values = mean_curves(own, lambda run, p=prefix, k=key: p + _column(run, k))
+                epochs, values = mean_curves(
+                    own, functools.partial(_column, key=key, prefix=prefix)
+                )
                 if epochs:
                     _draw_band(axes, epochs, values, colours[method], style, alpha)
         axes.set_title(f"{student['name'].replace('_', ' ')}, width {student['width']:g}")
@@ -149,7 +154,10 @@ def draw_curves(results: Mapping[str, Any], path: str | Path) -> None:
     for axes in panels[::_PANELS_A_ROW]:
         axes.set_ylabel("accuracy, %")
     handles = _lines({_LABELS.get(m, m): (c, "-") for m, c in colours.items()})
-    styles = {"validation": ("#57606a", "-"), "training batches": ("#57606a", ":")}
+    styles: dict[str, _Line] = {
+        "validation": ("#57606a", "-"),
+        "training batches": ("#57606a", ":"),
+    }
     figure.legend(handles=handles + _lines(styles), loc="outside lower center", ncols=4, fontsize=8)
     figure.suptitle(f"{results['name']}: accuracy by epoch, mean over seeds")
     _save(figure, path)
@@ -185,7 +193,7 @@ def draw_reliability(found: Sequence[Method], name: str, path: str | Path) -> No
         axes.legend(loc="upper left", fontsize=7, handlelength=1.2)
     for axes in panels[::_PANELS_A_ROW]:
         axes.set_ylabel("accuracy")
-    labels = {_LABELS.get(m, m): (c, "-") for m, c in colours.items()}
+    labels: dict[str, _Line] = {_LABELS.get(m, m): (c, "-") for m, c in colours.items()}
     labels["calibrated"] = ("#57606a", "--")
     figure.legend(handles=_lines(labels), loc="outside lower center", ncols=4, fontsize=8)
     figure.suptitle(f"{name}: reliability on the test split; larger dots stand for more images")
@@ -214,7 +222,7 @@ def _draw_bins(
 
 def _draw_band(
     axes: Any,
-    epochs: Sequence[int],
+    epochs: Sequence[float],
     values: Sequence[Spread],
     colour: Any,
     style: str,
@@ -236,27 +244,27 @@ def _told_apart(items: Sequence[Any], name: Callable[[Any], str]) -> list[Any]:
     return own if own and len(ablations) > _MOST_ABLATIONS else list(items)
 
 
-def _has(run: Mapping[str, Any], key: str) -> bool:
+def _has(run: RunRecord, key: str) -> bool:
     return any(network_key(student) == key for student in run["students"])
 
 
-def _column(run: Mapping[str, Any], key: str) -> str:
+def _column(run: RunRecord, key: str, prefix: str) -> str:
     """The accuracy of a network in a run's metrics."""
     if run["student"]:
-        return "accuracy"
-    return next(f"{s['name']}_accuracy" for s in run["students"] if network_key(s) == key)
+        return f"{prefix}accuracy"
+    return next(f"{prefix}{s['name']}_accuracy" for s in run["students"] if network_key(s) == key)
 
 
 def _colours(names: Iterable[str]) -> dict[str, Any]:
-    from matplotlib import colormaps
+    from matplotlib import color_sequences
 
-    palette = colormaps["tab10"].colors[1:]
+    palette = color_sequences["tab10"][1:]
     others = [name for name in names if name not in _COLOURS]
     found = {name: palette[index % len(palette)] for index, name in enumerate(others)}
     return {**_COLOURS, **found}
 
 
-def _lines(labels: Mapping[str, tuple[Any, str]]) -> list[Any]:
+def _lines(labels: Mapping[str, _Line]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     return [

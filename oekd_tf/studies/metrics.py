@@ -1,6 +1,6 @@
 """What a classifier's logits on labelled images say of it; NumPy only."""
 
-from typing import NamedTuple
+import dataclasses
 
 import numpy as np
 
@@ -9,7 +9,8 @@ from oekd_tf.device.predictions import probabilities
 BINS = 15
 
 
-class Bin(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Bin:
     """Images whose top probability lies in one interval.
 
     Attributes:

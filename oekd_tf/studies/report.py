@@ -6,6 +6,7 @@ from typing import Any
 
 from oekd_tf import config as config_module
 from oekd_tf.core.files import write_text
+from oekd_tf.core.records import Results, RunRecord
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.studies import results as results_file
 from oekd_tf.studies.ablations import Difference, differences
@@ -83,7 +84,7 @@ def write_report(workdir: str | Path) -> str:
     return f"\n{tables}\n\n{files}"
 
 
-def markdown(results: Mapping[str, Any]) -> str:
+def markdown(results: Results) -> str:
     """The report.
 
     Args:
@@ -192,7 +193,7 @@ def student_rows(method: Method) -> list[dict[str, str]]:
     ]
 
 
-def _setting(results: Mapping[str, Any]) -> str:
+def _setting(results: Results) -> str:
     runs = results["runs"]
     steps = sorted({run["steps"] for run in runs})
     epochs = sorted({run["epochs"] for run in runs})
@@ -317,12 +318,12 @@ def _time_rows(found: Sequence[Method]) -> list[dict[str, str]]:
     ]
 
 
-def _untimed(runs: Sequence[Mapping[str, Any]]) -> str:
+def _untimed(runs: Sequence[RunRecord]) -> str:
     count = sum(run["train_seconds"] is None for run in runs)
     return f" {count} of {len(runs)} runs were not timed." if count else ""
 
 
-def _provenance(results: Mapping[str, Any]) -> str:
+def _provenance(results: Results) -> str:
     runs = results["runs"]
     commits = sorted({run["commit"] or "not in a repository" for run in runs})
     versions = sorted({", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in runs})
@@ -334,7 +335,7 @@ def _provenance(results: Mapping[str, Any]) -> str:
         default = config_module.get(defaults, path)
         default = default.to_dict() if hasattr(default, "to_dict") else default
         default = list(default) if isinstance(default, tuple) else default
-        value = results["config"]
+        value: Any = results["config"]
         for name in path.split("."):
             # A field that came after the study was as its default is.
             value = value.get(name, default) if isinstance(value, Mapping) else value
@@ -353,8 +354,8 @@ def _commands(commands: str) -> str:
     return "\n".join(f"    {line}" for line in lines)
 
 
-def _machines(runs: Sequence[Mapping[str, Any]]) -> str:
-    known = [run["machine"] for run in runs if run.get("machine")]
+def _machines(runs: Sequence[RunRecord]) -> str:
+    known = [machine for run in runs if (machine := run.get("machine"))]
     machines = sorted({f"{one['processor']}, cores a run: {one['cores']}" for one in known})
     return f" Processor: {'; '.join(machines)}." if machines else ""
 

@@ -12,6 +12,7 @@ from oekd_tf.config.difference import refuse_other_config
 from oekd_tf.config.migration import migrate_overrides
 from oekd_tf.core.errors import ResultsError
 from oekd_tf.core.files import write_text
+from oekd_tf.core.records import Results, RunRecord, StudentRecord
 from oekd_tf.studies.plan import METHODS, Run
 
 FILE_NAME = "results.json"
@@ -26,7 +27,7 @@ def begin(
     config: ConfigDict,
     ablations: Mapping[str, Mapping[str, Any]],
     command: str,
-) -> dict[str, Any]:
+) -> Results:
     """The results so far of a study that is begun or gone on with.
 
     Args:
@@ -72,7 +73,7 @@ def begin(
     return results
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path) -> Results:
     """Reads a results file.
 
     Args:
@@ -114,7 +115,7 @@ def read(path: str | Path) -> dict[str, Any]:
     return results
 
 
-def write(path: str | Path, results: Mapping[str, Any]) -> None:
+def write(path: str | Path, results: Results) -> None:
     """Writes a results file, whole or not at all.
 
     A run a line, so that a difference between two files shows which runs are new.
@@ -133,23 +134,23 @@ def write(path: str | Path, results: Mapping[str, Any]) -> None:
     write_text(path, "{\n" + ",\n".join([*head, f'"runs": {runs}']) + "\n}\n")
 
 
-def add(results: dict[str, Any], record: dict[str, Any]) -> None:
+def add(results: Results, record: RunRecord) -> None:
     """Takes a run's record in, for the one that was there, in the order of plan and seeds."""
     methods = list(results["methods"])
 
-    def order(one: Mapping[str, Any]) -> tuple[int, int, int]:
+    def order(one: RunRecord) -> tuple[int, int, int]:
         return methods.index(one["method"]), one["seed"], one["student"]
 
     others = [run for run in results["runs"] if order(run) != order(record)]
     results["runs"] = sorted([*others, record], key=order)
 
 
-def find(results: Mapping[str, Any], run: Run) -> dict[str, Any] | None:
+def find(results: Results, run: Run) -> RunRecord | None:
     """The record of a run, if there is one."""
     return find_run(results, run.key)
 
 
-def find_run(results: Mapping[str, Any], key: tuple[str, int, int]) -> dict[str, Any] | None:
+def find_run(results: Results, key: tuple[str, int, int]) -> RunRecord | None:
     """The record with this method, seed and student, if there is one."""
     for one in results["runs"]:
         if (one["method"], one["seed"], one["student"]) == key:
@@ -157,7 +158,7 @@ def find_run(results: Mapping[str, Any], key: tuple[str, int, int]) -> dict[str,
     return None
 
 
-def network_key(student: Mapping[str, Any]) -> str:
+def network_key(student: StudentRecord) -> str:
     """What tells a student's network from others of the study, whatever trained it."""
     return f"width {student['width']:g}, {student['parameters']}, {student['flops']}"
 

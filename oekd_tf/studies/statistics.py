@@ -1,5 +1,6 @@
 """Means over seeds, and gains whose luck is accounted for."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +13,8 @@ NO_DIFFERENCE = "no clear difference"
 ONE_SEED = "one seed, no claim"
 
 
-class Spread(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Spread:
     """Values over seeds in two numbers.
 
     Attributes:
@@ -44,7 +46,7 @@ class Interval(NamedTuple):
     @property
     def verdict(self) -> str:
         """What may be said: a gain or a loss only where the interval leaves out 0."""
-        if self.low is None:
+        if self.low is None or self.high is None:
             return ONE_SEED
         if self.low > 0:
             return GAINS
@@ -131,10 +133,12 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interva
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1. Received: {confidence}")
-    mean, deviation, count = spread(values)
-    if deviation is None:
+    found = spread(values)
+    mean = found.mean
+    if found.deviation is None:
         return Interval(tuple(values), mean, None, None)
     from scipy.stats import t
 
-    half = float(t.ppf((1 + confidence) / 2, count - 1)) * deviation / math.sqrt(count)
+    quantile = float(t.ppf((1 + confidence) / 2, found.count - 1))
+    half = quantile * found.deviation / math.sqrt(found.count)
     return Interval(tuple(values), mean, mean - half, mean + half)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from oekd_tf import config as config_module
 from oekd_tf.config.difference import refuse_other_config
 from oekd_tf.core.errors import RecordError, ResultsError, WorkerError
+from oekd_tf.core.records import Results, RunRecord, StudentRecord
 from oekd_tf.studies import plan as planning
 from oekd_tf.studies import results as results_file
 from oekd_tf.studies.collect import is_finished, record
@@ -32,7 +33,7 @@ def compare(
     command: str = "",
     log: Callable[[str], None] = print,
     processes: int = 1,
-) -> dict[str, Any]:
+) -> Results:
     """Trains the ensemble and every student alone, seed by seed, and reports.
 
     All runs share one config: the same data, augmentation, optimizer, schedule and number of
@@ -110,7 +111,7 @@ class _Study:
         config: ConfigDict,
         workdir: Path,
         runs: Sequence[planning.Run],
-        results: dict[str, Any],
+        results: Results,
         workers: Workers,
         shared: bool,
         log: Callable[[str], None],
@@ -174,7 +175,9 @@ class _Study:
         """Adds the int8 sizes of students that no run had before."""
         for run in self._runs:
             found = results_file.find(self._results, run)
-            for student in found["students"] if found else []:
+            if not found:
+                continue
+            for student in found["students"]:
                 key = results_file.network_key(student)
                 if key not in self._results["int8_bytes"]:
                     self._log(f"int8 size of {student['name']} of {run.method} ...")
@@ -202,7 +205,7 @@ class _Study:
                 results_file.write(self._workdir / results_file.FILE_NAME, self._results)
 
     def _int8_bytes(
-        self, run: planning.Run, found: dict[str, Any], student: dict[str, Any]
+        self, run: planning.Run, found: RunRecord, student: StudentRecord
     ) -> int | None:
         config = planning.run_config(self._config, run, self._workdir)
         with tempfile.TemporaryDirectory() as given:

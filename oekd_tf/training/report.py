@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from oekd_tf.core.files import temporary_path, write_text
+from oekd_tf.core.records import Manifest, StudentSummary, Summary
 from oekd_tf.core.tables import markdown_table
 
 _FORMAT_TITLES = {"saved_model": "SavedModel", "float32": "float32 kB", "int8": "int8 kB"}
@@ -23,7 +24,7 @@ def write_report(workdir: str | Path) -> str:
         >>> print(write_report("runs/demo"))
     """
     workdir = Path(workdir)
-    summary = json.loads((workdir / "summary.json").read_text())
+    summary: Summary = json.loads((workdir / "summary.json").read_text())
     baselines = _baselines(workdir)
     manifest = _manifest(summary)
     rows = student_rows(summary, baselines, manifest)
@@ -49,7 +50,7 @@ def write_report(workdir: str | Path) -> str:
 
 
 def student_rows(
-    summary: dict, baselines: dict[str, dict], manifest: dict | None = None
+    summary: Summary, baselines: dict[str, StudentSummary], manifest: Manifest | None = None
 ) -> list[dict[str, str]]:
     """One row of text a student, by column.
 
@@ -61,9 +62,8 @@ def student_rows(
     Returns:
         Rows with the same columns; those about baselines and exports only where there are some.
     """
-    files = {
-        student["name"]: student["formats"] for student in (manifest or {}).get("students", [])
-    }
+    exported = manifest["students"] if manifest else []
+    files = {student["name"]: student["formats"] for student in exported}
     full = summary["students"][0]["parameters"]
     rows = []
     for student in summary["students"]:
@@ -77,19 +77,20 @@ def student_rows(
             "accuracy %": f"{100 * accuracy:.2f}",
         }
         if baselines:
-            alone = baselines.get(name, {}).get("test_accuracy")
+            alone = baselines[name]["test_accuracy"] if name in baselines else None
             row["alone %"] = f"{100 * alone:.2f}" if alone else ""
             row["gain %"] = f"{100 * (accuracy - alone) / alone:+.2f}" if alone else ""
         for file_format, title in _FORMAT_TITLES.items():
             if any(file_format in formats for formats in files.values()):
-                size = files.get(name, {}).get(file_format, {}).get("bytes")
+                own = files.get(name, {})
+                size = own[file_format]["bytes"] if file_format in own else None
                 title = title if "kB" in title else f"{title} kB"
                 row[title] = f"{size / 1000:.1f}" if size else ""
         rows.append(row)
     return rows
 
 
-def draw_accuracy(summary: dict, baselines: dict[str, dict], path: str | Path) -> None:
+def draw_accuracy(summary: Summary, baselines: dict[str, StudentSummary], path: str | Path) -> None:
     """Draws accuracy against parameters, together and alone.
 
     Args:
@@ -124,8 +125,9 @@ def draw_accuracy(summary: dict, baselines: dict[str, dict], path: str | Path) -
             color="#8b949e",
             label="the same student trained alone",
         )
-    teacher = 100 * summary["teacher_test_accuracy"]
-    axes.axhline(teacher, color="#d29922", linestyle=":", label="ensemble teacher")
+    teacher = summary["teacher_test_accuracy"]
+    assert teacher is not None, "An ensemble's summary has its teacher's accuracy"
+    axes.axhline(100 * teacher, color="#d29922", linestyle=":", label="ensemble teacher")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.margins(x=0.1, y=0.2)
@@ -138,7 +140,7 @@ def draw_accuracy(summary: dict, baselines: dict[str, dict], path: str | Path) -
         figure.savefig(partial)
 
 
-def _files(manifest: dict, picture: Path) -> str:
+def _files(manifest: Manifest, picture: Path) -> str:
     """What the report says of exported files, and their picture."""
     from oekd_tf.device.pareto import draw_trade_off, trade_off_rows
 
@@ -152,7 +154,7 @@ def _files(manifest: dict, picture: Path) -> str:
     )
 
 
-def _baselines(workdir: Path) -> dict[str, dict]:
+def _baselines(workdir: Path) -> dict[str, StudentSummary]:
     found = {}
     for path in sorted(workdir.glob("baseline_student_*/summary.json")):
         student = json.loads(path.read_text())["students"][0]
@@ -160,6 +162,6 @@ def _baselines(workdir: Path) -> dict[str, dict]:
     return found
 
 
-def _manifest(summary: dict) -> dict | None:
+def _manifest(summary: Summary) -> Manifest | None:
     path = Path(summary.get("exports") or "") / "manifest.json"
     return json.loads(path.read_text()) if summary.get("exports") and path.exists() else None

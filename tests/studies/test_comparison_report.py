@@ -13,6 +13,7 @@ from oekd_tf.studies.ablations import differences
 from oekd_tf.studies.aggregate import methods
 from oekd_tf.studies.alternatives import alternatives
 from oekd_tf.studies.report import markdown, write_report
+from oekd_tf.studies.statistics import Spread
 
 
 def test_gains(results):
@@ -29,7 +30,7 @@ def test_gains(results):
     assert half.compressed == pytest.approx(70)
     assert full.int8_bytes == 4000
     assert found["hot"].rows[1].gain.mean > 0
-    assert found["ensemble"].time_ratio == (1.0, 0.0, 3)
+    assert found["ensemble"].time_ratio == Spread(1.0, 0.0, 3)
     # Two students of 400 and 600 images in two bins, over three seeds.
     assert [one[0] for one in full.reliability[-2:]] == [1200, 1800]
 

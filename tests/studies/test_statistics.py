@@ -4,12 +4,20 @@ import math
 
 import pytest
 
-from oekd_tf.studies.statistics import GAINS, LOSES, NO_DIFFERENCE, ONE_SEED, relative_gain, spread
+from oekd_tf.studies.statistics import (
+    GAINS,
+    LOSES,
+    NO_DIFFERENCE,
+    ONE_SEED,
+    Spread,
+    relative_gain,
+    spread,
+)
 
 
 def test_spread():
-    assert spread([1.0, 2.0, 6.0]) == (3.0, math.sqrt((4 + 1 + 9) / 2), 3)
-    assert spread([0.5]) == (0.5, None, 1)
+    assert spread([1.0, 2.0, 6.0]) == Spread(3.0, math.sqrt((4 + 1 + 9) / 2), 3)
+    assert spread([0.5]) == Spread(0.5, None, 1)
     with pytest.raises(ValueError, match="Received: none"):
         spread([])
 

@@ -41,7 +41,7 @@ class ConfigFlag:
         argv: The command line as it was given.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.argv = list(sys.argv)
         self._overrides: dict[str, str] = {}
         sys.argv = self.without_overrides(sys.argv)
@@ -100,7 +100,8 @@ def run(
         if "--helpfields" in argv[1:]:
             print(fields_help())
             return
-        argv = config.without_overrides(argv)
+        # ml_collections reads the process's own for fields.
+        argv = sys.argv = config.without_overrides(argv)
 
     def guarded(arguments: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:

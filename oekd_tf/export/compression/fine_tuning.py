@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from oekd_tf.core.errors import ExportError
+from oekd_tf.core.records import KindFacts
 from oekd_tf.export.compression.twin import make_twin
 
 # Factors of the learning rate. A pruned kernel has to find its way back: at the rate that suits
@@ -98,7 +99,7 @@ class FineTuning:
 
     def tune(
         self, students: Sequence[Any], stages: tuple[str, ...], progress: Callable[[str], None]
-    ) -> list[tuple[Any, dict[str, Any]]]:
+    ) -> list[tuple[Any, KindFacts]]:
         """Takes students through stages.
 
         Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oekd_tf.core.errors import ExportError
-from oekd_tf.core.records import TensorFacts
+from oekd_tf.core.records import KindFacts, TensorFacts
 from oekd_tf.export.formats.parts.base import ExactKind, Source, gzip_size
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Onnx(ExactKind):
             ) from error
         return onnx.SerializeToString()
 
-    def run(self, path: Path, images: "np.ndarray") -> tuple["np.ndarray", dict[str, Any]]:
+    def run(self, path: Path, images: "np.ndarray") -> tuple["np.ndarray", KindFacts]:
         """Opens an ONNX file in ONNX Runtime and runs images.
 
         Args:
@@ -94,7 +94,7 @@ class Onnx(ExactKind):
             full = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
             logits.append(session.run([taken.name], {given.name: full})[0][: len(batch)])
         nodes = [node.op_type for node in onnx.load_from_string(content).graph.node]
-        facts = {
+        facts: KindFacts = {
             "gzip_bytes": gzip_size(content),
             "input": _tensor_facts(given),
             "output": _tensor_facts(taken),

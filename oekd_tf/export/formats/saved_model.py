@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oekd_tf.core.records import KindFacts
 from oekd_tf.export.formats.parts.base import ExactKind
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class SavedModel(ExactKind):
         spec = tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8, name="images")
         write_signature(path, serve, spec)
 
-    def run(self, path: Path, images: "np.ndarray") -> tuple["np.ndarray", dict[str, Any]]:
+    def run(self, path: Path, images: "np.ndarray") -> tuple["np.ndarray", KindFacts]:
         """Opens a SavedModel and runs its signature.
 
         Args:

@@ -2,15 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
+from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import losses
 from oekd_tf.methods.parts.progress import Progress
-
-Tensor = Any
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,11 +6,10 @@ Leading dimensions broadcast: all students can be given at once, stacked on a fi
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras import ops
 
-Tensor = Any
+from oekd_tf.core.types import Tensor
 
 # Keeps the relative feature loss finite where a block's output is all zeros.
 _LEAST_SQUARE = 0.01

@@ -9,12 +9,11 @@ import keras
 from keras import ops
 
 from oekd_tf.core.choices import STEM_GRADIENTS
+from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import losses
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
-
-Tensor = Any
 
 
 class Method(keras.layers.Layer):
@@ -217,8 +216,9 @@ class Method(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, read from the attributes of the same name."""
-        own = {}
-        for one in type(self).__mro__:
+        own: dict[str, Any] = {}
+        classes: tuple[Any, ...] = type(self).__mro__
+        for one in classes:
             parameters = inspect.signature(one.__init__).parameters.values()
             own |= {p.name: getattr(self, p.name) for p in parameters if p.name not in _NOT_OWN}
             if one is Method:

@@ -1,12 +1,9 @@
 """Metrics of logits, on any Keras backend."""
 
-from typing import Any
-
 from keras import ops
 
+from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.losses import label_probabilities
-
-Tensor = Any
 
 
 def label_accuracy(labels: Tensor, logits: Tensor) -> Tensor:

@@ -1,11 +1,10 @@
 """How far training has come, for weights that change with it."""
 
 import dataclasses
-from typing import Any
 
 from keras import ops
 
-Tensor = Any
+from oekd_tf.core.types import Tensor
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The hosts that train together, as `TF_CONFIG` names them."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
 _RULE = (
     "TF_CONFIG must be JSON like "
@@ -11,7 +11,8 @@ _RULE = (
 )
 
 
-class Cluster(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Cluster:
     """The workers of a run and which of them this process is.
 
     Attributes:

@@ -1,11 +1,13 @@
 """A host's part of every batch."""
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 import tensorflow as tf
 
 
-class Share(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Share:
     """Which rows of every global batch this host's replicas take.
 
     Replica g of n takes the rows from ⌊size · g / n⌋ to ⌊size · (g + 1) / n⌋: all of them

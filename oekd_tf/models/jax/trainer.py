@@ -5,12 +5,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.method import Method
+from oekd_tf.models.trained_ensemble import TrainedEnsemble
 
-Tensor = Any
 
-
-class JaxTrainer:
+class JaxTrainer(TrainedEnsemble):
     """What `OnlineEnsemble` does on Keras's JAX backend; a mixin before `keras.Model`."""
 
     # The step as a value while a stateless step is traced; the optimizer's own otherwise.
@@ -44,6 +44,7 @@ class JaxTrainer:
         )
         state = []
         if training:
+            assert optimizer_variables is not None, "Keras passes them in training"
             state = list(zip(self.optimizer.variables, optimizer_variables, strict=True))
             with keras.StatelessScope(state_mapping=state):
                 # The loss is computed in a scope of its own, in which the optimizer's variables

@@ -1,12 +1,15 @@
 """Adam with L2 regularisation and a fused update under TensorFlow."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from oekd_tf.core.keras_internals import variable_index
 from oekd_tf.models.optimizers.clipping import clip_over_replicas
 from oekd_tf.models.optimizers.l2 import add_l2, check_l2
+
+if TYPE_CHECKING:
+    from oekd_tf.models.optimizers.tensorflow_kernels import FusedAdam
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
@@ -48,7 +51,7 @@ class Adam(keras.optimizers.Adam):
     ):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
         self.l2 = check_l2(l2)
-        self._fused = None
+        self._fused: FusedAdam | None = None
 
     def apply(self, grads: list, trainable_variables: list | None = None) -> None:
         if keras.backend.backend() == "tensorflow" and not self.amsgrad:

@@ -1,12 +1,9 @@
 """Gradient clipping that does not depend on the number of replicas."""
 
-from typing import Any
-
 import keras
 
 from oekd_tf.core.keras_internals import clip_gradients
-
-Tensor = Any
+from oekd_tf.core.types import Tensor
 
 
 def clip_over_replicas(

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-Tensor = Any
+from oekd_tf.core.types import Tensor
 
 
 def check_l2(l2: float) -> float:

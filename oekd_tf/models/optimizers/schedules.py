@@ -6,12 +6,12 @@ a saved optimizer keeps them.
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
-Schedule = float | keras.optimizers.schedules.LearningRateSchedule
+Schedule: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 def constant(learning_rate: float) -> Schedule:

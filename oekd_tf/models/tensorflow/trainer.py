@@ -11,9 +11,10 @@ from oekd_tf.models.distributed.strategy import reducible
 from oekd_tf.models.tensorflow import batch_checks
 from oekd_tf.models.tensorflow.fused_batch_norm import fuse_batch_norm
 from oekd_tf.models.tensorflow.strided_convolution import subsample_first
+from oekd_tf.models.trained_ensemble import TrainedEnsemble
 
 
-class TensorFlowTrainer:
+class TensorFlowTrainer(TrainedEnsemble):
     """What `OnlineEnsemble` does on Keras's TensorFlow backend; a mixin before `keras.Model`."""
 
     def prepare_students(self) -> None:

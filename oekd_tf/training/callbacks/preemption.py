@@ -65,7 +65,7 @@ class Preemption(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._position = Position(self._epoch, self._first_step + batch + 1)
-        self._stop_if_asked()
+        self._stop_if_asked(self._position)
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         # The epoch's totals, which validation is about to begin anew.
@@ -74,23 +74,22 @@ class Preemption(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self._position:
-            self._stop_if_asked()
+            self._stop_if_asked(self._position)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         # Called after the checkpoints' own, which may have left this epoch out.
         self._first_step = 0
         self._position = Position(epoch + 1)
-        self._stop_if_asked()
+        self._stop_if_asked(self._position)
 
     def _ask(self, *_: Any) -> None:
         self._asked = True
         if self._position is None:
             raise Preempted("stopped by SIGTERM before the first step")
 
-    def _stop_if_asked(self) -> None:
+    def _stop_if_asked(self, position: Position) -> None:
         if not self.agree(self._asked):
             return
-        position = self._position
         if position.steps and not position.metrics:
             position = position._replace(metrics=metric_totals(self.model))
         self.checkpoints.save(position)

@@ -27,7 +27,8 @@ class StopOnNan(keras.callbacks.Callback):
         self._check(logs, "its end")
 
     def _check(self, logs: dict | None, when: str) -> None:
-        wrong = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
+        logs = logs or {}
+        wrong = [name for name, value in logs.items() if not math.isfinite(value)]
         if wrong:
             # The terms come before their sum when one must be named.
             term = next((name for name in wrong if name != "loss"), wrong[0])

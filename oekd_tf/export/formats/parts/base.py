@@ -4,6 +4,8 @@ import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from oekd_tf.core.records import KindFacts
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -114,7 +116,7 @@ class Kind:
         """
         raise NotImplementedError
 
-    def run(self, path: Path, images: "np.ndarray") -> tuple["np.ndarray", dict[str, Any]]:
+    def run(self, path: Path, images: "np.ndarray") -> tuple["np.ndarray", KindFacts]:
         """Opens a written file, checks what it holds, and runs images.
 
         Args:
@@ -123,7 +125,7 @@ class Kind:
 
         Returns:
             Logits, (images, classes), and the facts for the manifest that only this kind of file
-            has, under names of `oekd_tf.core.records.FileFacts`.
+            has, under names of `oekd_tf.core.records.KindFacts`.
 
         Raises:
             ExportError: The file holds what does not belong there.

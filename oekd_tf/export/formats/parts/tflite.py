@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oekd_tf.core.errors import ExportError
+from oekd_tf.core.records import KindFacts
 from oekd_tf.export.formats.parts.base import Kind, Source, gzip_size
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class TfliteKind(Kind):
             f"{_reason(error)}"
         ) from error
 
-    def run(self, path: Path, images: "np.ndarray") -> tuple["np.ndarray", dict[str, Any]]:
+    def run(self, path: Path, images: "np.ndarray") -> tuple["np.ndarray", KindFacts]:
         """Opens a TFLite file, checks what it holds, and runs images.
 
         Args:
@@ -101,19 +102,23 @@ class TfliteKind(Kind):
         found = tflite_contents.read(content)
         self.check(found, f"{path.parent.name}/{path.name}")
         model = TfliteModel(content)
-        facts: dict[str, Any] = {
-            "gzip_bytes": gzip_size(content),
+        sides = {
             "input": manifest.tensor_facts(model.input),
             "output": manifest.tensor_facts(model.output),
+        }
+        for side, tensor in sides.items():
+            if tensor["dtype"] != self.io_type:
+                raise ExportError(
+                    f"The {side} of {path.parent.name}/{path.name} must be {self.io_type}. "
+                    f"Received: {tensor['dtype']}"
+                )
+        facts: KindFacts = {
+            "gzip_bytes": gzip_size(content),
+            "input": sides["input"],
+            "output": sides["output"],
             "operations": found.operations,
             "tensor_types": found.tensor_types,
         }
-        for side in ("input", "output"):
-            if facts[side]["dtype"] != self.io_type:
-                raise ExportError(
-                    f"The {side} of {path.parent.name}/{path.name} must be {self.io_type}. "
-                    f"Received: {facts[side]['dtype']}"
-                )
         return model.logits(images), facts
 
     def check(self, found: "Contents", name: str) -> None:
