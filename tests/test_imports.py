@@ -86,7 +86,7 @@ def test_no_circle():
 
 PRIVATE = re.compile(
     r"\._(maybe_symbolic_build|symbolic_build|loss_tracker|get_variable_index|clip_gradients|"
-    r"run_through_graph|inbound_nodes|keras_history)\b|tensorflow\.python|keras\.src"
+    r"run_through_graph|inbound_nodes|keras_history|use_merge_call)\b|tensorflow\.python|keras\.src"
 )
 
 

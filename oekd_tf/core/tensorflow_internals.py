@@ -1,5 +1,7 @@
 """Names of TensorFlow that are not public, all in one place; each has a test."""
 
+from typing import Any
+
 from tensorflow.python.eager import context
 
 
@@ -19,3 +21,8 @@ def start_coordination(register_seconds: int, heartbeat_seconds: int) -> None:
             cluster_register_timeout_in_ms=1000 * register_seconds,
             heartbeat_timeout_in_ms=1000 * heartbeat_seconds,
         )
+
+
+def has_merge_call(strategy: Any) -> bool:
+    """Whether replicas can meet within a step; those that XLA compiles, as on a TPU, cannot."""
+    return strategy.extended._use_merge_call()

@@ -82,6 +82,10 @@ def test_inbound_nodes_and_made_by():
     assert keras_internals.made_by(tensor) is hidden
 
 
+def test_has_merge_call(mirrored):
+    assert tensorflow_internals.has_merge_call(mirrored)
+
+
 def test_start_coordination_is_asked_for_in_time():
     """What it sets takes effect with the first strategy; here there is none of several hosts."""
     context = tensorflow_internals.context.context()

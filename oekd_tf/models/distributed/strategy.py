@@ -80,6 +80,27 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return not spans_hosts(strategy) or cluster.from_environment().is_chief
 
 
+def join_replicas(strategy: tf.distribute.Strategy) -> None:
+    """Runs a collective operation that cannot fail, before the first that can.
+
+    The replicas of a host form a group when all have reached their first collective operation. A
+    step that fails on one of them while another waits there cancels the group for as long as the
+    process lives: whatever is trained next, on any replica, is a `CancelledError`. A group that
+    once was whole outlives failed steps.
+
+    Args:
+        strategy: The strategy; on one device or over several hosts nothing is run.
+    """
+    if strategy is None or strategy.num_replicas_in_sync == 1 or spans_hosts(strategy):
+        return
+
+    def total() -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.ones(()))
+
+    tf.function(lambda: strategy.run(total))()
+
+
 def distribute(
     strategy: tf.distribute.Strategy, batches: Callable[[Share], tf.data.Dataset]
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from oekd_tf.core.errors import NonFiniteLossError
+from oekd_tf.core.tensorflow_internals import has_merge_call
 from oekd_tf.methods.parts.method import Method
+from oekd_tf.models.distributed.strategy import join_replicas
 
 
 class CheckedModel(Protocol):
@@ -20,6 +22,7 @@ class CheckedModel(Protocol):
 
     image_shape: tuple[int, int, int]
     num_classes: int
+    distribute_strategy: Any
     method: Method
     optimizer: Any
     trained_variables: Sequence[Any]
@@ -179,6 +182,26 @@ def check_gradients(gradients: Sequence[Any]) -> list[tf.Operation]:
     return _assert("gradients", tf.reduce_all(finite), first)
 
 
+def of_all_replicas(checks: Sequence[Any]) -> Sequence[Any]:
+    """Checks that let no replica of this host go on where another's have failed.
+
+    Some variables, such as moving statistics, are each replica's own: without this a replica
+    updates them while another refuses its share of the same batch.
+
+    Args:
+        checks: Operations or tensors of one replica; every replica must call this.
+
+    Returns:
+        An operation that depends on those of all replicas; on one device the same checks.
+    """
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1 or not has_merge_call(context.strategy):
+        return checks
+    with tf.control_dependencies(checks):
+        # Depends on what any of its replicas depends on.
+        return [context.merge_call(lambda strategy: tf.no_op())]
+
+
 def with_clear_errors(
     function: Callable, ensemble: CheckedModel, training: bool
 ) -> Callable[..., Any]:
@@ -192,6 +215,7 @@ def with_clear_errors(
     Returns:
         The same function, which raises ValueError or `NonFiniteLossError` for a failed check.
     """
+    join_replicas(ensemble.distribute_strategy)
 
     @functools.wraps(function)
     def checked(iterator: Any) -> Any:

@@ -78,7 +78,8 @@ class TensorFlowTrainer(TrainedEnsemble):
         gradients = tape.gradient(scaled, variables)
         # Variables outside the loss (adaptation layers without a feature loss) keep their values.
         pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-        with tf.control_dependencies([] if scales else batch_checks.check_gradients(gradients)):
+        checks = [images] if scales else batch_checks.check_gradients(gradients)
+        with tf.control_dependencies(batch_checks.of_all_replicas(checks)):
             _assign(forward, self.variables)
             before = tf.identity(self.optimizer.iterations)
             self.optimizer.apply_gradients(pairs)
