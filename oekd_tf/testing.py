@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import numpy as np
 
 from oekd_tf import methods
 from oekd_tf.backbones.backbone import Backbone, Branch, scale_channels
+from oekd_tf.core.processes import ProcessPool
 from oekd_tf.core.types import Tensor
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 
@@ -421,14 +421,14 @@ def _replicas(case: _Case) -> None:
 def _in_process(function: str, case: _Case, variables: Mapping[str, str], *more: str) -> None:
     """Runs a function of this module on a case in a process of its own."""
     given = json.dumps([function, dataclasses.asdict(case), list(more)])
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    done = subprocess.run(
-        [sys.executable, "-m", "oekd_tf.testing", given],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": paths, **variables},
-        capture_output=True, text=True, check=False,
+    pool = ProcessPool()
+    process = pool.start(
+        "oekd_tf.testing", given, variables={"TF_CPP_MIN_LOG_LEVEL": "3", **variables},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert done.returncode == 0, lines[-1] if lines else f"exit code {done.returncode}"
+    _, messages = process.communicate()
+    lines = [line for line in messages.splitlines() if line.strip()]
+    assert pool.wait(process) == 0, lines[-1] if lines else f"exit code {process.returncode}"
 
 
 if __name__ == "__main__":

@@ -2,9 +2,8 @@
 
 import contextlib
 import json
-import os
+import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import keras
 
 from oekd_tf.core.machine import available_cores
+from oekd_tf.core.processes import PoolStoppedError, ProcessPool
 from oekd_tf.export.run_one import Job
 from oekd_tf.export.worker import Answer, answer
 
@@ -38,8 +38,8 @@ class Workers:
         self._processes = processes
         self._threads = ThreadPoolExecutor(max(processes, 1))
         self._own = threading.local()
+        self._pool = ProcessPool()
         self._started: list[_Process] = []
-        self._stopped = False
 
     def __enter__(self) -> "Workers":
         return self
@@ -47,7 +47,7 @@ class Workers:
     def __exit__(self, kind: Any, *_: Any) -> None:
         if kind is not None:
             # What waits is not begun, and what runs is not waited for.
-            self._stopped = True
+            self._pool.stop(signal.SIGKILL)
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._stop()
         self._threads.shutdown()
@@ -69,12 +69,13 @@ class Workers:
         return future
 
     def _run(self, job: Job) -> Answer:
-        if self._stopped:
-            return {"refused": f"{job.name} was not begun"}
         # One process a thread, started when it has its first job.
         process = getattr(self._own, "process", None)
         if process is None or not process.alive:
-            process = self._own.process = _Process()
+            try:
+                process = self._own.process = _Process(self._pool)
+            except PoolStoppedError:
+                return {"refused": f"{job.name} was not begun"}
             self._started.append(process)
         return process.run(job)
 
@@ -84,23 +85,20 @@ class Workers:
 
 
 class _Process:
-    def __init__(self):
+    def __init__(self, pool: ProcessPool):
+        self._pool = pool
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `stop`)
-        environment = {
-            **os.environ,
-            "TF_CPP_MIN_LOG_LEVEL": "3",
+        self._process = pool.start(
+            "oekd_tf.export.worker",
             # Conversion runs on the processor; the GPU's memory is the parent's.
-            "CUDA_VISIBLE_DEVICES": "",
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "oekd_tf.export.worker"],
+            variables={"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
-            env=environment,
             text=True,
         )
+        assert self._process.stdin and self._process.stdout, "both are pipes"
+        self._given, self._taken = self._process.stdin, self._process.stdout
 
     @property
     def alive(self) -> bool:
@@ -108,9 +106,9 @@ class _Process:
 
     def run(self, job: Job) -> Answer:
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(job) + "\n")
-            self._process.stdin.flush()
-        line = self._process.stdout.readline()
+            self._given.write(json.dumps(job) + "\n")
+            self._given.flush()
+        line = self._taken.readline()
         if line.endswith("\n"):
             return json.loads(line)
         code = self._process.wait()
@@ -121,9 +119,8 @@ class _Process:
         }
 
     def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
+        self._pool.kill(self._process)
+        for stream in (self._given, self._taken):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
         self._messages.close()

@@ -3,11 +3,11 @@
 import contextlib
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 
 from oekd_tf.core.errors import EXIT_CODE, Stopped, WorkerError
+from oekd_tf.core.processes import PoolStoppedError, ProcessPool
 
 
 class Workers:
@@ -27,9 +27,7 @@ class Workers:
 
     def __init__(self, log: Callable[[str], None] = print):
         self._log = log
-        self._running: set[subprocess.Popen] = set()
-        self._lock = threading.RLock()  # A signal's handler may come while it is held.
-        self._asked = False
+        self._pool = ProcessPool()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -58,28 +56,23 @@ class Workers:
             Stopped: The study was asked to stop, or the worker was.
             WorkerError: The worker failed.
         """
-        sys.stdout.flush()
-        with self._lock:
-            if self._asked:
-                raise Stopped(what)
-            # In a group of its own a worker is not hit by the terminal's Ctrl-C: it gets SIGTERM
-            # from here, and leaves a checkpoint.
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments], process_group=0, text=True,
+        # In a group of its own a worker is not hit by the terminal's Ctrl-C: it gets SIGTERM from
+        # here, and leaves a checkpoint.
+        try:
+            process = self._pool.start(
+                module, *arguments, process_group=0, text=True,
                 stdout=subprocess.PIPE if shared else None,
                 stderr=subprocess.STDOUT if shared else None,
             )  # fmt: skip
-            self._running.add(process)
+        except PoolStoppedError:
+            raise Stopped(what) from None
         try:
             for line in process.stdout or ():
                 self._log(f"[{what}] {line.rstrip()}")
-            code = process.wait()
+            code = self._pool.wait(process)
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            self._running.discard(process)
-        if self._asked or code == EXIT_CODE:
+            self._pool.kill(process)
+        if self._pool.stopped or code == EXIT_CODE:
             raise Stopped(what)
         if code < 0:
             raise WorkerError(f"{what}: killed by {signal.Signals(-code).name}")
@@ -88,7 +81,4 @@ class Workers:
 
     def stop(self) -> None:
         """Ends all that run, and lets no other begin."""
-        with self._lock:
-            self._asked = True
-            for process in self._running.copy():
-                process.terminate()
+        self._pool.stop()

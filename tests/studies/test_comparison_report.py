@@ -71,7 +71,7 @@ def test_alternatives_of_one_student_and_of_some_seeds(results):
     ways = {way.method: way for way in alternatives(results, methods(results))}
     assert list(ways) == ["ensemble", "alone", "offline"]
     assert ways["offline"].models == 2
-    assert ways["offline"].seconds == (45.0, 0.0, 2)
+    assert ways["offline"].seconds == Spread(45.0, 0.0, 2)
     assert list(ways["ensemble"].accuracies) == ["student_3"]
     # All are of the same seeds.
     assert {way.accuracies["student_3"].count for way in ways.values()} == {2}
@@ -100,13 +100,13 @@ def test_time_of_seeds_that_are_not_whole(results):
         if not (r["seed"] == 2 and r["method"] == "alone" and r["student"] > 1)
     ]  # fmt: skip
     found = {method.name: method for method in methods(results)}
-    assert found["alone"].seconds == (60.0, 0.0, 2)
-    assert found["ensemble"].time_ratio == (1.0, 0.0, 2)
+    assert found["alone"].seconds == Spread(60.0, 0.0, 2)
+    assert found["ensemble"].time_ratio == Spread(1.0, 0.0, 2)
     for run in results["runs"]:
         if run["method"] == "ensemble" and run["seed"] < 2:
             run["train_seconds"] = None
     found = {method.name: method for method in methods(results)}
-    assert found["ensemble"].seconds == (60.0, None, 1)
+    assert found["ensemble"].seconds == Spread(60.0, None, 1)
     assert found["ensemble"].time_ratio is None
     assert "2 of " in markdown(results).split("## Training time")[1]
 

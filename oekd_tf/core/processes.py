@@ -1,0 +1,96 @@
+"""Processes that run modules of this package, and end when they are told to."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+
+class PoolStoppedError(RuntimeError):
+    """The pool was stopped, and starts no other process."""
+
+
+class ProcessPool:
+    """Starts modules as processes of this interpreter, and keeps those that run.
+
+    May be used from several threads and from a signal's handler.
+
+    Example:
+        >>> pool = ProcessPool()
+        >>> process = pool.start("oekd_tf.export.worker", stdin=subprocess.PIPE, text=True)
+        >>> pool.stop()
+    """
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen] = set()
+        self._lock = threading.RLock()  # A signal's handler may come while it is held.
+        self.stopped = False
+
+    def start(
+        self,
+        module: str,
+        *arguments: str,
+        variables: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> subprocess.Popen:
+        """Starts `python -m module arguments`, with this process's import path.
+
+        Args:
+            module: Name of the module.
+            *arguments: Command line of the module.
+            variables: Environment variables that differ from this process's.
+            **options: Others of `subprocess.Popen`.
+
+        Returns:
+            The process.
+
+        Raises:
+            PoolStoppedError: The pool was stopped.
+        """
+        sys.stdout.flush()
+        with self._lock:
+            if self.stopped:
+                raise PoolStoppedError(f"{module} was not begun")
+            paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env={**os.environ, "PYTHONPATH": paths, **(variables or {})},
+                **options,
+            )
+            self._running.add(process)
+            return process
+
+    def wait(self, process: subprocess.Popen) -> int:
+        """Waits for a process to end, whatever happens meanwhile.
+
+        Args:
+            process: The process, from `start`.
+
+        Returns:
+            Its exit code.
+        """
+        try:
+            return process.wait()
+        finally:
+            self.kill(process)
+
+    def kill(self, process: subprocess.Popen) -> None:
+        """Ends a process at once, if it still runs."""
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        self._running.discard(process)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ends all that run, and lets no other begin.
+
+        Args:
+            number: The signal; after SIGTERM a run leaves a checkpoint.
+        """
+        with self._lock:
+            self.stopped = True
+            for process in self._running.copy():
+                process.send_signal(number)
