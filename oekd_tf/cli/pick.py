@@ -1,4 +1,4 @@
-"""Picks the most accurate student and format under a device's limits and copies it out.
+"""Picks the most accurate file of an export under a device's limits.
 
     oekd pick --exports=savedmodels/demo --max_bytes=64KiB --max_latency_ms=2
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from oekd_tf.core import choices
+
 Rule = tuple[Callable[[Any], bool], str]
 
 # Within float32 with room for a product; what is smaller would become 0 there.
@@ -93,18 +95,8 @@ def is_image_size(value: Sequence[Any]) -> bool:
 
 
 def are_widths(values: Sequence[Any]) -> bool:
-    falling = all(a > b for a, b in itertools.pairwise(values))
-    return (
-        bool(values)
-        and all(map(is_number, values))
-        and values[0] == 1
-        and falling
-        and values[-1] > 0
-    )
-
-
-def are_weights(values: Sequence[Any]) -> bool:
-    return all(is_number(v) and v >= 0 for v in values) and (not values or sum(values) > 0)
+    """Whether they are numbers that start with 1 and fall from there, all above 0."""
+    return all(map(is_number, values)) and choices.are_widths(values)
 
 
 def are_rising_epochs(values: Sequence[Any]) -> bool:

@@ -1,4 +1,7 @@
-"""Names that users choose among, each list in one place."""
+"""What users choose among, and rules that several layers ask for, each in one place."""
+
+import itertools
+from collections.abc import Sequence
 
 # In the order of application; the first cannot follow another.
 AUGMENTATIONS = ("random_resized_crop", "pad_crop", "flip", "color_jitter", "rand_augment")
@@ -11,3 +14,9 @@ FEATURE_SCALES = ("absolute", "relative")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "step", "cosine")
+
+
+def are_widths(widths: Sequence[float]) -> bool:
+    """Whether widths start with 1, the pseudo teacher's, and fall from there, all above 0."""
+    falling = all(wide > narrow for wide, narrow in itertools.pairwise(widths))
+    return bool(widths) and widths[0] == 1 and falling and widths[-1] > 0

@@ -1,4 +1,4 @@
-"""What a device does with an export; nothing in here needs TensorFlow."""
+"""Inference, benchmarks and selection of exported students, without TensorFlow."""
 
 from oekd_tf.core.lazy import attach
 

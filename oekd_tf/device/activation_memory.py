@@ -1,4 +1,4 @@
-"""How much memory a TFLite network's activations take, from its graph."""
+"""Peak memory of a TFLite network's activations, from its graph."""
 
 import math
 from typing import Any
@@ -26,20 +26,19 @@ _BITS = {
 
 
 def peak_activation_bytes(model: bytes, batch_size: int = 1) -> int:
-    """The most bytes of activations that are alive at one operation.
+    """Peak size of the activations that are alive at one operation.
 
-    LiteRT has no call that tells the size of its tensor arena. This is what any arena must hold:
-    the tensors between their first and last use, and the network's input and output, which the
-    interpreter keeps, throughout. On top of it come weights, also those that are unpacked first,
-    what a kernel needs for itself (a convolution without XNNPACK may unroll its patches), and
-    copies that a delegate makes.
+    LiteRT does not report the size of its tensor arena. This is a lower bound of it: the tensors
+    between their first and last use, and the network's input and output, which the interpreter
+    keeps throughout. Not included are weights, also those that are unpacked first, scratch memory
+    of kernels (a convolution without XNNPACK may unroll its patches), and copies of a delegate.
 
     Args:
-        model: A TFLite file's content.
-        batch_size: Of a file whose batch is free.
+        model: Content of the TFLite file.
+        batch_size: Batch size, for a file whose batch is free.
 
     Returns:
-        Bytes.
+        The peak size, in bytes.
 
     Example:
         >>> peak_activation_bytes(Path("student_5/int8.tflite").read_bytes())
@@ -51,7 +50,7 @@ def peak_activation_bytes(model: bytes, batch_size: int = 1) -> int:
     for step, operator in enumerate(graph.operators):
         used = [index for index in _indices(operator.inputs) if index in born]
         if not used:
-            # What does not depend on the input is a weight that is unpacked, from float16 say.
+            # Operations that do not depend on the input unpack weights, from float16 say.
             continue
         for index in used:
             dies[index] = step

@@ -1,7 +1,4 @@
-"""Two students in a cascade: the larger is asked only where the smaller is not sure.
-
-Pure functions; NumPy only.
-"""
+"""Cascades of two students: the larger runs only where the smaller is not confident."""
 
 from typing import NamedTuple
 
@@ -9,18 +6,18 @@ import numpy as np
 
 from oekd_tf.device.predictions import probabilities
 
-# Above any probability: the larger student is asked about every image.
+# Above any probability: the larger student runs on every image.
 ALWAYS_ASK = 2.0
 
 
 class Operation(NamedTuple):
-    """What a cascade does on some images at one threshold.
+    """Operating point of a cascade on some images.
 
     Attributes:
-        threshold: The larger student is asked where the smaller's top probability is below it.
-        accuracy: Of 1.
-        mean_cost: An image's, in the unit of the students' costs.
-        share_asked: Share of images about which the larger student was asked.
+        threshold: The larger student runs where the smaller's top probability is below it.
+        accuracy: Accuracy, from 0 to 1.
+        mean_cost: Mean cost per image, in the unit of the students' costs.
+        share_asked: Share of images on which the larger student ran.
     """
 
     threshold: float
@@ -37,18 +34,18 @@ def evaluate_cascade(
     small_cost: float,
     large_cost: float,
 ) -> Operation:
-    """What a cascade does on some images.
+    """Evaluates a cascade at one threshold.
 
     Args:
-        threshold: The larger student is asked where the smaller's top probability is below it.
-        small_logits: The smaller student's, (images, classes).
-        large_logits: The larger student's.
+        threshold: The larger student runs where the smaller's top probability is below it.
+        small_logits: Logits of the smaller student, (images, classes).
+        large_logits: Logits of the larger student, (images, classes).
         labels: Class indices, (images,).
-        small_cost: Of the smaller student, an image.
-        large_cost: Of the larger student, an image; an image it is asked about costs both.
+        small_cost: Cost of the smaller student per image.
+        large_cost: Cost of the larger student per image; where it runs, an image costs both.
 
     Returns:
-        Accuracy, mean cost and share asked.
+        The operating point.
 
     Raises:
         ValueError: The arrays do not belong together.
@@ -71,20 +68,20 @@ def curve(
     small_cost: float,
     large_cost: float,
 ) -> list[Operation]:
-    """What a cascade does at every threshold that makes a difference, the cheapest first.
+    """All distinct operating points of a cascade, the cheapest first.
 
-    The first never asks the larger student, the last always does; those between lie halfway
+    The first never runs the larger student, the last always does; the other thresholds lie halfway
     between two of the smaller student's top probabilities.
 
     Args:
-        small_logits: As of `evaluate_cascade`, like the others.
-        large_logits: The larger student's.
-        labels: Class indices.
-        small_cost: Of the smaller student.
-        large_cost: Of the larger student.
+        small_logits: Logits of the smaller student, (images, classes).
+        large_logits: Logits of the larger student, (images, classes).
+        labels: Class indices, (images,).
+        small_cost: Cost of the smaller student per image.
+        large_cost: Cost of the larger student per image.
 
     Returns:
-        By rising threshold, and so by rising cost.
+        Operating points by rising threshold, and so by rising cost.
     """
     small_logits, large_logits, labels = _checked(small_logits, large_logits, labels)
     sure = probabilities(small_logits).max(-1)
@@ -93,7 +90,7 @@ def curve(
     small_right = small_logits[order].argmax(-1) == labels
     large_right = large_logits[order].argmax(-1) == labels
     count = len(labels)
-    # Of those that are least sure, the first `asked` go to the larger student.
+    # At each threshold the `asked` least confident images go to the larger student.
     asked = np.array([0, *(np.flatnonzero(np.diff(sure)) + 1), count])
     gained = np.concatenate([[0], np.cumsum(large_right.astype(int) - small_right.astype(int))])
     right = small_right.sum() + gained[asked]
@@ -119,20 +116,20 @@ def choose_threshold(
 ) -> Operation:
     """The cheapest threshold at which a cascade is nearly as accurate as the larger student.
 
-    Choose it on validation data: on the images it was chosen on, a cascade looks better than it
-    is.
+    Choose it on validation data: the accuracy on the images it was chosen on is optimistic.
 
     Args:
-        small_logits: As of `evaluate_cascade`, like the others.
-        large_logits: The larger student's.
-        labels: Class indices.
-        small_cost: Of the smaller student.
-        large_cost: Of the larger student.
-        max_accuracy_drop: By how much the accuracy may be below the larger student's, of 1.
+        small_logits: Logits of the smaller student, (images, classes).
+        large_logits: Logits of the larger student, (images, classes).
+        labels: Class indices, (images,).
+        small_cost: Cost of the smaller student per image.
+        large_cost: Cost of the larger student per image.
+        max_accuracy_drop: Largest difference by which the accuracy may be below the larger
+            student's, from 0 to 1.
 
     Returns:
-        The threshold and what the cascade does with it on these images. There always is one: a
-        cascade that always asks is as accurate as the larger student.
+        The operating point on these images. There always is one: a cascade that always runs the
+        larger student is as accurate.
 
     Example:
         >>> choose_threshold(small_logits, large_logits, labels, 1.5e6, 18.7e6, 0.005).threshold

@@ -1,4 +1,4 @@
-"""One file of an export in a folder of its own, with its labels and a card."""
+"""Delivery of one exported file in a folder of its own, with labels and a model card."""
 
 import json
 import shutil
@@ -22,19 +22,19 @@ def deliver(
     """Copies a file out of an export, with `labels.txt`, `card.json` and `CARD.md`.
 
     Args:
-        exports: The export's folder.
-        manifest: Its content.
-        file: Which one; compared with its SHA-256 before it is copied.
-        output: The folder to make, whole or not at all.
-        limits: That it was chosen under, for the card.
-        overwrite: Replace `output` if it is there.
+        exports: Folder of the export.
+        manifest: Manifest of the export.
+        file: File to copy; its SHA-256 is verified first.
+        output: Folder to make, atomically.
+        limits: Limits that it was chosen under, for the card.
+        overwrite: Whether to replace `output` if it exists.
 
     Returns:
-        The card.
+        Content of the card.
 
     Raises:
-        ValueError: The file is not what was exported, or `output` is there.
-        OSError: It cannot be written; what was there stays.
+        ValueError: The file is not what was exported, or `output` exists.
+        OSError: The folder cannot be written; an existing one stays as it is.
 
     Example:
         >>> deliver("savedmodels/demo", manifest, file, "savedmodels/demo_picked")
@@ -70,7 +70,13 @@ def card(
     file: ExportedFile,
     limits: Mapping[str, float],
 ) -> dict[str, Any]:
-    """All that is known of a file.
+    """The model card of a file.
+
+    Args:
+        exports: Folder of the export.
+        manifest: Manifest of the export.
+        file: File that the card is about.
+        limits: Limits that it was chosen under.
 
     Returns:
         `student` and `format` as in the manifest (`format.path` is below the card's folder),
@@ -99,7 +105,7 @@ def card(
 
 
 def card_text(card: Mapping[str, Any]) -> str:
-    """A card as a short Markdown page."""
+    """A model card as Markdown."""
     student, form, source = card["student"], card["format"], card["source"]
     lines = [
         f"# {student['name']}, {form['name']}",

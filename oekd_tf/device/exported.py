@@ -1,4 +1,4 @@
-"""The files of an export, one by one, and additions to its manifest."""
+"""Access to the files of an export and updates of its manifest."""
 
 import json
 from collections.abc import Callable, Collection, Sequence
@@ -15,8 +15,8 @@ class ExportedFile(NamedTuple):
 
     Attributes:
         student: The student's entry in the manifest.
-        format: The format's name.
-        facts: The format's entry.
+        format: Name of the format.
+        facts: The file's entry in the manifest.
     """
 
     student: StudentFiles
@@ -25,7 +25,7 @@ class ExportedFile(NamedTuple):
 
     @property
     def key(self) -> str:
-        """As results are filed, for instance "student_5/int8"."""
+        """Key of the file's results in the manifest, for instance "student_5/int8"."""
         return f"{self.student['name']}/{self.format}"
 
     @property
@@ -34,13 +34,13 @@ class ExportedFile(NamedTuple):
 
 
 def read_export(folder: str | Path) -> Manifest:
-    """The manifest of an export.
+    """Reads and checks the manifest of an export.
 
     Args:
-        folder: The export's.
+        folder: Folder of the export.
 
     Returns:
-        Its content, described at the top of `oekd_tf.device.manifest`.
+        Content of the manifest, described at the top of `oekd_tf.device.manifest`.
 
     Raises:
         ValueError: The folder is no export.
@@ -66,12 +66,12 @@ def exported_files(
     """The files of an export, in the manifest's order.
 
     Args:
-        manifest: Of the export.
-        students: Only these; all if None.
-        formats: Only these; all if None.
+        manifest: Manifest of the export.
+        students: Names of the students; all if None.
+        formats: Names of the formats; all if None.
 
     Returns:
-        One for each student and format.
+        One file for each student and format.
 
     Raises:
         ValueError: A name is not in the manifest.
@@ -98,6 +98,14 @@ def exported_files(
 def find_file(manifest: Manifest, student: str, file_format: str) -> ExportedFile:
     """One student's file of one format.
 
+    Args:
+        manifest: Manifest of the export.
+        student: Name of the student.
+        file_format: Name of the format.
+
+    Returns:
+        The file.
+
     Raises:
         ValueError: The export does not hold it.
     """
@@ -108,17 +116,17 @@ def find_file(manifest: Manifest, student: str, file_format: str) -> ExportedFil
 
 
 def verified_path(folder: str | Path, file: ExportedFile) -> Path:
-    """Where a file is, after it was compared with the manifest's SHA-256.
+    """Path of a file whose SHA-256 is verified.
 
     Args:
-        folder: The export's.
-        file: Of its manifest.
+        folder: Folder of the export.
+        file: File of its manifest.
 
     Returns:
-        The path of the file or folder.
+        Path of the file or folder.
 
     Raises:
-        ValueError: It is missing, or is not what was exported.
+        ValueError: The file is missing or damaged.
     """
     path = Path(folder) / file.facts["path"]
     if not path.exists():
@@ -135,14 +143,14 @@ def verified_path(folder: str | Path, file: ExportedFile) -> Path:
 
 
 def update_manifest(folder: str | Path, change: Callable[[Manifest], None]) -> Manifest:
-    """Changes an export's manifest, which is written whole or not at all.
+    """Changes the manifest of an export; it is written atomically.
 
     Args:
-        folder: The export's.
-        change: Is given the manifest as it is now, to change in place.
+        folder: Folder of the export.
+        change: Function that changes the manifest in place.
 
     Returns:
-        The manifest as written.
+        The manifest that was written.
     """
     manifest = read_export(folder)
     change(manifest)

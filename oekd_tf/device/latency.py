@@ -1,4 +1,4 @@
-"""How long TFLite files take, measured so that a slow minute of the machine hits all alike."""
+"""Latency of TFLite files, measured in turns so that a slow phase affects all alike."""
 
 import statistics
 import time
@@ -11,18 +11,18 @@ import numpy as np
 from oekd_tf.core.machine import available_cores
 from oekd_tf.device.tflite_model import TfliteModel
 
-# How often each file has its turn, and what it runs first in each, untimed.
+# Number of turns of each file, and of warm-up runs in each turn.
 _TURNS = 10
 _WARM_UP = 2
 
 
 class Latency(NamedTuple):
-    """Of one file with one number of threads.
+    """Latency of one file with one number of threads.
 
     Attributes:
-        median_ms: Half of the runs took no longer.
-        p90_ms: Nine in ten took no longer.
-        runs: How many were timed.
+        median_ms: Median of the runs, in milliseconds.
+        p90_ms: 90th percentile of the runs, in milliseconds.
+        runs: Number of runs that were timed.
     """
 
     median_ms: float
@@ -36,20 +36,20 @@ def measure(
     runs: int = 50,
     progress: Callable[[str], None] = print,
 ) -> dict[str, dict[int, Latency]]:
-    """Times every file with every number of threads, in turns.
+    """Measures the latency of every file with every number of threads, in turns.
 
-    A file is opened anew for each turn: many large ones are never in memory together. What is
-    timed is the network alone, on a random image of a fixed seed, without opening the file,
-    resizing or quantizing the image.
+    A file is opened in each turn, so that large ones are not in memory together. Only inference is
+    timed, on a random image of a fixed seed, without opening the file, resizing or quantizing the
+    image.
 
     Args:
-        models: TFLite files by a name of their own.
+        models: Paths of TFLite files, by a name for each.
         threads: Numbers of threads.
-        runs: How often to time each.
-        progress: Receives a line a turn.
+        runs: Number of timed runs of each file.
+        progress: Called with a message for each turn.
 
     Returns:
-        By name and number of threads.
+        Latencies by name and number of threads.
 
     Example:
         >>> measure({"a": Path("a.tflite")}, [1, 2])["a"][2].median_ms
@@ -71,15 +71,15 @@ def measure(
 
 
 def summarize(seconds: Sequence[float]) -> Latency:
-    """Median and ninetieth percentile of some runs."""
+    """Median and 90th percentile of some runs."""
     median = statistics.median(seconds)
-    # The smallest time that nine in ten do not exceed, rather than one between two.
+    # The nearest rank, without interpolation.
     p90 = sorted(seconds)[-(-9 * len(seconds) // 10) - 1]
     return Latency(round(1e3 * median, 4), round(1e3 * p90, 4), len(seconds))
 
 
 def thread_counts(cores: int | None = None) -> list[int]:
-    """1, 2, 4 and so on, up to the cores that this process may use."""
+    """Powers of two up to the number of cores, and that number; the process's own if None."""
     cores = cores or available_cores()
     counts = [1]
     while counts[-1] * 2 <= cores:

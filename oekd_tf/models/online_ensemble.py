@@ -1,7 +1,6 @@
 """The branched network that trains all students at once."""
 
 import inspect
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from keras import ops
 
 from oekd_tf import methods
 from oekd_tf.backbones.backbone import Backbone
+from oekd_tf.core.choices import are_widths
 from oekd_tf.core.keras_internals import BuiltModel, loss_tracker
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import metrics
@@ -507,8 +507,7 @@ def _check_arguments(
         )
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2. Received: {num_classes}")
-    falling = all(wide > narrow for wide, narrow in itertools.pairwise(widths))
-    if not widths or widths[0] != 1 or not falling or widths[-1] <= 0:
+    if not are_widths(widths):
         raise ValueError(
             "widths must start with 1 (the pseudo teacher) and fall from there, all above 0. "
             f"Received: {widths}"

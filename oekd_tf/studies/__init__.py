@@ -1,4 +1,4 @@
-"""Students trained together against the same students trained alone, over seeds."""
+"""Comparisons of an ensemble with baselines, over seeds."""
 
 from oekd_tf.core.lazy import attach
 

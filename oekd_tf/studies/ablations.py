@@ -1,4 +1,4 @@
-"""Ablations beside the study's own ensemble, student by student."""
+"""Ablations against the study's own ensemble, student by student."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,14 +10,15 @@ from oekd_tf.studies.statistics import Interval, interval
 
 
 class Difference(NamedTuple):
-    """By how many points of accuracy an ablation is above the ensemble.
+    """Difference in accuracy between an ablation and the ensemble, in points.
 
     Attributes:
-        method: The ablation's name.
-        by_student: By the student's name in the ensemble; None where the ablation lacks it.
-        mean: Of the students that both have, averaged within a seed.
-        validation: The same on the validation images, after the last epoch: what to choose by.
-            None without such images.
+        method: Name of the ablation.
+        by_student: Difference of each student, by its name in the ensemble; None where the
+            ablation lacks it.
+        mean: Mean difference over the students that both have, averaged within a seed.
+        validation: Mean difference on the validation split after the last epoch, for model
+            selection; None without a validation split.
     """
 
     method: str
@@ -30,10 +31,10 @@ def differences(results: Results) -> list[Difference]:
     """Compares every ablation with the ensemble, over the seeds that have both.
 
     Args:
-        results: A results file's content.
+        results: Content of the results file.
 
     Returns:
-        One a method that is an ablation and shares a network and a seed with the ensemble.
+        One difference for each ablation that shares a network and a seed with the ensemble.
     """
     runs = {(run["method"], run["seed"]): run for run in results["runs"] if not run["student"]}
     found = []
@@ -51,7 +52,7 @@ def differences(results: Results) -> list[Difference]:
     return found
 
 
-# Of a run, by network: the student's name and accuracy.
+# Name and accuracy of a run's students, by network.
 _Accuracies = dict[str, tuple[str, float]]
 
 

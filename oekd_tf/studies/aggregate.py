@@ -1,4 +1,4 @@
-"""The runs of a results file, put together by method and student."""
+"""Metrics of each student under each method, aggregated over seeds."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ from oekd_tf.studies.statistics import Interval, Spread, relative_gain, spread
 
 
 class _Timed(StudentRecord):
-    """A student with the seconds that its run took."""
+    """A student with the training time of its run."""
 
     train_seconds: float | None
 
 
-# Per seed, the students of one network that one method trained.
+# Students of one network and one method, by seed.
 _BySeed = dict[int, _Timed]
 
 
@@ -23,20 +23,21 @@ class Row(NamedTuple):
     """One student under one method, over all seeds.
 
     Attributes:
-        name: Of the student, in its method.
-        network: `network_key` of it.
-        width: Fraction of the channels.
-        parameters: Trainable ones.
-        flops: For one image.
-        compressed: % of the parameters of the ensemble's first student that are gone, or of its
-            method's; None where neither was trained.
-        int8_bytes: Of its int8 file, if it was measured and can be made.
-        accuracy: Of 1, like all that follow but `nll` and `gain`.
-        alone: Of the same network trained alone, over the seeds that have both.
-        gain: Relative to it; None without a baseline.
+        name: Name of the student in its method.
+        network: `network_key` of the student.
+        width: Fraction of the full number of channels.
+        parameters: Number of trainable parameters.
+        flops: Floating-point operations for one image.
+        compressed: Reduction of parameters in %, relative to the ensemble's first student, or
+            else its method's; None where neither was trained.
+        int8_bytes: Size of the student's int8 file; None if it was not measured or cannot be made.
+        accuracy: Test accuracy, from 0 to 1.
+        alone: Test accuracy of the baseline, the same network trained alone, over the seeds that
+            have both.
+        gain: Gain relative to the baseline, in %; None without a baseline.
         nll: Negative log-likelihood, in nats.
-        ece: Expected calibration error.
-        agreement: With the ensemble teacher.
+        ece: Expected calibration error, from 0 to 1.
+        agreement: Share of test images with the ensemble teacher's top class.
         reliability: (count, confidence, accuracy) of each bin, over all seeds.
     """
 
@@ -57,7 +58,7 @@ class Row(NamedTuple):
 
 
 class Teacher(NamedTuple):
-    """An ensemble teacher over all seeds; attributes as of `Row`."""
+    """An ensemble teacher over all seeds; its attributes have the meaning of those of `Row`."""
 
     accuracy: Spread
     nll: Spread
@@ -66,18 +67,18 @@ class Teacher(NamedTuple):
 
 
 class Method(NamedTuple):
-    """All that one method trained.
+    """All students of one method.
 
     Attributes:
-        name: "ensemble", "alone" or an ablation's.
-        overrides: Fields of the config that are other than the study's.
-        seeds: It has runs of.
-        rows: One a student.
-        teacher: Of the ensemble, if there is one.
-        seconds: Of training, a seed: all its runs together, over the seeds that have them all;
-            None where none has, or none was timed.
-        alone_seconds: Of all the same students alone, a seed, over the seeds that have both.
-        time_ratio: Of the two, seed by seed; None where a student has no baseline.
+        name: Name of the method or ablation, for instance "ensemble" or "alone".
+        overrides: Values of the config's fields that differ from the study's, by dotted path.
+        seeds: Seeds of its runs.
+        rows: One row for each student.
+        teacher: The ensemble teacher; None for a method without one.
+        seconds: Training time of all its runs of a seed, over the seeds that are complete; None
+            where none is complete and timed.
+        alone_seconds: Training time of the baselines of all its students, over the same seeds.
+        time_ratio: Ratio of the two, seed by seed; None where a student has no baseline.
     """
 
     name: str
@@ -91,10 +92,10 @@ class Method(NamedTuple):
 
 
 def methods(results: Results) -> list[Method]:
-    """Puts a results file's runs together.
+    """Aggregates the runs of a study by method and student.
 
     Args:
-        results: Its content.
+        results: Content of the results file.
 
     Returns:
         Methods that have runs, in the file's order.
@@ -117,13 +118,13 @@ def methods(results: Results) -> list[Method]:
 def pooled(
     bins: Iterable[Sequence[Sequence[float]]],
 ) -> tuple[tuple[int, float, float], ...]:
-    """Reliability of several classifiers taken as one: bins weighed by their images.
+    """Pools the reliability bins of several classifiers, weighted by their numbers of images.
 
     Args:
-        bins: Of each classifier, (count, confidence, accuracy) of each bin.
+        bins: For each classifier (count, confidence, accuracy) of each bin.
 
     Returns:
-        The same of all.
+        (count, confidence, accuracy) of each pooled bin.
 
     Example:
         >>> pooled([[(1, 0.5, 1.0)], [(3, 0.9, 1.0)]])
@@ -146,7 +147,7 @@ def _method(
     int8_bytes: Mapping[str, int | None],
 ) -> Method:
     networks = _by_network(runs)
-    # A student alone has nothing to be compared with but the others.
+    # A baseline has no baseline of its own.
     own_baselines = {} if name == ALONE else baselines
     rows = [
         _row(network, students, own_baselines.get(network, {}), full, int8_bytes.get(network))
@@ -177,13 +178,13 @@ def _by_network(runs: Iterable[RunRecord]) -> dict[str, _BySeed]:
 
 
 def _full_size(runs: Iterable[RunRecord]) -> int | None:
-    """Parameters of student 1, which of baselines may not be among those that were asked for."""
+    """Parameters of student 1; None if no run trained it, as among some baselines only."""
     students = (student for run in runs for student in run["students"])
     return next((s["parameters"] for s in students if s["name"] == "student_1"), None)
 
 
 def _seconds(runs: Iterable[RunRecord], networks: Mapping[str, _BySeed]) -> dict[int, float]:
-    """By seed, the time of all runs; only seeds in which each network was trained and timed."""
+    """Training time of all runs by seed, for seeds in which each network was trained and timed."""
     by_seed: dict[int, list[float | None]] = {}
     for run in runs:
         by_seed.setdefault(run["seed"], []).append(run["train_seconds"])
@@ -200,7 +201,7 @@ def _seconds_alone(
     baselines: Mapping[str, _BySeed],
     seconds: Mapping[int, float],
 ) -> dict[int, float]:
-    """By seed, the time of all students alone; only seeds in which each has its timed baseline."""
+    """Training time of all baselines by seed, for seeds in which each student has a timed one."""
     totals = {}
     for seed in seconds:
         alone = [baselines.get(network, {}).get(seed) for network in networks]
@@ -259,14 +260,14 @@ def _teacher(teachers: list[Scores]) -> Teacher:
 def mean_curves(
     runs: Iterable[RunRecord], column: Callable[[RunRecord], str]
 ) -> tuple[list[float], list[Spread]]:
-    """A column of the training curves, over seeds.
+    """A column of the training curves, averaged over seeds.
 
     Args:
-        runs: Of a results file.
-        column: Which one of a run; runs that lack it are left out.
+        runs: Runs of the results file.
+        column: Function from a run to the name of its column; runs without it are left out.
 
     Returns:
-        Epochs that all have, and the values at each.
+        Epochs that all runs have, and the values at each.
     """
     curves = [
         dict(zip(run["curves"]["epoch"], run["curves"][column(run)], strict=True))

@@ -1,4 +1,4 @@
-"""The ensemble beside what one would do otherwise to get the same small students."""
+"""The ensemble against baselines, offline distillation and mutual learning."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from oekd_tf.studies.statistics import Interval, Spread, interval, spread
 
 _SMALLEST = 2
 
-# Method and student.
+# Method, and number of the student.
 _Key = tuple[str, int]
 
 
@@ -19,14 +19,14 @@ class Alternative(NamedTuple):
     """One way to train the smallest students.
 
     Attributes:
-        method: Its name.
-        what: It trains, in words.
-        accuracies: By student, over the seeds in which every way trained it; None where this way
-            did not.
-        leads: By student, by how many points of accuracy the ensemble is above, a seed; None for
-            the ensemble itself and where this way did not train it.
-        seconds: Of all training that the way needs for its students, a seed; a teacher's too.
-        models: Networks of different size that come out of it.
+        method: Name of the method.
+        what: Description of what is trained.
+        accuracies: Test accuracy by student, over the seeds in which all methods trained it; None
+            where this one did not.
+        leads: Difference of the ensemble's accuracy to this one's by student, in points, paired
+            by seed; None for the ensemble itself and where this method did not train the student.
+        seconds: Training time for its students in a seed, that of a teacher included.
+        models: Number of networks of different size that are trained.
     """
 
     method: str
@@ -38,16 +38,16 @@ class Alternative(NamedTuple):
 
 
 def alternatives(results: Results, found: Sequence[Method]) -> list[Alternative]:
-    """Compares the ways to train the smallest two students.
+    """Compares the methods for the smallest two students.
 
     Args:
-        results: A results file's content.
-        found: Its methods.
+        results: Content of the results file.
+        found: Methods of the study, from `aggregate.methods`.
 
     Returns:
-        The ensemble, plain training, and those of offline distillation and mutual learning that
-        the study has, for the smallest two students that any of these two trained; empty if there
-        are none.
+        The ensemble, the baselines, and offline distillation and mutual learning where the study
+        has them, for the smallest two students that either of these trained; empty if there are
+        none.
     """
     others = [run for run in results["runs"] if run["method"] in (OFFLINE, MUTUAL)]
     numbers = sorted({run["student"] for run in others})[-_SMALLEST:]
@@ -55,7 +55,7 @@ def alternatives(results: Results, found: Sequence[Method]) -> list[Alternative]
     if ENSEMBLE not in by_name or not numbers:
         return []
     names = [name for name in METHODS if name in by_name]
-    # The same seeds for all, by student.
+    # For each student the same seeds of all methods.
     tables = {n: {name: _accuracies(results, name, n) for name in names} for n in numbers}
     seeds = {
         n: sorted(set.intersection(*(set(table) for table in tables[n].values() if table)))
@@ -83,7 +83,7 @@ def alternatives(results: Results, found: Sequence[Method]) -> list[Alternative]
 
 
 def _way(name: str, numbers: Sequence[int], students: int) -> tuple[list[_Key], str, int]:
-    """The runs that a way needs for a seed, what they are, and the networks that it leaves."""
+    """The runs that a method needs for a seed, in words too, and the number of its networks."""
     each = [(name, number) for number in numbers]
     return {
         ENSEMBLE: ([(ENSEMBLE, 0)], "all students at once", students),
@@ -98,7 +98,7 @@ def _way(name: str, numbers: Sequence[int], students: int) -> tuple[list[_Key], 
 
 
 def _accuracies(results: Results, method: str, number: int) -> dict[int, float]:
-    """Of one student under one method, by seed."""
+    """Test accuracies of one student under one method, by seed."""
     found = {}
     for run in results["runs"]:
         if run["method"] == method and run["student"] in (0, number):
@@ -109,6 +109,6 @@ def _accuracies(results: Results, method: str, number: int) -> dict[int, float]:
 
 
 def _seconds(results: Results, runs: Sequence[_Key], seed: int) -> float | None:
-    """Of these runs together; None where one of them is missing or was not timed."""
+    """Training time of these runs together; None where one is missing or was not timed."""
     records = [find_run(results, (method, seed, student)) for method, student in runs]
     return sum_of_all(record["train_seconds"] if record else None for record in records)

@@ -1,4 +1,4 @@
-"""What a study keeps of a finished run, from the files that the run left."""
+"""Collects the metrics of finished runs from their files."""
 
 import json
 from pathlib import Path
@@ -20,16 +20,16 @@ def is_finished(folder: str | Path) -> bool:
 
 
 def record(run: Run, study: str | Path, teacher_folder: str) -> RunRecord:
-    """What the results file has of one run.
+    """The record of a finished run, for the results file.
 
     Args:
-        run: A finished one.
-        study: The study's folder.
-        teacher_folder: Below it, the run whose ensemble teacher a student that was trained alone
-            is compared with; an ensemble's own is used for its students.
+        run: A finished run.
+        study: Folder of the study.
+        teacher_folder: Folder, below the study's, of the run whose ensemble teacher a baseline's
+            agreement is measured with; students of an ensemble are compared with their own.
 
     Returns:
-        Metrics, sizes, time and curves, as JSON has them.
+        Metrics, sizes, training time and curves.
 
     Raises:
         RecordError: The teacher was tested on other images, or logits are NaN.
@@ -53,7 +53,7 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> RunRecord:
     curves = facts["curves"]
     trained = summary["students"]
     if run.method == MUTUAL:
-        # Of the pair, the student that it is about; the other is student 1.
+        # The pair is student 1 and the student that the run is about.
         trained = trained[1:]
         curves = {name.replace("student_2_", ""): values for name, values in curves.items()}
         curves = {name: values for name, values in curves.items() if is_curve_alone(name)}

@@ -1,4 +1,4 @@
-"""A study's figures as CSV, by student and by run."""
+"""Metrics of a study as CSV, by student and by run."""
 
 import csv
 import io
@@ -11,13 +11,13 @@ from oekd_tf.studies.statistics import Spread
 
 
 def summary_csv(found: Iterable[Method]) -> str:
-    """A line a student of each method, over all seeds, and one a teacher.
+    """A row for each student and teacher of each method, over all seeds.
 
     Args:
-        found: The study's methods.
+        found: Methods of the study.
 
     Returns:
-        CSV with a head line; accuracies of 1, gains in %.
+        CSV with a header; accuracies from 0 to 1, gains in %.
     """
     lines = []
     for method in found:
@@ -62,13 +62,13 @@ def _summary_line(method: Method, row: Row) -> dict[str, Any]:
 
 
 def runs_csv(runs: Iterable[RunRecord]) -> str:
-    """A line a student of each run, and one a teacher.
+    """A row for each student and teacher of each run.
 
     Args:
-        runs: Of a results file.
+        runs: Runs of the results file.
 
     Returns:
-        CSV with a head line; accuracies of 1.
+        CSV with a header; accuracies from 0 to 1.
     """
     lines = []
     for run in runs:
@@ -83,7 +83,7 @@ def runs_csv(runs: Iterable[RunRecord]) -> str:
                     **{fact: one.get(fact) for fact in facts},
                     "epochs": run["epochs"],
                     "steps": run["steps"],
-                    # Of the run: of all students that it trained.
+                    # The whole run's, for all students that it trained.
                     "run_train_seconds": run["train_seconds"],
                     "commit": run["commit"],
                 }

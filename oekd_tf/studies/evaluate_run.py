@@ -1,4 +1,4 @@
-"""What a run of a study leaves beside its checkpoints: logits on the test split, and facts."""
+"""Evaluates a run of a study: writes its test logits, and what made them."""
 
 import json
 from pathlib import Path
@@ -15,11 +15,11 @@ LOGITS = "test_logits.npz"
 
 
 def evaluate_run(folder: str | Path, commit: str | None = None) -> None:
-    """Writes `test_logits.npz` and then `evaluation.json` of a finished run.
+    """Evaluates a finished run: writes `test_logits.npz`, then `evaluation.json`.
 
     Args:
-        folder: The run's; its newest checkpoint is that of the last epoch.
-        commit: Of the code that trained it.
+        folder: Folder of the run; its newest checkpoint is that of the last epoch.
+        commit: Commit of the code that trained it.
 
     Raises:
         ConfigError: The folder holds no finished run.
@@ -62,10 +62,10 @@ def read_curves(path: str | Path) -> dict[str, list[float]]:
     """Loss and accuracies by epoch.
 
     Args:
-        path: A run's `metrics.csv`.
+        path: Path of the run's `metrics.csv`.
 
     Returns:
-        By column, "epoch" first; accuracies of 1.
+        Values of each column, "epoch" first; accuracies from 0 to 1.
     """
     from oekd_tf.training.callbacks.metrics_csv import read_metrics
 
@@ -82,5 +82,5 @@ def _is_curve(name: str) -> bool:
 
 
 def is_curve_alone(name: str) -> bool:
-    """Whether a column is one of a student that was trained alone."""
+    """Whether a column is one of a student trained alone."""
     return name in ("epoch", "loss", "val_loss", "accuracy", "val_accuracy")

@@ -1,4 +1,4 @@
-"""The pictures of a study's report; matplotlib without a display."""
+"""Figures of a study's report, drawn without a display."""
 
 import functools
 import math
@@ -34,12 +34,12 @@ def has_gains(found: Sequence[Method]) -> bool:
 
 
 def draw_gains(found: Sequence[Method], name: str, path: str | Path) -> None:
-    """Draws the gain of every method with its interval, a panel a student of the first method.
+    """Draws the gain of every method with its confidence interval, a panel for each student.
 
     Args:
-        found: The study's methods.
-        name: Of the study.
-        path: The PNG file.
+        found: Methods of the study.
+        name: Name of the study.
+        path: Path of the PNG file.
     """
     first = found[0]
     compared = [method for method in found if any(row.gain for row in method.rows)]
@@ -70,12 +70,12 @@ def draw_gains(found: Sequence[Method], name: str, path: str | Path) -> None:
 
 
 def draw_accuracy(found: Sequence[Method], name: str, path: str | Path) -> None:
-    """Draws accuracy against parameters, with a standard deviation over seeds.
+    """Draws accuracy against parameters, with standard deviations over seeds.
 
     Args:
-        found: The study's methods.
-        name: Of the study.
-        path: The PNG file.
+        found: Methods of the study.
+        name: Name of the study.
+        path: Path of the PNG file.
     """
     from matplotlib.ticker import FuncFormatter
 
@@ -125,11 +125,11 @@ def draw_accuracy(found: Sequence[Method], name: str, path: str | Path) -> None:
 
 
 def draw_curves(results: Results, path: str | Path) -> None:
-    """Draws accuracy by epoch, a panel a student of the ensemble, together and alone.
+    """Draws accuracy by epoch, a panel for each student of the ensemble.
 
     Args:
-        results: A results file's content.
-        path: The PNG file.
+        results: Content of the results file.
+        path: Path of the PNG file.
     """
     runs = _told_apart(results["runs"], lambda run: run["method"])
     first = runs[0]
@@ -164,12 +164,12 @@ def draw_curves(results: Results, path: str | Path) -> None:
 
 
 def draw_reliability(found: Sequence[Method], name: str, path: str | Path) -> None:
-    """Draws accuracy against confidence, a panel a student of the first method and the teacher.
+    """Draws reliability diagrams, a panel for each student of the first method and the teacher.
 
     Args:
-        found: The study's methods; seeds are pooled.
-        name: Of the study.
-        path: The PNG file.
+        found: Methods of the study; seeds are pooled.
+        name: Name of the study.
+        path: Path of the PNG file.
     """
     found = _told_apart(found, lambda method: method.name)
     first = found[0]
@@ -238,7 +238,7 @@ def _draw_band(
 
 
 def _told_apart(items: Sequence[Any], name: Callable[[Any], str]) -> list[Any]:
-    """Leaves the ablations out where there are too many."""
+    """The items, without ablations where there are too many to tell apart."""
     ablations = {name(item) for item in items} - set(METHODS)
     own = [item for item in items if name(item) in METHODS]
     return own if own and len(ablations) > _MOST_ABLATIONS else list(items)

@@ -1,4 +1,4 @@
-"""What a classifier's logits on labelled images say of it; NumPy only."""
+"""Metrics from logits: accuracy, NLL, calibration, agreement."""
 
 import dataclasses
 
@@ -14,9 +14,9 @@ class Bin:
     """Images whose top probability lies in one interval.
 
     Attributes:
-        count: How many.
+        count: Number of images.
         confidence: Mean of their top probabilities; 0 if there are none.
-        accuracy: Share of them that is classified right; 0 if there are none.
+        accuracy: Share of images that are classified correctly; 0 if there are none.
     """
 
     count: int
@@ -28,11 +28,11 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Share of images whose top class is the label.
 
     Args:
-        logits: (images, classes).
+        logits: Logits, (images, classes).
         labels: Class indices, (images,).
 
     Returns:
-        Of 1.
+        The accuracy, from 0 to 1.
 
     Raises:
         ValueError: The arrays do not belong together.
@@ -42,14 +42,14 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over the images of −ln of the probability that is given to the label.
+    """Mean negative log-likelihood of the labels.
 
     Args:
-        logits: (images, classes).
+        logits: Logits, (images, classes).
         labels: Class indices, (images,).
 
     Returns:
-        In nats; 0 for a classifier that is always sure and right.
+        The mean, in nats; 0 for a classifier that is always sure and correct.
 
     Raises:
         ValueError: The arrays do not belong together.
@@ -69,12 +69,12 @@ def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> lis
     """Accuracy and confidence of the images in each interval of the top probability.
 
     Args:
-        logits: (images, classes).
+        logits: Logits, (images, classes).
         labels: Class indices, (images,).
         bins: Number M of intervals ((m − 1) / M, m / M], all of the same length.
 
     Returns:
-        One bin an interval, by rising probability.
+        One bin for each interval, by rising probability.
 
     Raises:
         ValueError: The arrays do not belong together, or there are no bins.
@@ -100,18 +100,18 @@ def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> lis
 
 
 def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-    """Mean distance between confidence and accuracy over bins, weighed by their images.
+    """Mean distance between confidence and accuracy over bins, weighted by their images.
 
     Args:
-        logits: (images, classes).
+        logits: Logits, (images, classes).
         labels: Class indices, (images,).
-        bins: As of `reliability`.
+        bins: Number of bins, as in `reliability`.
 
     Returns:
-        From 0 to 1; 0 where confidence and accuracy agree in every bin.
+        The error, from 0 to 1; 0 where confidence and accuracy agree in every bin.
 
     Raises:
-        ValueError: As `reliability`.
+        ValueError: A rule of `reliability` is broken.
 
     Example:
         >>> expected_calibration_error([[0.0, 0.0], [0.0, 0.0]], [0, 1])
@@ -129,11 +129,11 @@ def agreement(logits: np.ndarray, others: np.ndarray) -> float:
     """Share of images on which two classifiers have the same top class, right or wrong.
 
     Args:
-        logits: (images, classes).
-        others: The other's, likewise.
+        logits: Logits of one classifier, (images, classes).
+        others: Logits of the other classifier, (images, classes).
 
     Returns:
-        Of 1.
+        The share, from 0 to 1.
 
     Raises:
         ValueError: The arrays do not belong together.

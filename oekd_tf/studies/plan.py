@@ -1,4 +1,4 @@
-"""Which runs a study is made of."""
+"""The runs of a study, and the config of each."""
 
 import contextlib
 import re
@@ -13,7 +13,7 @@ from oekd_tf.core.errors import ConfigError
 
 ENSEMBLE = "ensemble"
 ALONE = "alone"
-# What users would do otherwise.
+# Alternatives to an ensemble.
 OFFLINE = "offline"
 MUTUAL = "mutual"
 METHODS = (ENSEMBLE, ALONE, OFFLINE, MUTUAL)
@@ -27,9 +27,9 @@ MUTUAL_FIELDS = {
     "method.arguments": {"temperature": 1.0, "label_weight": 1.0, "distillation_weight": 1.0},
 }
 
-# What an ablation may change. Data, batch size, epochs and seed are what all runs share.
+# Sections that an ablation may change. Data, batch size, epochs and seed are the same in all runs.
 _SECTIONS = ("method", "ensemble", "backbone", "optimizer", "schedule")
-# How the names of the report's files end.
+# File extensions of the report.
 _FILES = ("json", "md", "csv", "png", "lock")
 
 
@@ -37,12 +37,12 @@ class Run(NamedTuple):
     """One training run of a study.
 
     Attributes:
-        method: How its students learn: one of `METHODS`, or the name of an ablation.
-        seed: Of initial weights, order and augmentation.
-        student: The one that it is about, from 1; 0 for all of them at once.
-        overrides: Fields of the study's config that are other here, by dotted path.
-        workdir: What `oekd_tf.training.train` is given, below the study's folder.
-        folder: Where the run leaves its files, below the study's folder.
+        method: One of `METHODS`, or the name of an ablation.
+        seed: Random seed of initial weights, order and augmentation.
+        student: Number of the one student that the run is about, from 1; 0 for all students.
+        overrides: Values of the config's fields that differ from the study's, by dotted path.
+        workdir: Workdir for `oekd_tf.training.train`, below the study's folder.
+        folder: Folder of the run's files, below the study's folder.
     """
 
     method: str
@@ -54,12 +54,12 @@ class Run(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What tells it from all other runs of the study."""
+        """Method, seed and student, which identify a run within the study."""
         return self.method, self.seed, self.student
 
     @property
     def title(self) -> str:
-        """For instance "seed 0, student 2 alone"."""
+        """A description, for instance "seed 0, student 2 alone"."""
         who = f"student {self.student} {self.method}" if self.student else self.method
         return f"seed {self.seed}, {who}"
 
@@ -74,15 +74,15 @@ def plan(
 ) -> list[Run]:
     """The runs of a study, in their order.
 
-    Seed by seed, so that a study that is stopped early has whole seeds to compare.
+    They are ordered by seed, so that a study that is stopped early has complete seeds to compare.
 
     Args:
-        config: What all runs share; its seed is the first.
-        seeds: How many, at least 1.
-        students: Whose baselines are trained; all if empty.
-        ablations: As `parse_ablations` returns them.
-        offline: Students that are also distilled from student 1, trained alone before.
-        mutual: Students that are also trained in a pair with student 1 that learn from each other.
+        config: Config that all runs share; its seed is the first.
+        seeds: Number of seeds, at least 1.
+        students: Students whose baselines are trained; all if empty.
+        ablations: Fields that ablations change, from `parse_ablations`.
+        offline: Students that are also distilled from student 1, which is trained alone first.
+        mutual: Students that are also trained by mutual learning in a pair with student 1.
 
     Returns:
         For each seed the ensemble, each student alone, offline and in a pair, and each ablation.
@@ -157,7 +157,7 @@ def plan(
 
 @contextlib.contextmanager
 def _naming_ablation(run: Run) -> Iterator[None]:
-    """Says in an error which ablation it is of."""
+    """Names the ablation in errors about its config."""
     try:
         yield
     except ConfigError as error:
@@ -167,7 +167,7 @@ def _naming_ablation(run: Run) -> Iterator[None]:
 
 
 def _check_name(name: str) -> None:
-    # It becomes a folder, beside those of the seeds and the report's files.
+    # The name becomes a folder, beside those of the seeds and the report's files.
     if name.startswith((*METHODS, "seed_")) or ("." in name and name.rpartition(".")[2] in _FILES):
         raise ConfigError(
             f"An ablation's name must not begin with {', '.join(METHODS)} or seed_, nor end as a "
@@ -176,7 +176,7 @@ def _check_name(name: str) -> None:
 
 
 def needed(run: Run) -> tuple[str, int, int] | None:
-    """The `key` of the run that must be trained before this one, if there is one.
+    """Key of the run that must be trained before this one; None if there is none.
 
     Example:
         >>> offline = plan(config, seeds=1, offline=[5])[-1]
@@ -190,12 +190,12 @@ def run_config(config: ConfigDict, run: Run, study: str | Path = ".") -> ConfigD
     """The config of one run.
 
     Args:
-        config: The study's.
-        run: Of `plan`.
-        study: The study's folder.
+        config: Config of the study.
+        run: A run from `plan`.
+        study: Folder of the study.
 
     Returns:
-        A copy with the run's seed, student and overrides, that exports nothing.
+        A copy with the run's seed, student and overrides, without exports.
 
     Raises:
         ConfigError: It breaks a rule.
@@ -212,13 +212,13 @@ def run_config(config: ConfigDict, run: Run, study: str | Path = ".") -> ConfigD
 
 
 def parse_ablations(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Reads --ablation flags.
+    """Parses --ablation flags.
 
     Args:
-        texts: Each "NAME:field=value,field=value". A value may hold commas.
+        texts: Values of the flag, "NAME:field=value,field=value". A value may hold commas.
 
     Returns:
-        By name, the values by field; text that reads as Python is what it says.
+        Values of the fields for each ablation; Python literals are evaluated.
 
     Raises:
         ConfigError: A text is none of these, or two have the same name.
@@ -245,14 +245,14 @@ def parse_ablations(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def parse_methods(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Reads --method flags: further ensembles that learn by another method.
+    """Parses --method flags: further ensembles that are trained by another method.
 
     Args:
-        texts: Each "METHOD" or "METHOD:argument=value,argument=value", with a method of
-            `oekd_tf.methods.names()`, or "module:Class" for one of one's own.
+        texts: Values of the flag, "METHOD" or "METHOD:argument=value,argument=value", with a
+            method of `oekd_tf.methods.names()`, or "module:Class" for a user's own.
 
     Returns:
-        The overrides of each, as `parse_ablations` returns them, by the method and its arguments.
+        Values of the fields for each method, in the form of `parse_ablations`.
 
     Raises:
         ConfigError: A text is none of these, or two are the same.
@@ -263,7 +263,7 @@ def parse_methods(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
-        # A class of one's own has a colon too: "module:Class:argument=value".
+        # A user's own class has a colon too: "module:Class:argument=value".
         match = re.fullmatch(r"([\w.]+(?::[A-Z]\w*)?)(?::([A-Za-z_]\w*=.+))?", text.strip())
         if not match:
             raise ConfigError(
@@ -279,6 +279,6 @@ def parse_methods(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         name = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_.")
         if name in found:
             raise ConfigError(f"--method must be given once for each. Received: {text!r} twice")
-        # A folder of the study; its own names are taken.
+        # The name becomes a folder of the study, whose own names are taken.
         found[f"by_{name}" if name.startswith((*METHODS, "seed_")) else name] = overrides
     return found

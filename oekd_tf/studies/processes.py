@@ -1,4 +1,4 @@
-"""Workers of a study: one process a run, stopped when the study is."""
+"""Worker processes of a study, one for each run."""
 
 import contextlib
 import signal
@@ -11,18 +11,18 @@ from oekd_tf.core.processes import PoolStoppedError, ProcessPool
 
 
 class Workers:
-    """Starts worker processes and hands SIGTERM on to those that run.
+    """Starts worker processes and forwards SIGTERM to them.
 
-    A process a run, because TensorFlow keeps every graph that it has traced. `run` may be called
-    from several threads at once.
+    Each run has a process, because TensorFlow keeps every graph that it has traced. `run` may be
+    called from several threads at once.
 
     Args:
-        log: Called with each line of workers that do not have the terminal to themselves.
+        log: Called with each line of output of workers that share the terminal.
 
     Example:
         >>> workers = Workers()
         >>> with workers.listening():
-        ...     workers.run("seed 0, ensemble", "oekd_tf.comparison.worker", "--workdir=runs/a")
+        ...     workers.run("seed 0, ensemble", "oekd_tf.cli.workers.study_run", "--workdir=runs/a")
     """
 
     def __init__(self, log: Callable[[str], None] = print):
@@ -31,7 +31,7 @@ class Workers:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes SIGTERM, Ctrl-C and a closed terminal while the block runs; nothing in a thread."""
+        """Stops on SIGTERM, Ctrl-C and SIGHUP while the block runs; does nothing in a thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -44,16 +44,17 @@ class Workers:
                 signal.signal(number, handler)
 
     def run(self, what: str, module: str, *arguments: str, shared: bool = False) -> None:
-        """Runs a module as a process whose output is the user's.
+        """Runs a module in a process and shows its output.
 
         Args:
-            what: It does, for messages.
-            module: As of `python -m`.
-            *arguments: Of its command line.
-            shared: Whether others run beside it: its lines then begin with what it does.
+            what: Description of the work, for messages.
+            module: Name of the module, as for `python -m`.
+            *arguments: Command line of the module.
+            shared: Whether other workers run at the same time; lines of output then begin with
+                the description.
 
         Raises:
-            Stopped: The study was asked to stop, or the worker was.
+            Stopped: The study or the worker was stopped.
             WorkerError: The worker failed.
         """
         # In a group of its own a worker is not hit by the terminal's Ctrl-C: it gets SIGTERM from
@@ -80,5 +81,5 @@ class Workers:
             raise WorkerError(f"{what}: its error is above; exit code {code}")
 
     def stop(self) -> None:
-        """Ends all that run, and lets no other begin."""
+        """Ends all running workers and starts no others."""
         self._pool.stop()

@@ -1,4 +1,4 @@
-"""The report of a study: Markdown, CSV and pictures, from its results file alone."""
+"""The report of a study: Markdown, CSV and figures, from its results file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ from oekd_tf.studies.metrics import BINS
 from oekd_tf.studies.plan import ALONE, MUTUAL, OFFLINE
 from oekd_tf.studies.statistics import ONE_SEED, Interval, Spread
 
-# Fields of a config that say how a student alone is trained, too.
+# Fields that change the training of baselines, too.
 _RECIPE = ("optimizer.", "schedule.", "backbone.")
 
 _WHAT = {
@@ -37,15 +37,15 @@ _WHAT = {
 
 
 def write_report(workdir: str | Path) -> str:
-    """Writes `report.md`, `summary.csv`, `runs.csv` and the pictures of a study.
+    """Writes `report.md`, `summary.csv`, `runs.csv` and the figures of a study.
 
-    With more than four ablations the pictures leave them out, but for that of the gains.
+    With more than four ablations only the figure of the gains shows them.
 
     Args:
-        workdir: The study's, with `results.json`; nothing else is read.
+        workdir: Folder of the study, with `results.json`; nothing else is read.
 
     Returns:
-        What each student gains and where the files are, for the terminal.
+        Tables of gains and the paths of the files, for the terminal.
 
     Raises:
         ResultsError: There is no results file, or it holds no run.
@@ -85,13 +85,13 @@ def write_report(workdir: str | Path) -> str:
 
 
 def markdown(results: Results) -> str:
-    """The report.
+    """The report of a study as Markdown, a pure function of its results.
 
     Args:
-        results: A results file's content.
+        results: Content of the results file.
 
     Returns:
-        Markdown; the same for the same results.
+        The Markdown text.
     """
     found = methods(results)
     trained = [method for method in found if method.name != ALONE]
@@ -170,10 +170,10 @@ def student_rows(method: Method) -> list[dict[str, str]]:
     """The main table of a method.
 
     Args:
-        method: That trains students which were also trained alone.
+        method: A method other than the baselines.
 
     Returns:
-        One row of text a student, by column.
+        One row for each student: text by column.
     """
     return [
         {
@@ -238,7 +238,7 @@ def _verdicts(method: Method) -> str:
 
 
 def _overview(trained: Sequence[Method]) -> list[dict[str, str]]:
-    """A row a method, a column a network of the first."""
+    """A row for each method, a column for each network of the first."""
     networks = {row.network: f"{row.name}, gain %" for row in trained[0].rows}
     rows = []
     for method in trained:
@@ -282,7 +282,7 @@ def _difference_rows(against: Sequence[Difference]) -> list[dict[str, str]]:
 
 
 def _quality_rows(found: Sequence[Method]) -> list[dict[str, str]]:
-    """Students of the same network below each other, by the first's name, then the teachers."""
+    """Rows of students, grouped by network and named as in the first method, then of teachers."""
     names = {row.network: row.name for method in reversed(found) for row in method.rows}
     networks = dict.fromkeys(row.network for method in found for row in method.rows)
     rows = []
@@ -305,7 +305,7 @@ def _quality(name: str, method: Method, one: Any) -> dict[str, str]:
 
 
 def _time_rows(found: Sequence[Method]) -> list[dict[str, str]]:
-    # Of the alternatives, other networks are trained too: theirs is another table.
+    # Alternatives train other networks too; their times are in a table of their own.
     return [
         {
             "method": method.name,
@@ -337,7 +337,7 @@ def _provenance(results: Results) -> str:
         default = list(default) if isinstance(default, tuple) else default
         value: Any = results["config"]
         for name in path.split("."):
-            # A field that came after the study was as its default is.
+            # A field that is newer than the study had its default value.
             value = value.get(name, default) if isinstance(value, Mapping) else value
         if value != default:
             fields.append(f"- `{path} = {value!r}`")
@@ -361,7 +361,7 @@ def _machines(runs: Sequence[RunRecord]) -> str:
 
 
 def _of_1(values: Spread | None) -> str:
-    """In %."""
+    """Values from 0 to 1 as text in %."""
     if values is None:
         return ""
     deviation = None if values.deviation is None else 100 * values.deviation

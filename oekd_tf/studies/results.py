@@ -1,4 +1,4 @@
-"""The results file of a study: everything that its report is made of."""
+"""The results file of a study, from which its report is made."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from oekd_tf.studies.plan import METHODS, Run
 FILE_NAME = "results.json"
 SCHEMA = 1
 
-# Each run has its own.
+# Fields that differ between runs.
 _OF_A_RUN = ("seed", "only_student")
 
 
@@ -28,16 +28,16 @@ def begin(
     ablations: Mapping[str, Mapping[str, Any]],
     command: str,
 ) -> Results:
-    """The results so far of a study that is begun or gone on with.
+    """The results so far of a study that is started or resumed.
 
     Args:
-        path: The results file, which need not be there.
-        config: The study's.
-        ablations: That are asked for; others that the file has stay in it.
-        command: That makes the study.
+        path: Path of the results file, which need not exist.
+        config: Config of the study.
+        ablations: Ablations to add; those in the file stay.
+        command: Command line of the study.
 
     Returns:
-        The file's content, with the new ablations and, a line each, all commands so far.
+        The file's content, with the new ablations and, one per line, all commands so far.
 
     Raises:
         ResultsError: The file cannot be read, or is of another config or of other ablations of
@@ -77,13 +77,13 @@ def read(path: str | Path) -> Results:
     """Reads a results file.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
 
     Returns:
-        Its content.
+        Content of the file.
 
     Raises:
-        ResultsError: It is not there, or not of this schema.
+        ResultsError: The file does not exist, or not of this schema.
 
     Example:
         >>> [run["seed"] for run in read("runs/compare_demo/results.json")["runs"]]
@@ -116,13 +116,13 @@ def read(path: str | Path) -> Results:
 
 
 def write(path: str | Path, results: Results) -> None:
-    """Writes a results file, whole or not at all.
+    """Writes a results file atomically.
 
-    A run a line, so that a difference between two files shows which runs are new.
+    Each run is on a line of its own, so that a diff of two files shows which runs are new.
 
     Args:
-        path: Of the file.
-        results: Its content.
+        path: Path of the file.
+        results: Content of the file.
     """
     head = [
         f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
@@ -135,7 +135,7 @@ def write(path: str | Path, results: Results) -> None:
 
 
 def add(results: Results, record: RunRecord) -> None:
-    """Takes a run's record in, for the one that was there, in the order of plan and seeds."""
+    """Adds or replaces the record of a run; records are sorted by method, seed and student."""
     methods = list(results["methods"])
 
     def order(one: RunRecord) -> tuple[int, int, int]:
@@ -146,12 +146,12 @@ def add(results: Results, record: RunRecord) -> None:
 
 
 def find(results: Results, run: Run) -> RunRecord | None:
-    """The record of a run, if there is one."""
+    """The record of a run; None if there is none."""
     return find_run(results, run.key)
 
 
 def find_run(results: Results, key: tuple[str, int, int]) -> RunRecord | None:
-    """The record with this method, seed and student, if there is one."""
+    """The record with this method, seed and student; None if there is none."""
     for one in results["runs"]:
         if (one["method"], one["seed"], one["student"]) == key:
             return one
@@ -159,10 +159,10 @@ def find_run(results: Results, key: tuple[str, int, int]) -> RunRecord | None:
 
 
 def network_key(student: StudentRecord) -> str:
-    """What tells a student's network from others of the study, whatever trained it."""
+    """Identifies a student's network within the study, whatever method trained it."""
     return f"width {student['width']:g}, {student['parameters']}, {student['flops']}"
 
 
 def _plain(value: Any) -> Any:
-    """As JSON gives it back."""
+    """A value as it is after a round trip through JSON."""
     return json.loads(json.dumps(value))

@@ -1,4 +1,4 @@
-"""Several runs of a study at once."""
+"""Scheduling of runs in parallel processes."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -9,13 +9,13 @@ from oekd_tf.studies.plan import Run, needed
 
 
 def shares_of_cores(processes: int) -> list[list[int]]:
-    """The cores of each of several processes, none of two.
+    """Disjoint sets of cores for several processes.
 
     Args:
-        processes: How many; 1 has them all.
+        processes: Number of processes; a single one gets all cores.
 
     Returns:
-        Numbers of cores, a list a process.
+        Numbers of the cores of each process.
 
     Raises:
         ConfigError: There are fewer cores than processes.
@@ -46,15 +46,15 @@ def train_all(
     A run that fails, a loss that became NaN for instance, does not end the others.
 
     Args:
-        runs: That are not trained yet.
-        train: Trains one, on these cores; called in a thread.
-        trained: Called in this thread with each run that has been.
-        failed: Called in this thread with each run that could not be, and why.
+        runs: Runs that are not trained yet.
+        train: Trains a run on the given cores; called in a thread.
+        trained: Called in this thread with each run that finished.
+        failed: Called in this thread with each run that failed, and its error.
         shares: Cores of each process.
-        stop: Ends those that run, when this function is left by an exception.
+        stop: Ends running processes; called when this function raises.
 
     Raises:
-        Exception: What `train` or `trained` raised first, but for a `WorkerError`.
+        Exception: The first error of `train` or `trained` other than a `WorkerError`.
     """
     waiting, free = list(runs), list(shares)
     running: dict[Future, tuple[Run, Sequence[int]]] = {}

@@ -1,4 +1,4 @@
-"""Means over seeds, and gains whose luck is accounted for."""
+"""Means, standard deviations and confidence intervals over seeds."""
 
 import dataclasses
 import math
@@ -15,12 +15,12 @@ ONE_SEED = "one seed, no claim"
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """Values over seeds in two numbers.
+    """Mean and standard deviation over seeds.
 
     Attributes:
-        mean: Their mean.
-        deviation: Their sample standard deviation (over n − 1); None of a single value.
-        count: How many.
+        mean: Mean of the values.
+        deviation: Sample standard deviation (over n − 1); None for a single value.
+        count: Number of values.
     """
 
     mean: float
@@ -29,13 +29,13 @@ class Spread:
 
 
 class Interval(NamedTuple):
-    """Differences over seeds, and what may be said of their mean.
+    """Differences over seeds, with the confidence interval of their mean.
 
     Attributes:
-        values: One a seed.
-        mean: Their mean.
-        low: Lower end of the mean's confidence interval; None of a single seed.
-        high: Upper end; None of a single seed.
+        values: One difference for each seed.
+        mean: Mean of the differences.
+        low: Lower end of the mean's confidence interval; None for a single seed.
+        high: Upper end of the interval; None for a single seed.
     """
 
     values: tuple[float, ...]
@@ -45,7 +45,7 @@ class Interval(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What may be said: a gain or a loss only where the interval leaves out 0."""
+        """Whether the mean is significantly above or below 0: its interval does not contain 0."""
         if self.low is None or self.high is None:
             return ONE_SEED
         if self.low > 0:
@@ -57,13 +57,13 @@ def spread(values: Sequence[float]) -> Spread:
     """Mean and sample standard deviation.
 
     Args:
-        values: At least one.
+        values: Values, at least one.
 
     Returns:
-        Both.
+        Mean, standard deviation and number of the values.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is no value.
 
     Example:
         >>> spread([1.0, 3.0])
@@ -83,18 +83,18 @@ def spread(values: Sequence[float]) -> Spread:
 def relative_gain(
     together: Sequence[float], alone: Sequence[float], confidence: float = CONFIDENCE
 ) -> Interval:
-    """The gain 100 (together − alone) / alone, seed by seed, with Student's t interval.
+    """The paired gain 100 (together − alone) / alone, with Student's t confidence interval.
 
-    Paired: what a seed does to both (initial weights, order of the data) cancels within it. The
-    interval tells of the choice of seeds, not of that of the test images.
+    Pairing by seed cancels what the seed does to both: initial weights and order of the data. The
+    interval covers the choice of seeds, not that of the test images.
 
     Args:
-        together: Accuracies, one a seed.
-        alone: Of the same seeds, in the same order; above 0.
-        confidence: Of the interval, between 0 and 1.
+        together: Accuracies of the ensemble's student, one for each seed.
+        alone: Accuracies of the baseline for the same seeds, in the same order; above 0.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Returns:
-        The gain; a single seed has no interval.
+        The gain in %; a single seed has no interval.
 
     Raises:
         ValueError: A rule above is broken.
@@ -115,14 +115,14 @@ def relative_gain(
 
 
 def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """The mean of one difference a seed, with Student's t interval.
+    """The mean of differences over seeds, with Student's t confidence interval.
 
     Args:
-        values: At least one.
-        confidence: Of the interval, between 0 and 1.
+        values: One difference for each seed, at least one.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Returns:
-        Mean and interval; a single seed has no interval.
+        The mean and its interval; a single seed has no interval.
 
     Raises:
         ValueError: There is no value, or the confidence is out of range.

@@ -1,4 +1,4 @@
-"""Runs a study: every run that is not done yet, then the report."""
+"""Runs a study: trains every run that is not finished, then writes the report."""
 
 import json
 import tempfile
@@ -37,20 +37,20 @@ def compare(
     """Trains the ensemble and every student alone, seed by seed, and reports.
 
     All runs share one config: the same data, augmentation, optimizer, schedule and number of
-    steps; what is reported is the test split after the last epoch. Started again, it goes on with
-    what is missing; more seeds, students and ablations may be asked for later.
+    steps; metrics are those on the test split after the last epoch. Started again, the study
+    resumes; more seeds, students and ablations may be added later.
 
     Args:
-        config: As `oekd_tf.config.default_config` makes them; nothing is exported.
-        workdir: The study's folder.
-        seeds: How many, from `config.seed` on.
-        students: Whose baselines are trained; all if empty.
-        ablations: By name, fields that are other in further ensemble runs, by dotted path.
-        offline: Students that are also distilled from student 1, trained alone before.
-        mutual: Students that are also trained in a pair with student 1 that learn from each other.
-        command: That makes the study, for the report.
+        config: Config, from `oekd_tf.config.default_config`; nothing is exported.
+        workdir: Folder of the study.
+        seeds: Number of seeds, from `config.seed` on.
+        students: Students whose baselines are trained; all if empty.
+        ablations: For each ablation the values of the fields that it changes, by dotted path.
+        offline: Students that are also distilled from student 1, which is trained alone first.
+        mutual: Students that are also trained by mutual learning in a pair with student 1.
+        command: Command line of the study, for the report.
         log: Called with each progress message.
-        processes: Runs at once, each on its share of the cores.
+        processes: Number of runs at a time, each on its share of the cores.
 
     Returns:
         The content of the results file, `results.json`.
@@ -58,9 +58,9 @@ def compare(
     Raises:
         ConfigError: The config or an ablation breaks a rule.
         ResultsError: The folder holds another study.
-        WorkerError: The ensemble's run failed, which ends the study; or others did, without which
-            it was trained and reported.
-        Stopped: SIGTERM or Ctrl-C came.
+        WorkerError: The ensemble's run failed, which ends the study; or other runs failed, and the
+            report is without them.
+        Stopped: The study received SIGTERM or Ctrl-C.
 
     Example:
         >>> config = oekd_tf.config.default_config()
@@ -91,15 +91,15 @@ def compare(
 
 
 class _Study:
-    """What is done with each run of a study.
+    """Training, evaluation and recording of a study's runs.
 
     Args:
-        config: The study's.
-        workdir: Its folder.
-        runs: All that it is made of.
-        results: Of those that were done before; changed in place, and kept in the folder.
-        workers: That do the work.
-        shared: Whether runs share the machine.
+        config: Config of the study.
+        workdir: Folder of the study.
+        runs: All runs of the study.
+        results: Content of the results file, which is changed in place and written to the folder.
+        workers: Worker processes that run them.
+        shared: Whether several runs share the machine.
         log: Called with each progress message.
 
     Attributes:
@@ -135,11 +135,11 @@ class _Study:
                 log(f"{self._titles[run.key]}: done before")
 
     def missing(self) -> list[planning.Run]:
-        """Runs that the results do not have."""
+        """Runs that are not in the results."""
         return [run for run in self._runs if not results_file.find(self._results, run)]
 
     def train(self, run: planning.Run, cores: Sequence[int]) -> None:
-        """Trains and evaluates a run that has not been, or that was stopped."""
+        """Trains and evaluates a run, or resumes it."""
         title = self._titles[run.key]
         self._log(title)
         config = planning.run_config(self._config, run, self._workdir)
@@ -160,19 +160,19 @@ class _Study:
             )
 
     def trained(self, run: planning.Run) -> None:
-        """Takes a run into the results, as soon as it can be."""
+        """Adds a run to the results, as soon as its teacher is there."""
         self._to_record.append(run)
         self._record()
 
     def failed(self, run: planning.Run, error: WorkerError) -> None:
-        """Goes on without a run, unless the recipe of the whole study is what failed."""
+        """Leaves a failed run out; a failed ensemble ends the study."""
         if run.method == planning.ENSEMBLE:
             raise error
         self._note_failure(run, error)
         self._record()
 
     def measure_sizes(self) -> None:
-        """Adds the int8 sizes of students that no run had before."""
+        """Adds the int8 sizes that the results do not have."""
         for run in self._runs:
             found = results_file.find(self._results, run)
             if not found:
@@ -191,7 +191,7 @@ class _Study:
 
     def _record(self) -> None:
         for run in self._to_record.copy():
-            # A student is compared with the ensemble teacher of its seed, if there is one.
+            # A student's agreement is with the ensemble teacher of its seed, if there is one.
             teacher = f"seed_{run.seed}"
             finished = is_finished(self._workdir / teacher)
             if not run.student or finished or teacher not in self._to_come:

@@ -6,6 +6,7 @@ from pathlib import Path
 from oekd_tf.core.files import temporary_path, write_text
 from oekd_tf.core.records import Manifest, StudentSummary, Summary
 from oekd_tf.core.tables import markdown_table
+from oekd_tf.device.manifest import FILE_NAME, read_manifest
 
 _FORMAT_TITLES = {"saved_model": "SavedModel", "float32": "float32 kB", "int8": "int8 kB"}
 
@@ -163,5 +164,6 @@ def _baselines(workdir: Path) -> dict[str, StudentSummary]:
 
 
 def _manifest(summary: Summary) -> Manifest | None:
-    path = Path(summary.get("exports") or "") / "manifest.json"
-    return json.loads(path.read_text()) if summary.get("exports") and path.exists() else None
+    folder = Path(summary.get("exports", ""))
+    there = "exports" in summary and (folder / FILE_NAME).exists()
+    return read_manifest(folder) if there else None

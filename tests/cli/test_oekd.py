@@ -1,0 +1,138 @@
+"""The one command, its help, and fields of a config on the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oekd_tf import cli
+from oekd_tf.config import FIELDS
+
+ROOT = Path(__file__).parents[2]
+
+# What a command that says something of itself must not wait for.
+HEAVY = ("tensorflow", "keras", "jax", "matplotlib", "ai_edge_litert")
+WITHOUT = f"""
+import sys
+sys.argv = ["oekd", *sys.argv[1:]]
+from oekd_tf.cli import main
+try:
+    main()
+finally:
+    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+
+
+def run(*arguments, code=WITHOUT):
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False,
+        cwd=ROOT, timeout=100,
+    )  # fmt: skip
+
+
+def config_of(*flags):
+    """The config that `oekd train` reads from flags, as JSON, and what went wrong."""
+    code = (
+        "import sys\n"
+        "sys.argv = ['oekd train', *sys.argv[1:]]\n"
+        "from oekd_tf.cli import train\n"
+        "from oekd_tf.config import to_json\n"
+        "train._train = lambda: print(to_json(train._CONFIG.value))\n"
+        "train.main()\n"
+    )
+    return run(*flags, code=code)
+
+
+def test_names_are_the_files():
+    assert cli.names() == sorted(
+        path.stem for path in (ROOT / "oekd_tf" / "cli").glob("*.py") if path.stem != "__init__"
+    )
+
+
+def test_overview(capsys):
+    cli.main([])
+    shown = capsys.readouterr().out
+    for name in cli.names():
+        (line,) = [line for line in shown.splitlines() if line.startswith(f"  {name} ")]
+        assert line.endswith(".")
+        assert len(line) <= 100
+
+
+def test_version(capsys):
+    import oekd_tf
+
+    cli.main(["--version"])
+    assert capsys.readouterr().out == f"oekd_tf {oekd_tf.__version__}\n"
+
+
+def test_unknown_command():
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["trian"])
+    assert "Did you mean train? Received: 'trian'" in str(stop.value)
+    assert "\n" not in str(stop.value)
+
+
+@pytest.mark.parametrize("command", ["train", "export", "compare", "train_arrays"])
+def test_help_says_what_and_how_without_waiting(command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert done.stderr == "[]\n"
+    examples = [line for line in done.stdout.splitlines() if f"oekd {command} " in line]
+    assert len(examples) >= 3
+    assert "--workdir: " in done.stdout
+    if command != "export":
+        assert done.stdout.count("--helpfields") >= 1
+
+
+def test_all_fields_are_listed():
+    done = run("train", "--helpfields")
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    for path, field in FIELDS.items():
+        assert f"  {path} = " in done.stdout
+        assert field.meaning in done.stdout
+
+
+def test_arguments_of_a_method_and_a_backbone():
+    done = config_of(
+        "--config.method.arguments.temperature=3.0", "--config.backbone.name=DenseNet",
+        "--config.backbone.arguments.growth_rate", "12", "--config.epochs=3",
+        "--config.method.arguments.teacher_weights=(2, 1, 1, 1, 1)",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert '"temperature": 3.0' in done.stdout
+    assert '"growth_rate": 12' in done.stdout
+    assert '"epochs": 3' in done.stdout
+    assert '"teacher_weights": [' in done.stdout
+
+
+def test_another_method_begins_with_no_arguments():
+    flags = "--config=configs/cifar10_jpeg_resnet8_8x8_kd.py", "--config.method.name=dml"
+    done = config_of(*flags, "--config.method.arguments.temperature=2.0")
+    assert done.returncode == 0, done.stderr
+    assert '"name": "dml"' in done.stdout
+    assert '"temperature": 2.0' in done.stdout
+    assert "distillation_weight" not in done.stdout
+
+
+def test_a_field_of_version_0_1():
+    done = config_of("--config.loss.temperature=4.0", "--config.ensemble.stem_gradient=mean")
+    assert done.returncode == 0, done.stderr
+    assert '"temperature": 4.0' in done.stdout
+    assert '"stem_gradient": "mean"' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.schedule.nmae=x", "Unknown config field nmae. Did you mean name?"),
+        ("--config.loss.tempreture=2", "Unknown config field loss."),
+        ("--config.epochs=many", "many"),
+        ("stray", "Only flags are allowed. Received: 'stray'"),
+    ],
+)
+def test_one_line_for_a_mistake(flag, message):
+    done = config_of(flag)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
