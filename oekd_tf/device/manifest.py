@@ -1,19 +1,19 @@
-"""What is written about an export.
+"""The manifest of an export.
 
-`manifest.json` holds one object:
+`manifest.json` is one object:
 
-- `made_by`: versions, platform, UTC time, and what the caller adds (config, command);
-- `class_names`, `checked_on_images` (how many test images every file was run on),
+- `made_by`: versions, platform, UTC time, and entries of the caller (config, command);
+- `class_names`, `checked_on_images` (number of test images that every file was run on),
   `calibration_images`;
-- `failures`: a line for each file that was not delivered;
+- `failures`: one line for each file that was not delivered;
 - `students`: a list of objects with `name`, `width`, `parameters` (trainable), `flops` (two a
   multiply-add, one image), `input_shape`, `accuracy` of the Keras student, and `formats`: for each
   format `path` below the manifest's folder, `bytes`, `gzip_bytes` (of a file), `sha256`,
   `accuracy`, `agreement` (share of test images with the Keras student's top class),
   `largest_logit_difference`, for TFLite and ONNX `input` and `output` (dtype, shape, -1 where it
   is free, scale, zero_point) and `operations`, for TFLite `tensor_types`, and after fine-tuning
-  `fine_tuning` (what was done, with sparsity or number of clusters by layer);
-- `devices` and `cascades`: what `oekd_tf.bench` and `oekd_tf.cascade` measured.
+  `fine_tuning` (its settings, with sparsity or number of clusters by layer);
+- `devices` and `cascades`: results of `oekd bench` and `oekd cascade`.
 
 The SHA-256 of a folder is that of the lines "<sha256>  <path>" of its files, sorted by path: what
 `find . -type f | sort | xargs sha256sum | sha256sum` prints, without the "./".
@@ -33,16 +33,16 @@ FILE_NAME = "manifest.json"
 
 
 def read_manifest(folder: str | Path) -> Manifest:
-    """The manifest of an export.
+    """Reads the manifest of an export.
 
     Args:
-        folder: The export's.
+        folder: Folder of the export.
 
     Returns:
-        Its content, described at the top of this module.
+        Content of the manifest, described at the top of this module.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no manifest.
 
     Example:
         >>> read_manifest("savedmodels/demo")["students"][4]["formats"]["int8"]["bytes"]

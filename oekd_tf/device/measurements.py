@@ -1,8 +1,9 @@
-"""What was measured on a device, as it stands in a manifest under "devices".
+"""Measurements on devices, in a manifest under "devices".
 
-By the device's name: `cpu`, `platform`, `litert` (version), `time`, and `results`: for each
-"student_1/int8" `bytes`, `sha256`, `peak_activation_bytes` (see `activation_memory`),
-`batch_size`, and `threads`: by their number `median_ms`, `p90_ms` and `runs`.
+For each device by name: `cpu`, `platform`, `litert` (version), `time`, and `results`, which for
+each file ("student_1/int8") has `bytes`, `sha256`, `peak_activation_bytes` (see
+`activation_memory`), `batch_size`, and `threads`: by number of threads `median_ms`, `p90_ms` and
+`runs`.
 """
 
 import datetime
@@ -39,7 +40,7 @@ def result(
     batch_size: int,
     latencies: Mapping[int, Latency],
 ) -> dict[str, Any]:
-    """A file's entry."""
+    """Results of a file, as the manifest has them."""
     return {
         "bytes": file.facts["bytes"],
         "sha256": file.facts["sha256"],
@@ -50,16 +51,16 @@ def result(
 
 
 def merge(manifest: Manifest, devices: Mapping[str, Any]) -> None:
-    """Takes measurements into a manifest.
+    """Merges measurements into a manifest.
 
     Other devices stay, and so do the device's results of other files and numbers of threads.
 
     Args:
-        manifest: Changed in place.
-        devices: By name, as described at the top of this module.
+        manifest: Manifest, which is changed in place.
+        devices: Measurements by name of the device, as described at the top of this module.
 
     Raises:
-        ValueError: A result is of a file that is not in the manifest, or was another file there.
+        ValueError: A result is of a file that is not in the manifest, or has another SHA-256.
     """
     files = {file.key: file for file in exported_files(manifest)}
     for name, device in devices.items():
@@ -88,11 +89,17 @@ def merge(manifest: Manifest, devices: Mapping[str, Any]) -> None:
 
 
 def read_results(path: str | Path) -> dict[str, Any]:
-    """Devices from a file that `oekd bench --output` wrote.
+    """Reads a file that `oekd bench --output` wrote.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        Measurements by name of the device.
 
     Raises:
-        ValueError: It is not one.
-        OSError: It cannot be read.
+        ValueError: The file is not one of these.
+        OSError: The file cannot be read.
     """
     try:
         devices = json.loads(Path(path).read_text())["devices"]
@@ -111,9 +118,16 @@ def read_results(path: str | Path) -> dict[str, Any]:
 def median_ms(
     manifest: Manifest, file: ExportedFile, device: str | None, threads: int
 ) -> float | None:
-    """A file's median latency on a device, None where it was not measured.
+    """Median latency of a file on a device.
 
-    A result of another file of the same name does not count.
+    Args:
+        manifest: Manifest of the export.
+        file: File of the export.
+        device: Name of the device.
+        threads: Number of threads.
+
+    Returns:
+        The latency in milliseconds; None where this file, by its SHA-256, was not measured.
     """
     devices = manifest.get("devices", {})
     if device is None or device not in devices:
@@ -125,10 +139,17 @@ def median_ms(
 
 
 def choose_device(manifest: Manifest, name: str | None) -> str:
-    """The device that is meant: the one that is named, or the only one there is.
+    """The device to take latencies from: the named one, or the only one.
+
+    Args:
+        manifest: Manifest of the export.
+        name: Name of the device; None for the only one.
+
+    Returns:
+        Name of the device.
 
     Raises:
-        ValueError: None was measured, the named one was not, or there are several.
+        ValueError: No device was measured, the named one was not, or there are several.
     """
     there = list(manifest.get("devices", {}))
     if not there:

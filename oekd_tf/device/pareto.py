@@ -1,6 +1,6 @@
-"""What each file of an export costs and what it gets right: rows and a picture.
+"""Trade-off between cost and accuracy of exported files: a table and a figure.
 
-The rows need nothing but Python; the picture needs matplotlib.
+The table needs nothing but Python; the figure needs matplotlib.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,15 @@ _MARKERS = "osD^vP*Xph<>d8H"
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The points that no other point beats.
+    """The Pareto front of points.
 
     Args:
-        points: (cost, accuracy) each.
+        points: (cost, accuracy) of each point.
 
     Returns:
-        Their positions, by rising cost. A point is on the front if no point is at least as
-        accurate for less, or more accurate for no more; of equal points only the first is.
+        Indices of the points on the front, by rising cost. A point is on the front if no other is
+        at least as accurate for less, or more accurate for no more; of equal points only the
+        first is.
 
     Example:
         >>> pareto_front([(1, 0.5), (2, 0.4), (3, 0.9)])
@@ -38,15 +39,15 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def trade_off_rows(manifest: Manifest, threads: int = 1) -> list[dict[str, str]]:
-    """One row of text a file, by column.
+    """The trade-off table of an export.
 
     Args:
-        manifest: Of an export.
-        threads: Of the latencies.
+        manifest: Manifest of the export.
+        threads: Number of threads of the latencies.
 
     Returns:
-        Rows for `oekd_tf.report.markdown_table`. "drop" is in points, from the Keras student;
-        "front" is * for the files that none beats in size and accuracy together.
+        One row for each file, for `oekd_tf.core.tables.markdown_table`. "drop" is in points, from
+        the Keras student; "front" is * for files on the Pareto front of size and accuracy.
     """
     files = exported_files(manifest)
     front = set(pareto_front([(f.facts["bytes"], f.facts["accuracy"]) for f in files]))
@@ -88,10 +89,10 @@ def draw_trade_off(
     """Draws accuracy against size and, where it was measured, against latency.
 
     Args:
-        manifest: Of an export.
-        path: The PNG file.
-        device: Whose latencies; the last one measured if None.
-        threads: Of the latencies.
+        manifest: Manifest of the export.
+        path: Path of the PNG file.
+        device: Name of the device of the latencies; the last one measured if None.
+        threads: Number of threads of the latencies.
 
     Raises:
         ValueError: The device was not measured.

@@ -1,4 +1,4 @@
-"""From an image file to raw pixels, as evaluation in training sees it."""
+"""Preprocessing of image files, the same as in evaluation."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _DEFAULT_CROP = 0.875
 
 
 def check_pillow() -> None:
-    """Raises a ValueError that says what to install where Pillow is missing."""
+    """Raises a ValueError if Pillow is not installed."""
     if find_spec("PIL") is None:
         raise ValueError(
             "Reading images needs Pillow: pip install pillow. Received: an environment without it"
@@ -21,16 +21,16 @@ def check_pillow() -> None:
 
 
 def image_files(path: str | Path) -> Iterator[Path]:
-    """The image files below a folder, sorted by path; a file is itself.
+    """The image files below a folder, sorted by path, or a single file.
 
     Args:
-        path: Of a folder or a file; a file may have any extension.
+        path: Path of a folder or a file; a file may have any extension.
 
     Yields:
-        Files.
+        Paths of the files.
 
     Raises:
-        ValueError: It is not there, or is a folder without images.
+        ValueError: The path does not exist, or is a folder without images.
     """
     path = Path(path)
     if not path.is_dir():
@@ -49,22 +49,22 @@ def image_files(path: str | Path) -> Iterator[Path]:
 def read_image(
     path: str | Path, image_shape: tuple[int, int, int], central_crop: float = 1.0
 ) -> np.ndarray:
-    """An image file as a network takes it.
+    """Reads an image file as input of a network.
 
-    An image of another size is cut to the network's shape in the middle, and resized (bilinear,
-    antialiased). It is turned upright as its EXIF data says, transparency is dropped, 16 bits a
-    channel become 8, of an animation it is the first picture.
+    An image of another size is center-cropped to the network's aspect ratio and resized (bilinear,
+    antialiased). It is rotated as its EXIF data says, transparency is dropped, 16 bits per channel
+    become 8, and an animation is its first frame.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         image_shape: (height, width, channels); 1 channel is grey, 3 are colour.
-        central_crop: How much of the middle's height and width to take, in (0, 1].
+        central_crop: Share of the crop's height and width to take, in (0, 1].
 
     Returns:
-        uint8, `image_shape`.
+        The image, uint8 of shape `image_shape`.
 
     Raises:
-        ValueError: The file is no image that can be read; one line.
+        ValueError: The file is no image that can be read.
 
     Example:
         >>> read_image("shoe.jpg", (28, 28, 1))[None]
@@ -90,17 +90,17 @@ def read_image(
 def central_box(
     size: tuple[int, int], target: tuple[int, int], share: float
 ) -> tuple[int, int, int, int]:
-    """The largest window of the target's shape in the middle of an image, shrunk to a share.
+    """The largest center crop of the target's aspect ratio, scaled by a share.
 
     `oekd_tf.data.cropping.central_window` without TensorFlow.
 
     Args:
         size: (width, height) of the image.
-        target: (width, height) whose aspect ratio the window has.
-        share: Of the window's sides, in (0, 1].
+        target: (width, height) that define the aspect ratio.
+        share: Share of the crop's sides to take, in (0, 1].
 
     Returns:
-        (left, top, right, bottom).
+        (left, top, right, bottom) of the crop.
     """
     scale = min(size[0] / target[0], size[1] / target[1]) * share
     width, height = (
@@ -111,14 +111,14 @@ def central_box(
 
 
 def trained_crop(model: str | Path) -> float:
-    """How much of an image's middle evaluation took in training.
+    """The center crop of evaluation in training, from the manifest or card beside a model.
 
     Args:
-        model: A file of an export or of `oekd_tf.pick`, whose manifest or card is looked into.
+        model: Path of a file of an export or of `oekd pick`.
 
     Returns:
         The config's `data.central_crop` where images were resized to `data.image_size`; 1 where
-        they were of one size to begin with, or nothing is known.
+        all images had the same size, or nothing is known.
     """
     model = Path(model)
     data = {}
@@ -138,7 +138,7 @@ def _data_config(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _eight_bits(image: Any) -> Any:
-    """An image of 16 bits a channel as one of 8; others as they are."""
+    """Converts an image of 16 bits per channel to 8; leaves others as they are."""
     from PIL import Image
 
     if image.mode == "F":

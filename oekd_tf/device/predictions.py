@@ -1,4 +1,4 @@
-"""From logits to labels and probabilities."""
+"""Class labels and probabilities from logits."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One class and how probable a network holds it.
+    """A class and its predicted probability.
 
     Attributes:
-        label: The class's name.
-        index: Its number, from 0.
-        probability: Of 1.
+        label: Name of the class.
+        index: Class index, from 0.
+        probability: Probability, from 0 to 1.
     """
 
     label: str
@@ -38,12 +38,12 @@ def top_predictions(logits: np.ndarray, labels: Sequence[str], count: int) -> li
     """The most probable classes of one image.
 
     Args:
-        logits: (classes,).
-        labels: The classes' names.
-        count: How many; all if there are fewer.
+        logits: Logits, (classes,).
+        labels: Names of the classes.
+        count: Number of classes to return; all if there are fewer.
 
     Returns:
-        By falling probability; of equally probable ones the one of the lower number first.
+        Predictions by falling probability, then by rising index.
     """
     shares = probabilities(logits)
     order = np.argsort(-shares, kind="stable")[:count]
@@ -51,20 +51,20 @@ def top_predictions(logits: np.ndarray, labels: Sequence[str], count: int) -> li
 
 
 def read_labels(path: str | Path | None, beside: Path, classes: int) -> list[str]:
-    """The classes' names.
+    """Reads the names of the classes.
 
     Args:
-        path: A file of one name a line; `labels.txt` beside the model if None, and numbers if
-            that is not there.
-        beside: The model's path.
-        classes: How many there must be.
+        path: Path of a file with one name per line; `labels.txt` beside the model if None, or
+            numbers if that does not exist.
+        beside: Path of the model.
+        classes: Number of classes.
 
     Returns:
         The names.
 
     Raises:
-        ValueError: Their number is wrong.
-        OSError: The file that is named cannot be read.
+        ValueError: The number of names is wrong.
+        OSError: The file at `path` cannot be read.
     """
     found = Path(path) if path else beside.parent / "labels.txt"
     if not path and not found.exists():

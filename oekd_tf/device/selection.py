@@ -1,9 +1,9 @@
-"""The best student and format under a device's limits."""
+"""Selection of the best student and format under a device's limits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-# For each limit: whether less is better, and what to call a value of it.
+# For each limit: whether lower is better, and the format of its values.
 _LIMITS = {
     "max_bytes": (True, "{:,.0f} bytes"),
     "max_latency_ms": (True, "{:.3f} ms"),
@@ -13,11 +13,11 @@ _LIMITS = {
 
 
 class Candidate(NamedTuple):
-    """A file and what limits are about.
+    """A file and the values that limits apply to.
 
     Attributes:
-        file: An `ExportedFile`.
-        values: By the limits' names, what this file has; a limited value must be there.
+        file: The `ExportedFile`.
+        values: Values of the file by name of the limit; there must be one for each limit.
     """
 
     file: Any
@@ -25,13 +25,13 @@ class Candidate(NamedTuple):
 
 
 class Miss(NamedTuple):
-    """A limit that a candidate does not keep.
+    """A limit that a candidate violates.
 
     Attributes:
-        limit: Its name.
-        allowed: Its value.
-        found: The candidate's.
-        violation: By how much it is missed, relative to it.
+        limit: Name of the limit.
+        allowed: Value of the limit.
+        found: Value of the candidate.
+        violation: Relative violation of the limit.
     """
 
     limit: str
@@ -46,14 +46,14 @@ class Miss(NamedTuple):
 
 
 def misses(candidate: Candidate, limits: Mapping[str, float]) -> list[Miss]:
-    """The limits that a candidate does not keep.
+    """The limits that a candidate violates.
 
     Args:
-        candidate: With a value for each limit.
-        limits: Of "max_bytes", "max_latency_ms", "max_activation_bytes", "min_accuracy".
+        candidate: Candidate with a value for each limit.
+        limits: Values of "max_bytes", "max_latency_ms", "max_activation_bytes" or "min_accuracy".
 
     Returns:
-        Those it misses; none if it fits.
+        The violated limits; none if the candidate fits.
     """
     found = []
     for limit, allowed in limits.items():
@@ -65,30 +65,30 @@ def misses(candidate: Candidate, limits: Mapping[str, float]) -> list[Miss]:
 
 
 def best(candidates: Sequence[Candidate], limits: Mapping[str, float]) -> Candidate | None:
-    """The most accurate candidate that keeps all limits.
+    """The most accurate candidate within all limits.
 
-    Of equally accurate ones it is the fastest, if latency is limited, then the smallest.
+    Ties are broken by latency, if that is limited, then by size.
 
     Args:
-        candidates: To choose among.
-        limits: As of `misses`.
+        candidates: Candidates to choose from.
+        limits: Limits, as in `misses`.
 
     Returns:
-        The best; None if none fits.
+        The best candidate; None if none fits.
     """
     fitting = [candidate for candidate in candidates if not misses(candidate, limits)]
     return min(fitting, key=lambda candidate: _rank(candidate, limits), default=None)
 
 
 def nearest(candidates: Sequence[Candidate], limits: Mapping[str, float]) -> Candidate:
-    """The candidate whose relative violations of the limits are least in sum.
+    """The candidate with the smallest sum of relative violations.
 
     Args:
-        candidates: At least one.
-        limits: As of `misses`.
+        candidates: Candidates to choose from, at least one.
+        limits: Limits, as in `misses`.
 
     Returns:
-        The nearest; of equally near ones, as `best` prefers.
+        The nearest candidate; ties are broken as in `best`.
     """
     return min(
         candidates,

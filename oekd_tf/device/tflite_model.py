@@ -1,4 +1,4 @@
-"""A TFLite classifier that takes raw images whatever its types."""
+"""Inference with TFLite classifiers on raw images."""
 
 from pathlib import Path
 
@@ -7,23 +7,23 @@ from ai_edge_litert.interpreter import Interpreter
 
 from oekd_tf.core.native_output import quiet_native_output
 
-# Of files whose batch is free: enough to fill the processor, little enough for its memory.
+# Batch size of files whose batch is free: fills the processor, and fits its memory.
 _BATCH = 50
 
 
 class TfliteModel:
-    """A TFLite classifier, run on raw images whatever its input and output types.
+    """A TFLite classifier that is run on raw images, whatever its input and output types.
 
     Args:
-        model: The file's path or its content.
-        threads: Of the interpreter.
+        model: Path or content of the file.
+        threads: Number of threads of the interpreter.
 
     Attributes:
-        input: The input's details as LiteRT gives them.
-        output: The output's.
+        input: LiteRT's details of the input.
+        output: LiteRT's details of the output.
 
     Raises:
-        ValueError: It is not a TFLite file of one image input and one output.
+        ValueError: The file is not a TFLite file of one image input and one output.
         OSError: The file cannot be read.
 
     Example:
@@ -59,18 +59,18 @@ class TfliteModel:
 
     @property
     def batch_size(self) -> int | None:
-        """How many images it takes at a time; None if any number."""
+        """Batch size of the file; None if it is free."""
         size = int(self.input["shape_signature"][0])
         return None if size < 0 else size
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Runs images, several at a time where the file allows it.
+        """Runs images in batches where the file allows it.
 
         Args:
             images: Raw pixels from 0 to 255, (images, height, width, channels).
 
         Returns:
-            float32 logits, (images, classes).
+            Logits in float32, (images, classes).
 
         Raises:
             ValueError: The images have another shape.
@@ -92,7 +92,7 @@ class TfliteModel:
             return self._run(images, 1)
 
     def load(self, images: np.ndarray) -> None:
-        """Puts one batch of raw images into the input, for `invoke` to run.
+        """Sets the input to one batch of raw images, for `invoke`.
 
         Args:
             images: Raw pixels, (batch, height, width, channels).
@@ -105,11 +105,11 @@ class TfliteModel:
         self._interpreter.set_tensor(self.input["index"], batch)
 
     def invoke(self) -> None:
-        """Runs the network on what `load` put in, and nothing else: this is what to time."""
+        """Runs the network on the input that `load` set; nothing else, so that it can be timed."""
         self._interpreter.invoke()
 
     def result(self) -> np.ndarray:
-        """float32 logits of the last `invoke`, (batch, classes)."""
+        """Logits of the last `invoke` in float32, (batch, classes)."""
         values = self._interpreter.get_tensor(self.output["index"]).astype(np.float32)
         scale, zero_point = self.output["quantization"]
         return (values - zero_point) * np.float32(scale) if scale else values

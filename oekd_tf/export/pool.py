@@ -97,7 +97,8 @@ class _Process:
             stderr=self._messages,
             text=True,
         )
-        assert self._process.stdin and self._process.stdout, "both are pipes"
+        assert self._process.stdin
+        assert self._process.stdout
         self._given, self._taken = self._process.stdin, self._process.stdout
 
     @property

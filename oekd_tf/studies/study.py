@@ -64,7 +64,7 @@ def compare(
 
     Example:
         >>> config = oekd_tf.config.default_config()
-        >>> results = oekd_tf.comparison.compare(config, "runs/study", seeds=3)
+        >>> results = oekd_tf.studies.compare(config, "runs/study", seeds=3)
     """
     config_module.check(config)
     workdir = Path(workdir)
