@@ -13,6 +13,8 @@ import pytest
 
 from oekd_tf.models.distributed.cluster import Cluster, from_environment
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parent.parent
 
 

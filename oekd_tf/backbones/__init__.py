@@ -1,4 +1,4 @@
-"""Network families that can be built at any width, and the protocol for one's own."""
+"""Network families that can be built at any width, and the base class for users' own."""
 
 from oekd_tf.backbones.backbone import Backbone, Branch, make_divisible, scale_channels
 from oekd_tf.backbones.cifar_resnet import CifarResNet

@@ -1,4 +1,4 @@
-"""What a network family must offer to be trained as an online ensemble."""
+"""The base class of network families, and rules for numbers of channels."""
 
 import abc
 import inspect
@@ -9,12 +9,12 @@ from oekd_tf.core.types import KerasTensor
 
 
 class Branch(NamedTuple):
-    """What a student computes after the stem.
+    """The part of a student after the stem.
 
     Attributes:
-        blocks: The outputs of its layer blocks, each (batch, height, width, channels). Block b
-            has the same height and width at every width of the network.
-        features: What its classifier sees, (batch, channels).
+        blocks: Outputs of the layer blocks, each (batch, height, width, channels). Block b has the
+            same height and width at every width of the network.
+        features: Input of the classifier, (batch, channels).
     """
 
     blocks: tuple[KerasTensor, ...]
@@ -58,7 +58,7 @@ class Backbone(abc.ABC):
             images: Symbolic normalised images, (batch, height, width, channels).
 
         Returns:
-            The symbolic output that every branch starts from.
+            The symbolic input of every branch.
         """
 
     @abc.abstractmethod
@@ -66,7 +66,7 @@ class Backbone(abc.ABC):
         """Builds one student's layer blocks.
 
         Args:
-            stem_output: What `stem` returned.
+            stem_output: Output of `stem`.
             width: Fraction of the full number of channels, in (0, 1].
             name: Prefix for the names of all layers, unique in the ensemble.
 
@@ -90,14 +90,14 @@ class Backbone(abc.ABC):
 
 
 def scale_channels(channels: int, width: float) -> int:
-    """Channels of a layer at a fraction of its width: floor(channels · width).
+    """Number of channels of a layer at a width: floor(channels · width).
 
     Args:
-        channels: At full width.
-        width: In (0, 1].
+        channels: Number of channels at full width.
+        width: Fraction of the full number of channels, in (0, 1].
 
     Returns:
-        At least 1.
+        The number of channels, at least 1.
 
     Raises:
         ValueError: The layer would be left with no channels, or has none at full width.
@@ -110,7 +110,7 @@ def scale_channels(channels: int, width: float) -> int:
         raise ValueError(
             f"At full width every layer must have at least one channel. Received: {channels}"
         )
-    # A product such as 100 · 0.29 falls just short of its integer in binary.
+    # A product such as 100 · 0.29 is just below its integer in binary.
     scaled = math.floor(channels * width + 1e-6)
     if scaled < 1:
         raise ValueError(
@@ -123,12 +123,12 @@ def scale_channels(channels: int, width: float) -> int:
 def make_divisible(channels: float, divisor: int = 8) -> int:
     """The nearest multiple of `divisor`, at least one of it, and not below 90 % of `channels`.
 
-    Source: the mobile networks' own rule, as in keras.applications; a device's vector units want
-    channels in eights.
+    The rounding of mobile networks, as in keras.applications, which suits the vector units of
+    devices.
 
     Args:
-        channels: As a width multiplier gives them, a fraction perhaps.
-        divisor: Of the result.
+        channels: Number of channels after a width multiplier, which may be fractional.
+        divisor: Divisor of the result.
 
     Returns:
         A multiple of the divisor.

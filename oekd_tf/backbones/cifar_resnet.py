@@ -1,4 +1,4 @@
-"""The residual networks for 32×32 images of He et al., at any width."""
+"""CIFAR-style ResNets for 32×32 images, at any width."""
 
 import keras
 from keras import layers
@@ -15,20 +15,20 @@ class CifarResNet(ConvolutionalBackbone):
     """CIFAR-style ResNet: three blocks of (depth − 2) / 6 basic residual units each.
 
     Args:
-        depth: 6n + 2; the field uses 8, 20, 32, 44, 56, 110 and 1202.
-        stem_units: How many residual units of the first block belong to the common base block, at
-            full width in every student: a larger one, for ablations. The paper's has none.
-        stem_channels: Of the stem's convolution: a larger or smaller common base block, for
-            ablations. The paper's has 16.
-        features_before_relu: Whether the block outputs that the feature loss compares are those
-            before the ReLU of the block's last unit; the paper's are after it.
-        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
-        batch_norm_momentum: Of the moving statistics.
-        batch_norm_epsilon: Added to the variance.
+        depth: Number of layers, 6n + 2; 8, 20, 32, 44, 56, 110 and 1202 are common.
+        stem_units: Number of residual units of the first block that belong to the common base
+            block, at full width in every student; for ablations. The paper's has none.
+        stem_channels: Number of channels of the stem's convolution; for ablations. The paper's has
+            16.
+        features_before_relu: Whether block outputs for the feature loss are before the last ReLU
+            of the block; in the paper they are after it.
+        synchronized_batch_norm: Whether batch statistics are over all replicas.
+        batch_norm_momentum: Momentum of the moving statistics.
+        batch_norm_epsilon: Constant added to the variance.
 
     Raises:
-        ValueError: The depth is not 6n + 2, or the stem takes more than the first block but one
-            unit.
+        ValueError: The depth is not 6n + 2, or the stem leaves no unit of the first block to the
+            branches.
 
     Example:
         >>> ensemble = oekd_tf.OnlineEnsemble(

@@ -1,4 +1,4 @@
-"""Convolution and batch normalisation, as the families of this package use them."""
+"""The base class of convolutional families: convolution, normalisation, squeeze-excite."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +14,11 @@ class ConvolutionalBackbone(Backbone):
     """A family of convolutions without bias, each with a batch normalisation.
 
     Args:
-        synchronized_batch_norm: Compute batch statistics over all replicas of a
-            `tf.distribute` strategy instead of over each replica's share.
-        batch_norm_momentum: Of the moving statistics; Keras's own 0.99 lags behind the weights
-            on short runs.
-        batch_norm_epsilon: Added to the variance.
+        synchronized_batch_norm: Whether batch statistics are over all replicas of a
+            `tf.distribute` strategy.
+        batch_norm_momentum: Momentum of the moving statistics; Keras's default of 0.99 is too slow
+            for short runs.
+        batch_norm_epsilon: Constant added to the variance.
 
     Raises:
         ValueError: The momentum is not within [0, 1), or the epsilon not above 0.
@@ -46,7 +46,7 @@ class ConvolutionalBackbone(Backbone):
 
     @property
     def kernel_initializer(self) -> Any:
-        """A new initializer: one for all layers would give all of them the same numbers."""
+        """A new initializer, because one for all layers would give them the same weights."""
         return keras.initializers.HeNormal()
 
     def norm(self, x: KerasTensor, name: str) -> KerasTensor:
@@ -94,7 +94,7 @@ class ConvolutionalBackbone(Backbone):
             strides=strides,
             padding="same",
             use_bias=False,
-            # The kernel has one output a channel: its fan-in, as Keras counts it, is too large.
+            # Keras overestimates the fan-in of depthwise kernels.
             depthwise_initializer=keras.initializers.VarianceScaling(2.0, "fan_out"),
             name=f"{name}_conv",
         )(x)
@@ -108,17 +108,17 @@ class ConvolutionalBackbone(Backbone):
         gate: Callable[[KerasTensor, str], KerasTensor],
         name: str,
     ) -> KerasTensor:
-        """Scales channels by what a bottleneck of their means says (Hu et al., arXiv 1709.01507).
+        """Squeeze-and-excitation (Hu et al., arXiv 1709.01507).
 
         Args:
-            x: (batch, height, width, channels).
-            channels: Of the bottleneck.
-            activation: Of the bottleneck.
-            gate: From the second convolution's output and a name to factors from 0 to 1.
+            x: Input, (batch, height, width, channels).
+            channels: Number of channels of the bottleneck.
+            activation: Activation of the bottleneck.
+            gate: Function from the second convolution's output and a name to factors from 0 to 1.
             name: Prefix of the layers' names.
 
         Returns:
-            Of the shape of `x`.
+            Output of the same shape as `x`.
         """
         y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
         y = layers.Conv2D(

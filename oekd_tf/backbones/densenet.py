@@ -17,11 +17,12 @@ class DenseNet(ConvolutionalBackbone):
     the last batch normalisation and ReLU.
 
     Args:
-        depth: 6n + 4; the paper uses 100 with growth rate 12, 250 with 24, and 190 with 40.
-        growth_rate: Channels that each layer adds.
-        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
-        batch_norm_momentum: Of the moving statistics.
-        batch_norm_epsilon: Added to the variance.
+        depth: Number of layers, 6n + 4; the paper uses 100 with growth rate 12, 250 with 24, and
+            190 with 40.
+        growth_rate: Number of channels that each layer adds.
+        synchronized_batch_norm: Whether batch statistics are over all replicas.
+        batch_norm_momentum: Momentum of the moving statistics.
+        batch_norm_epsilon: Constant added to the variance.
 
     Raises:
         ValueError: The depth is not 6n + 4, or the growth rate below 1.
@@ -79,17 +80,17 @@ class DenseNet(ConvolutionalBackbone):
 def dense_block(
     family: ConvolutionalBackbone, x: KerasTensor, size: int, growth: int, name: str
 ) -> KerasTensor:
-    """Bottleneck layers that each add `growth` channels to all that came before.
+    """A dense block of bottleneck layers.
 
     Args:
-        family: Whose convolutions and normalisations are used.
-        x: The block's input.
+        family: Family whose convolutions and normalisations are used.
+        x: Input of the block.
         size: Number of layers.
-        growth: Channels a layer adds.
+        growth: Number of channels that each layer adds.
         name: Prefix of the layers' names.
 
     Returns:
-        The input's channels and size · growth more.
+        Output of the block, with size · growth more channels than the input.
     """
     for number in range(1, size + 1):
         layer = f"{name}_layer_{number}"
@@ -102,15 +103,15 @@ def dense_block(
 
 
 def transition(family: ConvolutionalBackbone, x: KerasTensor, name: str) -> KerasTensor:
-    """Halves the channels, rounding down, and the resolution.
+    """A transition, which halves channels (rounded down) and resolution.
 
     Args:
-        family: Whose convolutions and normalisations are used.
-        x: A dense block's output.
+        family: Family whose convolutions and normalisations are used.
+        x: Output of a dense block.
         name: Prefix of the layers' names.
 
     Returns:
-        The next block's input.
+        Input of the next block.
     """
     name = f"{name}_transition"
     channels = x.shape[-1] // 2

@@ -61,13 +61,13 @@ class EfficientNet(ConvolutionalBackbone):
     6 and 7 with the last 1×1 convolution block 3.
 
     Args:
-        variant: "b0" to "b7".
-        dropout_rate: Before the classifier; the variant's published one if None.
-        drop_connect_rate: Share of images for which the last unit's residual branch is dropped in
-            training; it grows linearly from 0 at the first.
-        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
-        batch_norm_momentum: Of the moving statistics.
-        batch_norm_epsilon: Added to the variance.
+        variant: Name of the variant, "b0" to "b7".
+        dropout_rate: Dropout rate before the classifier; the variant's published one if None.
+        drop_connect_rate: Stochastic depth: rate at which the last unit's residual branch is
+            dropped in training; it rises linearly from 0 at the first unit.
+        synchronized_batch_norm: Whether batch statistics are over all replicas.
+        batch_norm_momentum: Momentum of the moving statistics.
+        batch_norm_epsilon: Constant added to the variance.
 
     Raises:
         ValueError: There is no such variant, or a rate is not within [0, 1).
@@ -159,7 +159,7 @@ class EfficientNet(ConvolutionalBackbone):
         y = self.conv_norm(y, channels, 1, 1, f"{name}_project")
         if strides == 1 and x.shape[-1] == channels:
             if drop_rate:
-                # The whole residual branch of an image, or none of it.
+                # Stochastic depth: drops the whole residual branch of an image.
                 y = layers.Dropout(drop_rate, (None, 1, 1, 1), name=f"{name}_drop")(y)
             y = layers.Add(name=f"{name}_add")([y, x])
         return y

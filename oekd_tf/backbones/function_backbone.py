@@ -1,4 +1,4 @@
-"""A family from any function that builds a functional model at a width."""
+"""Families from any function that builds a functional model at a width."""
 
 import functools
 import re
@@ -14,27 +14,27 @@ from oekd_tf.core.types import KerasTensor
 
 @keras.saving.register_keras_serializable("oekd_tf")
 class FunctionBackbone(Backbone):
-    """A family made of `build(width)`, cut where the stem ends.
+    """A family from a function `build(width)`, split where the stem ends.
 
     The stem is the part of `build(1.0)` up to `stem_layer`; a student's branch is the part of
-    `build(width)` after it, on the full-width stem's output. Layers are made anew from their
-    configs, with fresh weights, under the student's name.
+    `build(width)` after it, on the full-width stem's output. Layers are rebuilt from their configs,
+    with new weights, and with the student's name as prefix.
 
-    A network can be cut at a layer that all paths from image to output pass, if what follows
-    takes any number of channels: a convolution, also a depthwise one, does; an addition of the
-    stem's output to something narrower, or a `Reshape` to a fixed number of channels, does not.
+    A network can be split at a layer that all paths from image to output pass, if the layers after
+    it take any number of channels: a convolution, also a depthwise one, does; an addition of the
+    stem's output to a narrower tensor, or a `Reshape` to a fixed number of channels, does not.
 
     Args:
-        build: From a width in (0, 1] to a functional `keras.Model` without a classifier: its
-            output is (batch, features), or feature maps, which are then averaged. To save an
-            ensemble, register it with `keras.saving.register_keras_serializable`.
-        stem_layer: Name of the layer where the stem ends; the same at every width.
-        block_layers: Names of the layers whose outputs are the blocks, three in the paper.
-        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
+        build: Function from a width in (0, 1] to a functional `keras.Model` without a classifier,
+            whose output is (batch, features), or feature maps, which are then averaged. To save an
+            ensemble, register the function with `keras.saving.register_keras_serializable`.
+        stem_layer: Name of the last layer of the stem, the same at every width.
+        block_layers: Names of the layers whose outputs are the block outputs, three in the paper.
+        synchronized_batch_norm: Whether batch statistics are over all replicas.
 
     Raises:
-        ValueError: The network cannot be cut there; the message says why. Raised when an
-            ensemble is built.
+        ValueError: The network cannot be split there, for the reason in the message; raised when
+            an ensemble is built.
 
     Example:
         ```python
@@ -86,7 +86,7 @@ class FunctionBackbone(Backbone):
         ends = [self._output(model, layer) for layer in self.block_layers]
         features = model.output
         self._check_cut(model, start, [*ends, features], width)
-        # A graph that gives one tensor twice cannot be cut out.
+        # A model cannot have the same output twice.
         wanted = {id(tensor): tensor for tensor in [*ends, features]}
         part = keras.Model(start, list(wanted.values()))
         try:
@@ -144,7 +144,7 @@ class FunctionBackbone(Backbone):
     def _check_cut(
         self, model: keras.Model, start: KerasTensor, ends: list[KerasTensor], width: float
     ) -> None:
-        """Raises where something after the stem needs something before its end."""
+        """Raises if a layer after the stem depends on one before its end."""
         after = {id(start)}
         for operation in _in_order(model):
             node = keras_internals.inbound_nodes(operation)[0]
@@ -167,7 +167,7 @@ class FunctionBackbone(Backbone):
                 )
 
     def _rebuild(self, part: keras.Model, tensor: KerasTensor, prefix: str) -> Any:
-        """The part's outputs on another tensor, of new layers."""
+        """Outputs of a part of the model on another tensor, with new layers."""
         counts: dict[str, int] = {}
 
         @functools.cache
@@ -175,7 +175,7 @@ class FunctionBackbone(Backbone):
             config = operation.get_config()
             own_name = operation.name
             kind = re.sub(r"_\d+$", "", own_name)
-            # A name that Keras gave counts what was built before; number it within the part.
+            # Default names of Keras depend on earlier layers; they are numbered anew.
             if kind.replace("_", "") == type(operation).__name__.lower():
                 counts[kind] = counts.get(kind, 0) + 1
                 own_name = f"{kind}_{counts[kind]}"
@@ -184,7 +184,7 @@ class FunctionBackbone(Backbone):
                 config["synchronized"] = True
             return type(operation).from_config(config)
 
-        # What `clone_model` does, which on a tensor that is no input would make a graph apart.
+        # Like `clone_model`, which makes a separate graph for a tensor that is no input.
         return keras_internals.run_through_graph(part, tensor, renamed)
 
 

@@ -8,7 +8,7 @@ from oekd_tf.backbones.convolutional import ConvolutionalBackbone
 from oekd_tf.backbones.densenet import dense_block, transition
 from oekd_tf.core.types import KerasTensor
 
-# Layers of the four dense blocks.
+# Numbers of layers of the four dense blocks.
 _SIZES = {
     121: (6, 12, 24, 16),
     169: (6, 12, 32, 32),
@@ -25,10 +25,10 @@ class ImageNetDenseNet(ConvolutionalBackbone):
     third is block 2; the fourth, with the last batch normalisation and ReLU, is block 3.
 
     Args:
-        depth: 121, 169 or 201.
-        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
-        batch_norm_momentum: Of the moving statistics.
-        batch_norm_epsilon: Added to the variance.
+        depth: Number of layers: 121, 169 or 201.
+        synchronized_batch_norm: Whether batch statistics are over all replicas.
+        batch_norm_momentum: Momentum of the moving statistics.
+        batch_norm_epsilon: Constant added to the variance.
 
     Raises:
         ValueError: The depth is none of these.

@@ -30,11 +30,12 @@ class MobileNetV2(ConvolutionalBackbone):
     6 and 7 with the last 1×1 convolution block 3.
 
     Args:
-        width_multiplier: The network's own α: 0.35 to 1.4 in the field. As there, the last
-            convolution of the full-width student has at least 1,280 channels.
-        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
-        batch_norm_momentum: Of the moving statistics.
-        batch_norm_epsilon: Added to the variance.
+        width_multiplier: Width multiplier α of the network itself, usually 0.35 to 1.4. As in
+            other implementations, the last convolution of the full-width student has at least
+            1,280 channels.
+        synchronized_batch_norm: Whether batch statistics are over all replicas.
+        batch_norm_momentum: Momentum of the moving statistics.
+        batch_norm_epsilon: Constant added to the variance.
 
     Raises:
         ValueError: The multiplier is not above 0, or above 100.

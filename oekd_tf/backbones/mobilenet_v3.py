@@ -21,7 +21,7 @@ class _Unit(NamedTuple):
 
 class _Variant(NamedTuple):
     units: tuple[_Unit, ...]
-    # How many units end blocks 1 and 2.
+    # Numbers of the last units of blocks 1 and 2.
     block_ends: tuple[int, int]
     features: int
 
@@ -77,12 +77,12 @@ class MobileNetV3(ConvolutionalBackbone):
     image's, block 2 at 1/16; block 3 ends with the last 1×1 convolution before pooling.
 
     Args:
-        size: "small" or "large".
-        width_multiplier: The network's own α.
-        dropout_rate: Before the classifier.
-        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
-        batch_norm_momentum: Of the moving statistics.
-        batch_norm_epsilon: Added to the variance.
+        size: Name of the variant, "small" or "large".
+        width_multiplier: Width multiplier α of the network itself.
+        dropout_rate: Dropout rate before the classifier.
+        synchronized_batch_norm: Whether batch statistics are over all replicas.
+        batch_norm_momentum: Momentum of the moving statistics.
+        batch_norm_epsilon: Constant added to the variance.
 
     Raises:
         ValueError: An argument breaks its rule.

@@ -1,4 +1,4 @@
-"""The residual networks for 224×224 images, at any width."""
+"""ResNets for 224×224 images, at any width."""
 
 import keras
 from keras import layers
@@ -7,7 +7,7 @@ from oekd_tf.backbones.backbone import Branch, scale_channels
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
 from oekd_tf.core.types import KerasTensor
 
-# Residual units of the four stages; from depth 50 on they are bottlenecks.
+# Numbers of residual units of the four stages; from depth 50 on they are bottlenecks.
 _UNITS = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
@@ -20,7 +20,7 @@ _EXPANSION = 4
 
 @keras.saving.register_keras_serializable("oekd_tf")
 class ResNet(ConvolutionalBackbone):
-    """ResNet-18, 34, 50, 101 and 152, and what is built from them: ResNeXt and Wide ResNet.
+    """ResNet-18, 34, 50, 101 and 152; the base class of ResNeXt and Wide ResNet.
 
     A width scales each residual unit's outer and inner channels, floor(channels · width); the
     stem keeps its 64. With groups, a width scales their number, floor(groups · width) and at
@@ -28,14 +28,15 @@ class ResNet(ConvolutionalBackbone):
     second stage are block 1, the third is block 2, the fourth block 3.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
-        groups: Of the 3×3 convolution of a bottleneck at full width.
-        width_per_group: Channels of each group in the first stage; doubled from stage to stage.
-        stem_kernel: 7, with stride 2 and max pooling, for images like ImageNet's; or 3, with
-            stride 1 and no pooling, for images of 32×32.
-        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
-        batch_norm_momentum: Of the moving statistics.
-        batch_norm_epsilon: Added to the variance.
+        depth: Number of layers: 18, 34, 50, 101 or 152.
+        groups: Number of groups of the 3×3 convolution of a bottleneck at full width.
+        width_per_group: Number of channels of each group in the first stage; it doubles from stage
+            to stage.
+        stem_kernel: Kernel size of the stem: 7, with stride 2 and max pooling, for images like
+            ImageNet's; or 3, with stride 1 and no pooling, for images of 32×32.
+        synchronized_batch_norm: Whether batch statistics are over all replicas.
+        batch_norm_momentum: Momentum of the moving statistics.
+        batch_norm_epsilon: Constant added to the variance.
 
     Raises:
         ValueError: An argument breaks its rule, or groups are asked of a network without
@@ -94,7 +95,7 @@ class ResNet(ConvolutionalBackbone):
         x = layers.ZeroPadding2D(3, name="stem_pad")(images)
         x = self.conv_norm(x, 64, 7, 2, "stem", padding="valid")
         x = layers.ReLU(name="stem_relu")(x)
-        # After a ReLU, zeros at the border never win.
+        # Zero padding does not change the maximum after a ReLU.
         x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
         return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
 

@@ -13,16 +13,16 @@ class ResNeXt(ResNet):
     channels, so that it divides at every width. Outer channels scale as ResNet's.
 
     Args:
-        depth: 50, 101 or 152.
-        groups: Of the 3×3 convolutions at full width.
-        width_per_group: Channels of each group in the first stage.
-        stem_kernel: As of `ResNet`: 7, or 3 for images of 32×32.
-        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
-        batch_norm_momentum: Of the moving statistics.
-        batch_norm_epsilon: Added to the variance.
+        depth: Number of layers: 50, 101 or 152.
+        groups: Number of groups of the 3×3 convolutions at full width.
+        width_per_group: Number of channels of each group in the first stage.
+        stem_kernel: Kernel size of the stem, as in `ResNet`: 7, or 3 for images of 32×32.
+        synchronized_batch_norm: Whether batch statistics are over all replicas.
+        batch_norm_momentum: Momentum of the moving statistics.
+        batch_norm_epsilon: Constant added to the variance.
 
     Raises:
-        ValueError: As `ResNet`.
+        ValueError: A rule of `ResNet` is broken.
 
     Example:
         >>> ensemble = oekd_tf.OnlineEnsemble(

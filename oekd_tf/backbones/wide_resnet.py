@@ -12,15 +12,15 @@ class WideResNet(ResNet):
     A width scales inner and outer channels as ResNet's.
 
     Args:
-        depth: 50, 101 or 152.
-        width_factor: How many times as many inner channels as in ResNet.
-        stem_kernel: As of `ResNet`: 7, or 3 for images of 32×32.
-        synchronized_batch_norm: Batch statistics over all replicas, not over each one's share.
-        batch_norm_momentum: Of the moving statistics.
-        batch_norm_epsilon: Added to the variance.
+        depth: Number of layers: 50, 101 or 152.
+        width_factor: Factor of the inner channels relative to ResNet.
+        stem_kernel: Kernel size of the stem, as in `ResNet`: 7, or 3 for images of 32×32.
+        synchronized_batch_norm: Whether batch statistics are over all replicas.
+        batch_norm_momentum: Momentum of the moving statistics.
+        batch_norm_epsilon: Constant added to the variance.
 
     Raises:
-        ValueError: As `ResNet`, or the factor is below 1.
+        ValueError: A rule of `ResNet` is broken, or the factor is below 1.
 
     Example:
         >>> ensemble = oekd_tf.OnlineEnsemble(

@@ -1,7 +1,7 @@
-"""The command line: one file a command, and one command for all of them.
+"""The command `oekd` and its subcommands, one module each.
 
-A command is a module of this folder with a docstring and a function `main`; its file's name is its
-name. Nothing else lists them.
+A subcommand is a module of this folder with a docstring, which is its help, and a function `main`;
+it has the module's name. Nothing else lists them.
 """
 
 import ast

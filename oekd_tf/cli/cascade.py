@@ -113,7 +113,7 @@ def _find(flags: Namespace) -> None:
 def _costs(
     flags: Namespace, manifest: Manifest, files: Sequence[ExportedFile]
 ) -> tuple[list[float], str]:
-    """What each student costs an image, and the unit."""
+    """Costs of the students per image, and their unit."""
     if not flags.device:
         return [float(file.student["flops"]) for file in files], "FLOPs"
     device = choose_device(manifest, flags.device)

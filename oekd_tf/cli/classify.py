@@ -71,15 +71,15 @@ def _classify(flags: Namespace) -> None:
 def ask(
     models: Sequence[TfliteModel], image: np.ndarray, threshold: float
 ) -> tuple[int, np.ndarray]:
-    """Asks one model after the other until one is sure.
+    """Runs the models of a cascade until one is confident.
 
     Args:
-        models: The cheapest first.
+        models: Models, the cheapest first.
         image: Raw pixels, (height, width, channels).
-        threshold: The top probability below which the next one is asked.
+        threshold: Top probability below which the next model runs.
 
     Returns:
-        Which one answered, and its logits, (classes,).
+        Index of the last model that ran, and its logits, (classes,).
     """
     last = len(models) - 1
     for number, model in enumerate(models):
@@ -90,7 +90,7 @@ def ask(
 
 
 def _models(flags: Namespace) -> tuple[dict[str, Path], float]:
-    """The models' paths by name, and below which probability to ask the second."""
+    """Paths of the models by name, and the threshold of the cascade."""
     if bool(flags.model) == bool(flags.cascade):
         raise ValueError(
             "Either --model or --cascade must be given. "

@@ -1,4 +1,4 @@
-"""What can be configured, checked before any work is done; needs no Keras."""
+"""Configs: fields, defaults, validation and serialization; needs no Keras."""
 
 from oekd_tf.config.building import make_backbone, make_method
 from oekd_tf.config.check import check

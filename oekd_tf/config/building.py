@@ -1,4 +1,4 @@
-"""What a config names, made: its backbone and its method."""
+"""Construction of the backbone and the method of a config."""
 
 import importlib
 import inspect
@@ -31,11 +31,11 @@ def make_backbone(config: ConfigDict, **arguments: Any) -> Any:
     module, _, attribute = name.rpartition(":")
     reason = ""
     try:
-        # A relative name would be relative to nothing.
+        # There is no package that a relative name could refer to.
         if module.startswith("."):
             raise ImportError("a module's name begins with no '.'")
         family = getattr(importlib.import_module(module) if module else backbones, attribute)
-        # One's own may also be a function that makes a family; the package has only classes.
+        # A user's own may be a function that returns a family; this package has only classes.
         is_family = hasattr(family, "branch") or (bool(module) and callable(family))
     except (ImportError, AttributeError) as error:
         is_family, reason = False, f": {one_line(error)}" if module else ""
@@ -85,7 +85,7 @@ def method_arguments(config: ConfigDict) -> dict[str, Any]:
         config: The config.
 
     Returns:
-        By name, as JSON would give them back.
+        Values of the arguments by name, with lists in place of tuples, as in JSON.
     """
     from oekd_tf import methods
 

@@ -1,4 +1,4 @@
-"""Checks a config: every field's rule, and the rules between fields."""
+"""Validation of configs: rules of fields, and rules between fields."""
 
 import difflib
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ def check(config: ConfigDict) -> None:
     """Checks every field's rule, and the rules between fields.
 
     Args:
-        config: What a config file's `get_config` returned, overrides applied.
+        config: Config, with overrides applied.
 
     Raises:
-        ConfigError: In one line: the field, its rule and what was received.
+        ConfigError: A rule is broken; the message names the field, its rule and the value.
     """
     known = {*FIELDS}
     for path, value in _leaves(config):
@@ -99,7 +99,7 @@ def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def nearest(path: str) -> str:
-    """What to say of a path that is no field: where it has moved to, or one that is alike."""
+    """Hint for an error about an unknown field: its new path, or the most similar field."""
     if path in MOVED:
         return f"; it is {MOVED[path]} since version 0.2"
     found = difflib.get_close_matches(path, FIELDS, n=1)

@@ -1,4 +1,4 @@
-"""Where two configs differ, and that a folder of one is not used for another."""
+"""Comparison of configs, so that a folder is not used for two of them."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from oekd_tf.config.fields import FIELDS, get
 from oekd_tf.config.values import from_json, to_json
 from oekd_tf.core.errors import ConfigError
 
-# What may differ when a run is resumed: where it runs and what becomes of it, not what it computes.
+# Fields that may differ when a run is resumed: they do not change what is computed.
 _MAY_DIFFER = (
     "strategy",
     "logical_cpus",
@@ -20,7 +20,7 @@ _MAY_DIFFER = (
     "data.data_dir",
     "data.download",
     "data.cache",
-    # Where the teacher lies, not which one it is.
+    # Path of the teacher, not its identity.
     "teacher_workdir",
     "export.",
     "fine_tuning.",
@@ -42,14 +42,14 @@ class Difference(NamedTuple):
 
 
 def first_difference(one: ConfigDict, other: ConfigDict) -> Difference | None:
-    """The first field on which what two configs compute depends and that they differ in.
+    """The first difference between two configs that changes what is computed.
 
     Args:
         one: A config.
-        other: Another one.
+        other: Another config.
 
     Returns:
-        The difference; None if runs of the two are the same.
+        The difference; None if runs of both configs are equivalent.
     """
     for path in FIELDS:
         values = get(one, path), get(other, path)
@@ -59,7 +59,7 @@ def first_difference(one: ConfigDict, other: ConfigDict) -> Difference | None:
             return Difference(path, *values)
         left, right = (value.to_dict() for value in values)
         if path == "method.arguments":
-            # An argument that is left out is the same as its default.
+            # An argument that is left out has its default.
             left, right = method_arguments(one), method_arguments(other)
         for name in [*left, *right]:
             if left.get(name) != right.get(name):
@@ -70,18 +70,18 @@ def first_difference(one: ConfigDict, other: ConfigDict) -> Difference | None:
 def refuse_other_config(
     there: ConfigDict, asked: ConfigDict, place: str | Path, error: type[ValueError] = ConfigError
 ) -> None:
-    """Raises where a folder or file of one config is to be used for another.
+    """Raises if a folder or file of one config is about to be used for another.
 
     Args:
-        there: The config that it was made with.
-        asked: The config that is asked for.
-        place: The folder or file, for the error.
+        there: Config that the folder or file was made with.
+        asked: Config that it is about to be used for.
+        place: Path of the folder or file, for the error.
         error: Class of the error.
 
     Raises:
         ValueError: A field that changes what is computed differs.
     """
-    # As it would be read back: JSON makes lists of the tuples in arguments.
+    # After a round trip through JSON, which turns tuples in arguments into lists.
     found = first_difference(there, from_json(to_json(asked)))
     if found:
         raise error(

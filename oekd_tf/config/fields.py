@@ -1,4 +1,4 @@
-"""Every field of a config, with its default, its rule and what it means."""
+"""Fields of a config with default, rule and meaning."""
 
 import json
 from collections.abc import Callable
@@ -32,10 +32,10 @@ class Field(NamedTuple):
     """One configurable value.
 
     Attributes:
-        default: Its value where a config says nothing; also fixes its type.
-        valid: Whether a value, of the default's kind, keeps the rule.
-        rule: The rule in words, to follow "must be".
-        meaning: What the field does.
+        default: Default value, which also defines the type.
+        valid: Function from a value of that type to whether it is valid.
+        rule: Description of valid values, which follows "must be".
+        meaning: Description of the field.
     """
 
     default: Any
@@ -287,7 +287,7 @@ def default_config() -> ConfigDict:
         default = field.default
         node[name] = ConfigDict(default.to_dict()) if isinstance(default, ConfigDict) else default
     config.lock()
-    # Only the method's class knows its arguments; it is asked when the config is checked.
+    # Arguments of the method are validated by its class, when the config is checked.
     config.method.arguments.unlock()
     return config
 

@@ -1,16 +1,16 @@
-"""Where config files are."""
+"""Lookup of config files."""
 
 from pathlib import Path
 
 
 def find_config(path: str) -> str:
-    """Where a config file is: as given, or beside or inside the installed package.
+    """Finds a config file at the given path, or beside or inside the installed package.
 
     Args:
-        path: For instance "configs/demo.py".
+        path: Path of the file, for instance "configs/demo.py".
 
     Returns:
-        A path that exists, or the one given.
+        An existing path; the given one if there is none.
     """
     package = Path(__file__).parent.parent
     for folder in (Path(), package.parent, package):

@@ -1,11 +1,11 @@
-"""Fields of version 0.1, in the words of today."""
+"""Migration of configs of version 0.1."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from oekd_tf.core.errors import ConfigError
 
-# How students teach each other was spread over two sections; it is the method's now.
+# Fields of two sections that are arguments of the method now.
 MOVED = {
     **{
         f"loss.{name}": f"method.arguments.{name}"
@@ -32,16 +32,16 @@ _TARGET = "distillation_target"
 
 
 def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A config's values as this version has them.
+    """Migrates the values of a config to this version.
 
     Args:
-        values: What a config.json holds, of this version or of 0.1.
+        values: Content of a config.json of this version or of 0.1.
 
     Returns:
-        The same values; those of 0.1 in the fields of today.
+        The values, with fields of 0.1 at their current paths.
 
     Raises:
-        ConfigError: Version 0.1 trained by what no method of this one does.
+        ConfigError: The config uses a feature of version 0.1 that this version does not have.
     """
     old = {"loss": values.get("loss"), "ensemble": values.get("ensemble")}
     if "method" in values or not isinstance(old["loss"], Mapping):
@@ -65,5 +65,5 @@ def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def migrate_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted path, under the paths of today."""
+    """Values by dotted path, with fields of 0.1 at their current paths."""
     return {MOVED.get(path, path): value for path, value in overrides.items()}

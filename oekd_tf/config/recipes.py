@@ -1,4 +1,4 @@
-"""The paper's training recipes, and what studies share, for config files to start from.
+"""Training recipes of the paper, and of this package's studies, for config files.
 
 Source: Walawalkar, Shen, Savvides, https://arxiv.org/abs/2011.07449, section 4.
 """
@@ -13,13 +13,13 @@ from oekd_tf.config import default_config
 def small_images(name: str, source: str, backbone: str, **arguments: Any) -> ConfigDict:
     """Adam 1e-3, L2 1e-5, batch 128, 350 epochs, ×0.1 at 200 and 300; pad, crop and flip.
 
-    The paper gives it for ResNets on CIFAR. Digits (SVHN) are not mirrored.
+    The paper's recipe for ResNets on CIFAR. Digits (SVHN) are not flipped.
 
     Args:
-        name: Of the run.
+        name: Name of the run.
         source: TFDS name of the data set.
-        backbone: Class in `oekd_tf.backbones`.
-        **arguments: The class's arguments.
+        backbone: Name of the class in `oekd_tf.backbones`.
+        **arguments: Arguments of the class.
 
     Returns:
         The config.
@@ -39,13 +39,13 @@ def small_images(name: str, source: str, backbone: str, **arguments: Any) -> Con
 def small_images_densenet(name: str, source: str, depth: int, growth_rate: int) -> ConfigDict:
     """SGD 0.1 with momentum 0.9, L2 1e-4, batch 48, 350 epochs, ×0.1 at 170 and 250.
 
-    The paper gives it for DenseNet-BC on CIFAR.
+    The paper's recipe for DenseNet-BC on CIFAR.
 
     Args:
-        name: Of the run.
+        name: Name of the run.
         source: TFDS name of the data set.
-        depth: Of the DenseNet-BC.
-        growth_rate: Of the DenseNet-BC.
+        depth: Depth of the DenseNet-BC.
+        growth_rate: Growth rate of the DenseNet-BC.
 
     Returns:
         The config.
@@ -63,12 +63,12 @@ def small_images_densenet(name: str, source: str, depth: int, growth_rate: int) 
 def imagenet(name: str, backbone: str, **arguments: Any) -> ConfigDict:
     """Adam 1e-3, L2 1e-4, batch 128, 100 epochs, ×0.5 at 50, 70 and 90; random resized crop.
 
-    The paper gives it for EfficientNet on ImageNet.
+    The paper's recipe for EfficientNet on ImageNet.
 
     Args:
-        name: Of the run.
-        backbone: Class in `oekd_tf.backbones`.
-        **arguments: The class's arguments.
+        name: Name of the run.
+        backbone: Name of the class in `oekd_tf.backbones`.
+        **arguments: Arguments of the class.
 
     Returns:
         The config.
@@ -77,7 +77,7 @@ def imagenet(name: str, backbone: str, **arguments: Any) -> ConfigDict:
     config.epochs = 100
     config.data.image_size = (224, 224)
     config.data.augmentation = ("random_resized_crop", "flip")
-    # A hundredth of 1.28 million images is enough to watch training by.
+    # One percent of 1.28 million images is enough for validation.
     config.data.validation_fraction = 0.01
     config.optimizer.l2 = 1e-4
     config.schedule.step_epochs = (50, 70, 90)
@@ -101,19 +101,20 @@ def _common(name: str, source: str, backbone: str, arguments: dict[str, Any]) ->
 
 
 def cifar10_jpeg(name: str, *, depth: int, image_size: int, epochs: int) -> ConfigDict:
-    """What the studies for two cores have in common: CIFAR ResNets on 10,000 images.
+    """The recipe of the studies for two cores: CIFAR ResNets on 10,000 images.
 
-    Trained on 9,000 images, watched on 1,000, tested on 12,000: with the 2,000 test images of the
-    data set alone, a percent would be luck. No crops, which would move so small images by much.
+    9,000 images are for training, 1,000 for validation and 12,000 for testing: on the 2,000 test
+    images of the data set alone, a difference of a percent would not be significant. Crops are left
+    out, because they shift such small images by too much.
 
     Args:
-        name: Of the config.
-        depth: Of the network.
+        name: Name of the config.
+        depth: Depth of the network.
         image_size: Height and width that images are resized to.
-        epochs: With a cosine schedule after two of warm-up.
+        epochs: Number of epochs, of which two are warm-up of the cosine schedule.
 
     Returns:
-        A config, its optimizer at the defaults.
+        The config, with the optimizer at its defaults.
 
     Example:
         >>> config = cifar10_jpeg("mine", depth=8, image_size=16, epochs=30)

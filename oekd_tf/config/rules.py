@@ -1,4 +1,4 @@
-"""Rules for a field's value: each a function that says whether it is kept, and words."""
+"""Validation rules of fields: each a predicate and its description."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -10,33 +10,33 @@ from oekd_tf.core import choices
 
 Rule = tuple[Callable[[Any], bool], str]
 
-# Within float32 with room for a product; what is smaller would become 0 there.
+# Range of float32 with room for a product; smaller values would underflow to 0.
 _LARGEST = 1e30
 _SMALLEST = 1e-30
-# What seeds NumPy.
+# Largest seed of NumPy.
 _LARGEST_WHOLE = 2**32 - 1
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number, no bool, that stays one in float32."""
+    """Whether a value is a number, no bool, within the range of float32."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return value == 0 or _SMALLEST <= abs(value) <= _LARGEST
 
 
 def is_whole(value: Any) -> bool:
-    """Whether it is an int, no bool, that seeds and counters can hold."""
+    """Whether a value is an int, no bool, within the range of seeds and counters."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_WHOLE
 
 
 def is_text(value: Any) -> bool:
-    """Whether it is text of one line that can be part of a path."""
+    """Whether a value is text of one line that can be part of a path."""
     return isinstance(value, str) and not any(
         ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in value
     )
 
 
-# By the type of a field's default.
+# Rules by type of a field's default.
 _KINDS: dict[type, Rule] = {
     bool: (lambda v: isinstance(v, bool), "True or False"),
     int: (is_whole, f"a whole number, at most {_LARGEST_WHOLE}"),
@@ -48,7 +48,7 @@ _KINDS: dict[type, Rule] = {
 
 
 def kind_rule(default: Any) -> Rule:
-    """What holds for every value of a field with this default."""
+    """The rule of the type of a field with this default."""
     return _KINDS[type(default)]
 
 
@@ -85,7 +85,7 @@ def text(*, empty: bool = False) -> Rule:
 
 
 def is_name(value: str) -> bool:
-    """Whether it can be a file's name everywhere, and is none that is hidden."""
+    """Whether a value is a valid file name on all systems, and not a hidden file."""
     allowed = all(c.isalnum() or c in "._-" for c in value)
     return 0 < len(value.encode()) <= 200 and allowed and not value.startswith(".")
 
@@ -95,7 +95,7 @@ def is_image_size(value: Sequence[Any]) -> bool:
 
 
 def are_widths(values: Sequence[Any]) -> bool:
-    """Whether they are numbers that start with 1 and fall from there, all above 0."""
+    """Whether values are numbers that start with 1 and strictly decrease, all above 0."""
     return all(map(is_number, values)) and choices.are_widths(values)
 
 

@@ -1,4 +1,4 @@
-"""A config as JSON, and values from a command line."""
+"""Configs as JSON, and field values from a command line."""
 
 import ast
 import contextlib
@@ -13,20 +13,20 @@ from oekd_tf.config.fields import FIELDS, default_config
 from oekd_tf.config.migration import migrate, migrate_overrides
 from oekd_tf.core.errors import ConfigError, format_value, one_line
 
-# Fields that hold a class's arguments, each with a path of its own below the field's.
+# Fields that hold the arguments of a class, whose paths are below theirs.
 _ARGUMENTS = ("backbone.arguments", "method.arguments")
 
 
 def to_json(config: ConfigDict) -> str:
-    """The config as indented JSON, fields in the order of their names."""
+    """A config as indented JSON, with fields sorted by name."""
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
 def from_json(text: str) -> ConfigDict:
-    """The config that `to_json` wrote, checked.
+    """Parses and checks a config that `to_json` wrote.
 
     Args:
-        text: JSON. A field that the version which wrote it did not have yet takes its default.
+        text: Text of the JSON file. Fields that are missing in older files have their defaults.
 
     Returns:
         The config.
@@ -63,9 +63,9 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any], within: Sequence[s
     """Sets fields of a finished run's config, and checks it.
 
     Args:
-        config: The config; changed in place.
-        values: By dotted path; text is read as Python where the field is not text.
-        within: The sections that may change.
+        config: Config, which is changed in place.
+        values: Values by dotted path; text is parsed as Python if the field is not text.
+        within: Sections that may change.
 
     Raises:
         ConfigError: There is no such field in these sections, or a rule is broken.
@@ -83,16 +83,16 @@ def put_fields(
     """Sets fields of a config without checking the rules between fields.
 
     Args:
-        config: The config; changed in place.
-        values: By dotted path, as of `set_fields`. Arguments of a method or a backbone have paths
-            of their own; another `method.name` begins with no arguments.
-        within: The sections that may change; all if None.
+        config: Config, which is changed in place.
+        values: Values by dotted path, as in `set_fields`. Arguments of a method or a backbone have
+            paths of their own; a new `method.name` resets the arguments.
+        within: Sections that may change; all if None.
 
     Raises:
         ConfigError: There is no such field in these sections, or its own rule is broken.
     """
     values = migrate_overrides(values)
-    # Another method has other arguments.
+    # A new method has other arguments.
     name = values.pop("method.name", config.method.name)
     if name != config.method.name:
         values = {"method.name": name, "method.arguments": {}, **values}
@@ -120,7 +120,7 @@ def put_fields(
 
 
 def read_value(text: str) -> Any:
-    """What a field's value on a command line says: Python if it reads as such, else text."""
+    """Parses a field's value from a command line: a Python literal, or else text."""
     with contextlib.suppress(ValueError, SyntaxError):
         return ast.literal_eval(text)
     return text
@@ -134,7 +134,7 @@ def _put(node: ConfigDict, name: str, path: str, value: Any) -> None:
     elif isinstance(field.default, ConfigDict) and isinstance(value, dict):
         try:
             value = ConfigDict(value)
-        # It refuses names with dots and names of its own methods, each with another error.
+        # ConfigDict refuses names with dots and names of its methods, with different errors.
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise ConfigError(
                 f"config.{path} must be {field.rule}: {one_line(error)}. "

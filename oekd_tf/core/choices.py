@@ -1,11 +1,11 @@
-"""What users choose among, and rules that several layers ask for, each in one place."""
+"""Choices of users, and rules that several modules share."""
 
 import itertools
 from collections.abc import Sequence
 
 # In the order of application; the first cannot follow another.
 AUGMENTATIONS = ("random_resized_crop", "pad_crop", "flip", "color_jitter", "rand_augment")
-# What does not need TensorFlow.
+# Augmentations that do not need TensorFlow.
 ARRAY_AUGMENTATIONS = ("pad_crop", "flip")
 CACHES = ("auto", "decoded", "encoded", "none")
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "tpu")
@@ -17,6 +17,6 @@ SCHEDULES = ("constant", "step", "cosine")
 
 
 def are_widths(widths: Sequence[float]) -> bool:
-    """Whether widths start with 1, the pseudo teacher's, and fall from there, all above 0."""
+    """Whether widths start with 1, the pseudo teacher's, and strictly decrease, all above 0."""
     falling = all(wide > narrow for wide, narrow in itertools.pairwise(widths))
     return bool(widths) and widths[0] == 1 and falling and widths[-1] > 0

@@ -1,4 +1,4 @@
-"""Every exception of the package, and how an error is put into one line."""
+"""Exceptions of the package, and error messages of one line."""
 
 import contextlib
 import re
@@ -52,11 +52,11 @@ class ResultsError(ValueError):
 
 
 class RecordError(ValueError):
-    """A run's files do not belong to the study."""
+    """Files of a run do not belong to the study."""
 
 
 class WorkerError(ValueError):
-    """A worker did not end well; what it said stands above."""
+    """A worker process failed; its output is above."""
 
 
 class Stopped(SystemExit):
@@ -68,7 +68,7 @@ class Stopped(SystemExit):
 
 
 def format_value(value: Any) -> str:
-    """A value as one line of an error; cut where it is long.
+    """A value as one line of an error, truncated if it is long.
 
     Example:
         >>> format_value("a/b")
@@ -83,7 +83,7 @@ def format_value(value: Any) -> str:
 
 
 def one_line(text: object) -> str:
-    """Text without its line breaks; cut where it is long."""
+    """Text without line breaks, truncated if it is long."""
     # Keras writes for a terminal: in bold.
     text = " ".join(re.sub(r"\x1b\[\d*m", "", str(text)).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
@@ -91,17 +91,17 @@ def one_line(text: object) -> str:
 
 @contextlib.contextmanager
 def as_config_error(fields: Iterable[str], otherwise: str) -> Iterator[None]:
-    """Says of an error in what a config's values are handed to which field it is about.
+    """Turns errors of functions that take a config's values into errors about its fields.
 
-    Errors of this package begin with the argument that breaks its rule, and arguments bear the
-    names of their fields. Libraries' errors do not: those are put behind a rule of the config.
+    Errors of this package begin with the argument that breaks its rule, and arguments have the
+    names of their fields. Other errors, such as libraries', follow a rule of the config.
 
     Args:
-        fields: Paths of the fields whose values are handed on.
-        otherwise: The rule that is broken where an error begins with none of the fields' names.
+        fields: Dotted paths of the fields whose values are passed on.
+        otherwise: Rule that is broken where an error begins with none of the fields' names.
 
     Raises:
-        ConfigError: In place of a ValueError, TypeError or OverflowError.
+        ConfigError: The block raised a ValueError, TypeError or OverflowError.
 
     Example:
         >>> with as_config_error(["data.image_size"], "config.data.source must name a data set"):
@@ -112,7 +112,7 @@ def as_config_error(fields: Iterable[str], otherwise: str) -> Iterator[None]:
     except ConfigError:
         raise
     except (ValueError, TypeError, OverflowError) as error:
-        # What Keras adds about its own call says nothing of a config.
+        # Keras appends the arguments of its own call, which do not help here.
         text = one_line(str(error).partition("Arguments received by ")[0])
         by_name = {field.rpartition(".")[2]: field for field in fields}
         field = by_name.get(text.partition(" ")[0])

@@ -18,11 +18,11 @@ def temporary_path(path: str | Path) -> Iterator[Path]:
     """A sibling path to write a file or folder to, renamed to `path` when the block succeeds.
 
     Args:
-        path: Where the file or folder is to be; its parent must exist. A file that is there is
-            replaced, a folder that is not empty is an error.
+        path: Path of the file or folder; its parent must exist. An existing file is replaced, an
+            existing folder that is not empty is an error.
 
     Yields:
-        The path to write to. If the block fails, what it wrote is deleted.
+        The path to write to, which is deleted if the block fails.
 
     Example:
         >>> with temporary_path("model.tflite") as partial:
@@ -45,8 +45,8 @@ def write_text(path: str | Path, text: str) -> None:
     """Writes a text file atomically.
 
     Args:
-        path: The file; its folder is made if need be.
-        text: Its content.
+        path: Path of the file; its folder is made if need be.
+        text: Content of the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,17 +58,17 @@ def write_text(path: str | Path, text: str) -> None:
 def replaced(output: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """A temporary sibling that becomes `output` when the block succeeds.
 
-    What a killed process left beside `output` is deleted.
+    Temporary folders of killed processes beside `output` are deleted.
 
     Args:
-        output: The folder to be.
-        overwrite: Replace what is there; else that is an error.
+        output: Path of the folder.
+        overwrite: Whether to replace an existing folder; otherwise that is an error.
 
     Yields:
         The folder to write to. If the block fails it is deleted and `output` stays as it was.
 
     Raises:
-        OSError: Nothing can be written there, or `output` is there and is not to be replaced.
+        OSError: The folder cannot be written, or `output` exists and is not to be replaced.
 
     Example:
         >>> with replaced("savedmodels/run1") as folder:
@@ -99,10 +99,10 @@ def replaced(output: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def write_errors(folder: str | Path) -> Iterator[None]:
-    """What goes wrong when something is written becomes an OSError of one line.
+    """Turns errors of writing into an OSError of one line.
 
     Args:
-        folder: Where it is written.
+        folder: Folder that is written to.
     """
     try:
         yield
@@ -117,21 +117,21 @@ def write_errors(folder: str | Path) -> Iterator[None]:
 
 
 def is_replaceable(folder: str | Path, mark: str) -> bool:
-    """Whether a folder is one of ours, so that overwriting it takes nothing else.
+    """Whether a folder was written by this package, so that it is safe to overwrite.
 
     Args:
-        folder: That is there.
-        mark: A file that ours have.
+        folder: An existing folder.
+        mark: Name of a file that marks folders of this package.
 
     Returns:
-        True if it is a folder that has the file, or nothing at all.
+        Whether it is a folder with that file, or an empty one.
     """
     folder = Path(folder)
     return folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))
 
 
 def remove(path: str | Path) -> None:
-    """Deletes a file or folder, if it is there."""
+    """Deletes a file or folder, if it exists."""
     path = Path(path)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
@@ -140,9 +140,9 @@ def remove(path: str | Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Lets two paths change places in one step, so that a kill finds the old or the new.
+    """Exchanges two paths atomically.
 
-    Linux alone can, and not on every file system.
+    Only Linux can, and not on every file system.
     """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:

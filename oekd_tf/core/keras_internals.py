@@ -1,7 +1,7 @@
-"""Names of Keras that are not public, all in one place.
+"""Wrappers of private names of Keras, all in one place.
 
-Each function here stands for one private name; `tests/core/test_keras_internals.py` has a test for
-each, so that a new release of Keras is known to fit, or not, before anything else fails.
+Each function wraps one private name and has a test in `tests/core/test_keras_internals.py`, which
+shows whether a new release of Keras is compatible.
 """
 
 from collections.abc import Callable
@@ -43,19 +43,19 @@ def loss_tracker(model: keras.Model) -> keras.Metric:
 
 
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
-    """Where an optimizer keeps what belongs to a variable."""
+    """Index of a variable in an optimizer's lists of state variables."""
     return optimizer._get_variable_index(variable)
 
 
 def clip_gradients(optimizer: keras.optimizers.Optimizer, gradients: list) -> list:
-    """Gradients as an optimizer's own clipping leaves them."""
+    """Gradients after an optimizer's own clipping."""
     return optimizer._clip_gradients(gradients)
 
 
 def run_through_graph(
     model: keras.Model, tensor: Any, operation_fn: Callable[[keras.Operation], Callable]
 ) -> Any:
-    """A functional model's outputs on a tensor, each of its operations replaced by another."""
+    """Outputs of a functional model on a tensor, with each of its operations replaced."""
     return model._run_through_graph(tensor, operation_fn=operation_fn)
 
 
@@ -65,5 +65,5 @@ def inbound_nodes(operation: keras.Operation) -> list:
 
 
 def made_by(tensor: keras.KerasTensor) -> keras.Operation:
-    """The operation whose output a symbolic tensor is."""
+    """The operation that made a symbolic tensor."""
     return tensor._keras_history.operation

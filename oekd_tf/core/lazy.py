@@ -1,4 +1,4 @@
-"""Attributes of a package that are imported when first asked for."""
+"""Lazy imports of a package's attributes."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -14,13 +14,13 @@ def attach(
     TensorFlow loads, and a device without TensorFlow can use the parts that do not need it.
 
     Args:
-        package: The package's `__name__`.
-        names: For each public name, the module that it is an attribute of, relative to the
-            package (`".models.online_ensemble"`).
+        package: `__name__` of the package.
+        names: For each public name the module that defines it, relative to the package
+            (`".models.online_ensemble"`).
         modules: For each public name of a module, that module.
 
     Returns:
-        The function to bind to `__getattr__`.
+        A function to bind to `__getattr__`.
 
     Example:
         >>> __getattr__ = attach(__name__, {"train": ".run"}, {"losses": ".parts.losses"})

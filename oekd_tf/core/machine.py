@@ -1,4 +1,4 @@
-"""What a result was made with: code, versions, processor and cores."""
+"""Provenance of results: commit, versions, processor and cores."""
 
 import os
 import platform
@@ -14,14 +14,14 @@ _PACKAGES = ("tensorflow", "keras", "numpy")
 
 
 class Machine(TypedDict):
-    """A processor, and how many of its cores this process may use."""
+    """A processor, and the number of its cores that this process may use."""
 
     processor: str
     cores: int
 
 
 def machine() -> Machine:
-    """The processor, and how many cores of it this process may use."""
+    """The processor, and the number of its cores that this process may use."""
     return {"processor": processor(), "cores": available_cores()}
 
 
@@ -38,7 +38,7 @@ def processor() -> str:
 
 
 def available_cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     return len(core_numbers())
 
 
@@ -63,10 +63,11 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The git commit of the package's code, with "+changes" if it was changed since.
+    """The git commit of the package's code.
 
     Returns:
-        None where the code is in no repository, as when it was installed.
+        The commit, with "+changes" if files differ from it; None if the code is in no repository,
+        for instance because it was installed.
     """
     folder = Path(oekd_tf.__file__).parent
 

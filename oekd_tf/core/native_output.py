@@ -1,4 +1,4 @@
-"""Keeps native libraries' chatter off the user's terminal."""
+"""Suppresses output of native libraries."""
 
 import contextlib
 import os
@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_native_output() -> Iterator[None]:
-    """Discards what is written to the process's error stream below Python, unless it fails.
+    """Discards native output to the process's error stream, unless the block fails.
 
-    TensorFlow's C++ prints about missing CUDA drivers at import and about every conversion;
-    TF_CPP_MIN_LOG_LEVEL does not silence all of it. If the block raises, what it wrote is shown.
+    TensorFlow's C++ code prints messages about missing CUDA drivers at import, and about every
+    conversion; TF_CPP_MIN_LOG_LEVEL does not silence all of them. If the block raises, its output
+    is shown.
 
     Example:
         >>> with quiet_native_output():

@@ -1,4 +1,4 @@
-"""Module names of version 0.1, which go on working."""
+"""Compatibility with module names of version 0.1."""
 
 import importlib
 import sys
@@ -7,7 +7,7 @@ from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any
 
-# Modules, and below them what was inside a package that moved.
+# Modules and packages by their old names.
 MODULES = {
     "array_data": "data.npz",
     "array_training": "training.run_arrays",
@@ -54,7 +54,7 @@ MODULES = {
     "width_search": "export.width_search",
     "workdir": "training.workdir",
 }
-# What `python -m oekd_tf.NAME` runs.
+# Modules that `python -m oekd_tf.NAME` runs.
 BINARIES = {
     name: f"cli.{name}"
     for name in ("bench", "cascade", "classify", "compare", "pick", "train", "train_arrays")
@@ -63,7 +63,7 @@ _PACKAGE = "oekd_tf."
 
 
 class _OldNames(MetaPathFinder, Loader):
-    """Gives the module of today for an old name: the very same object, not a copy."""
+    """Finds the current module for an old name: the same object, not a copy."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if _today(fullname) is None and _binary(fullname) is None:
@@ -84,7 +84,7 @@ class _OldNames(MetaPathFinder, Loader):
         module.__spec__ = spec.loader_state
 
     def get_code(self, fullname: str) -> CodeType:
-        """What `python -m` runs."""
+        """Code that `python -m` runs."""
         binary = _binary(fullname) or _today(fullname)
         return compile(f"from {binary} import main\nmain()", f"<{fullname}>", "exec")
 

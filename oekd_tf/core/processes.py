@@ -1,4 +1,4 @@
-"""Processes that run modules of this package, and end when they are told to."""
+"""Pools of processes that run modules of this package."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ class PoolStoppedError(RuntimeError):
 
 
 class ProcessPool:
-    """Starts modules as processes of this interpreter, and keeps those that run.
+    """Starts modules as processes of this interpreter, and can stop them.
 
     May be used from several threads and from a signal's handler.
 
@@ -42,7 +42,7 @@ class ProcessPool:
             module: Name of the module.
             *arguments: Command line of the module.
             variables: Environment variables that differ from this process's.
-            **options: Others of `subprocess.Popen`.
+            **options: Other arguments of `subprocess.Popen`.
 
         Returns:
             The process.
@@ -70,7 +70,7 @@ class ProcessPool:
             process: The process, from `start`.
 
         Returns:
-            Its exit code.
+            Exit code of the process.
         """
         try:
             return process.wait()

@@ -1,4 +1,4 @@
-"""What is written to summary.json, manifest.json and results.json."""
+"""Types of summary.json, manifest.json, evaluation.json and results.json."""
 
 from typing import Any, NotRequired, TypedDict
 
@@ -220,11 +220,11 @@ class Results(TypedDict):
     """A study: `results.json`.
 
     Attributes:
-        schema: Version of this form.
+        schema: Version of the schema.
         name: Name of the study's config.
-        command: The commands that made it, a line each.
-        config: The config that all runs share.
-        methods: For each method and ablation the fields that are other, by dotted path.
+        command: Command lines that made the study, one per line.
+        config: Config that all runs share.
+        methods: Fields in which each method or ablation differs, by dotted path.
         int8_bytes: Size of the int8 file of each network.
         runs: The finished runs.
         failed: Errors of runs that failed, by title.

@@ -1,14 +1,14 @@
-"""Tables as Markdown."""
+"""Markdown tables."""
 
 
 def markdown_table(rows: list[dict[str, str]]) -> str:
     """Rows as a Markdown table that also reads well in a terminal.
 
     Args:
-        rows: All with the same columns.
+        rows: Rows with the same columns.
 
     Returns:
-        The table without a line end; all columns but the first are right-aligned.
+        The table without a final newline; all columns but the first are right-aligned.
     """
     columns = list(rows[0])
     widths = {c: max(len(c), *(len(row[c]) for row in rows)) for c in columns}

@@ -1,4 +1,4 @@
-"""Names of TensorFlow that are not public, all in one place; each has a test."""
+"""Wrappers of private names of TensorFlow, all in one place; each has a test."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from tensorflow.python.eager import context
 
 
 def start_coordination(register_seconds: int, heartbeat_seconds: int) -> None:
-    """Lets several hosts watch each other, unless they do so already.
+    """Starts the coordination service, by which hosts detect the loss of another.
 
-    TensorFlow's own limits are an hour to come and no end to wait for one that is gone.
+    TensorFlow's defaults are an hour to register, and no timeout for a host that is lost.
 
     Args:
-        register_seconds: How long the first host waits for the last.
-        heartbeat_seconds: After how long a host that does not answer counts as dead.
+        register_seconds: Time within which all hosts must have started.
+        heartbeat_seconds: Time without an answer after which a host counts as lost.
     """
     if context.context().coordination_service is None:
         context.context().configure_coordination_service(
@@ -24,5 +24,5 @@ def start_coordination(register_seconds: int, heartbeat_seconds: int) -> None:
 
 
 def has_merge_call(strategy: Any) -> bool:
-    """Whether replicas can meet within a step; those that XLA compiles, as on a TPU, cannot."""
+    """Whether replicas can synchronise within a step; on a TPU, under XLA, they cannot."""
     return strategy.extended._use_merge_call()

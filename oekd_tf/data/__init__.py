@@ -1,4 +1,4 @@
-"""From a data set's name, a folder or arrays to batches."""
+"""Input pipelines for data sets by name, image folders and arrays."""
 
 from oekd_tf.core.lazy import attach
 

@@ -1,4 +1,4 @@
-"""Checks images and labels that users hand over as arrays."""
+"""Validation of images and labels given as arrays."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ import numpy as np
 def check_arrays(
     images: Any, labels: Any, num_classes: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images as uint8 and labels as int32, or an error that states the rule.
+    """Checks images and labels, and converts them to uint8 and int32.
 
     Args:
         images: Raw pixels from 0 to 255, (examples, height, width, channels), or without
             channels if grey.
         labels: Class indices, (examples,) or (examples, 1).
-        num_classes: Labels must be below it; unknown if None.
+        num_classes: Number of classes; None if it is not known.
 
     Returns:
-        uint8 images (examples, height, width, channels) and int32 labels (examples,).
+        Images in uint8, (examples, height, width, channels), and labels in int32, (examples,).
 
     Raises:
         ValueError: A rule is broken.
@@ -62,7 +62,7 @@ def _as_uint8(images: np.ndarray) -> np.ndarray:
     if images.dtype == np.uint8:
         return images
     numeric = np.issubdtype(images.dtype, np.number)
-    # All within 0 and 1 is an image that was scaled, whatever its type.
+    # Pixels within 0 and 1 were scaled, whatever their type.
     if not numeric or not np.isfinite(images).all() or images.min() < 0 or images.max() > 255:
         valid = False
     else:

@@ -1,8 +1,8 @@
 """Augmentations of training images: pure functions of a batch and of random numbers.
 
-The numbers are drawn outside, one row an example, so that an example's augmentation depends on
-(seed, epoch, example) and not on the batch that it is in; and whole batches are worked on at once,
-because small operations on single images cost ten times as much.
+The numbers are drawn outside, one row per example, so that an example's augmentation depends on
+(seed, epoch, example) and not on its batch. Operations are on whole batches, because small ones on
+single images take ten times as long.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from oekd_tf.data.rand_augment import rand_augment
 
 _PADDING = 4
 _JITTER = 0.4
-# Of red, green and blue in what the eye sees as brightness (ITU-R BT.601).
+# Weights of red, green and blue in luma (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -24,10 +24,10 @@ class Augmentation(NamedTuple):
     """One augmentation.
 
     Attributes:
-        draws: How many random numbers an example takes.
-        apply: From images (batch, height, width, channels) and numbers, uniform in [0, 1), of
-            shape (batch, draws), to images of the same shape; None for what is done while images
-            are read.
+        draws: Number of random numbers per example.
+        apply: Function from images (batch, height, width, channels) and random numbers, uniform
+            in [0, 1), of shape (batch, draws), to images of the same shape; None for a crop that
+            is applied when images are decoded.
     """
 
     draws: int
@@ -40,8 +40,8 @@ def pad_crop(images: Tensor, draws: Tensor) -> Tensor:
     Source: https://arxiv.org/abs/2011.07449, section 4.1; He et al., arXiv 1512.03385, section 4.2.
 
     Args:
-        images: (batch, height, width, channels).
-        draws: Uniform in [0, 1), (batch, 2): where the window starts from top and left.
+        images: Images, (batch, height, width, channels).
+        draws: Random numbers, uniform in [0, 1), (batch, 2): offset from top and left.
 
     Returns:
         Images of the same shape.
@@ -55,11 +55,11 @@ def pad_crop(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def flip(images: Tensor, draws: Tensor) -> Tensor:
-    """Mirrors left and right with probability one half.
+    """Flips images horizontally with probability one half.
 
     Args:
-        images: (batch, height, width, channels).
-        draws: Uniform in [0, 1), (batch, 1).
+        images: Images, (batch, height, width, channels).
+        draws: Random numbers, uniform in [0, 1), (batch, 1).
 
     Returns:
         Images of the same shape.
@@ -73,11 +73,11 @@ def color_jitter(images: Tensor, draws: Tensor) -> Tensor:
     """Changes brightness, contrast and saturation, each by a factor from 0.6 to 1.4.
 
     Args:
-        images: uint8, (batch, height, width, channels); grey ones have no saturation.
-        draws: Uniform in [0, 1), (batch, 3): one a factor, in this order.
+        images: Images in uint8, (batch, height, width, channels); grey ones have no saturation.
+        draws: Random numbers, uniform in [0, 1), (batch, 3): one for each factor.
 
     Returns:
-        uint8 of the same shape.
+        Images in uint8 of the same shape.
     """
     factors = 1 - _JITTER + 2 * _JITTER * draws
     brightness, contrast, saturation = tf.unstack(factors[:, None, None, :, None], axis=3)
@@ -104,7 +104,10 @@ _STEPS = {
 
 
 def draws_needed(names: Sequence[str]) -> int:
-    """How many random numbers an example takes for these augmentations.
+    """Number of random numbers per example for these augmentations.
+
+    Args:
+        names: Names of `oekd_tf.core.choices.AUGMENTATIONS`, in the order of application.
 
     Raises:
         ValueError: There is no augmentation of a name, or a random resized crop is not the first.
@@ -123,19 +126,19 @@ def draws_needed(names: Sequence[str]) -> int:
 
 
 def crop_draws(names: Sequence[str], draws: Tensor) -> Tensor | None:
-    """The numbers for the crop that is done while images are read; None if there is none."""
+    """The random numbers of a crop that is applied when images are decoded; None without one."""
     if not names or _STEPS[names[0]].apply is not None:
         return None
     return draws[:, : _STEPS[names[0]].draws]
 
 
 def augment(images: Tensor, names: Sequence[str], draws: Tensor) -> Tensor:
-    """Applies augmentations by name, but for what is done while images are read.
+    """Applies augmentations by name, except a crop that is applied when images are decoded.
 
     Args:
-        images: (batch, height, width, channels).
+        images: Images, (batch, height, width, channels).
         names: Names of `oekd_tf.core.choices.AUGMENTATIONS`, in the order of application.
-        draws: Uniform in [0, 1), (batch, draws_needed(names)).
+        draws: Random numbers, uniform in [0, 1), (batch, draws_needed(names)).
 
     Returns:
         The augmented images.

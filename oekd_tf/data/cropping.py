@@ -1,4 +1,4 @@
-"""Where to cut an image: random and central windows, as pure functions."""
+"""Random and center crops, as pure functions."""
 
 import math
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from oekd_tf.core.types import Tensor
 
-# Inception's: share of the area, and width to height.
+# Ranges of Inception crops: share of the area, and ratio of width to height.
 _AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 
@@ -14,17 +14,18 @@ _RATIO = (3 / 4, 4 / 3)
 def random_window(size: Tensor, draws: Tensor) -> Tensor:
     """A window of 8 to 100 % of an image's area, 3:4 to 4:3, anywhere in it.
 
-    Where such a window does not fit into the image, it is cut off at the border, rather than
-    drawn again: an image takes the same number of random numbers always.
+    A window that does not fit into the image is clipped at the border, rather than drawn again, so
+    that the number of random numbers is the same for all images.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842, section 6.
 
     Args:
-        size: int32 (height, width) in the last dimension.
-        draws: Uniform in [0, 1), shape (..., 4): area, ratio, top and left.
+        size: Size of the image, int32, (height, width) in the last dimension.
+        draws: Random numbers, uniform in [0, 1), shape (..., 4): area, ratio, top and left.
 
     Returns:
-        int32 (top, left, height, width), shape (..., 4), within the image and not empty.
+        The window (top, left, height, width), int32, shape (..., 4), within the image and not
+        empty.
 
     Example:
         >>> random_window(tf.constant([100, 200]), tf.constant([0.5, 0.5, 0.0, 0.0]))
@@ -41,18 +42,18 @@ def random_window(size: Tensor, draws: Tensor) -> Tensor:
 
 
 def central_window(size: Tensor, target: tuple[int, int], share: Tensor) -> Tensor:
-    """The largest window of the target's shape in the middle of an image, shrunk to a share.
+    """The largest center crop of the target's aspect ratio, scaled by a share.
 
-    With 0.875 it is the field's evaluation for 224×224: the shorter side to 256, the middle cut
-    out.
+    A share of 0.875 is the usual evaluation at 224×224: resize the shorter side to 256, then
+    center-crop.
 
     Args:
-        size: int32 (height, width), shape (2,).
-        target: (height, width) whose aspect ratio the window has.
-        share: Of the window's height and width, in (0, 1].
+        size: Size of the image, int32 (height, width), shape (2,).
+        target: (height, width) that define the aspect ratio.
+        share: Share of the crop's height and width to take, in (0, 1].
 
     Returns:
-        int32 (top, left, height, width), shape (4,).
+        The window (top, left, height, width), int32, shape (4,).
     """
     full = tf.cast(size, tf.float32)
     wanted = tf.constant(target, tf.float32)
@@ -62,14 +63,14 @@ def central_window(size: Tensor, target: tuple[int, int], share: Tensor) -> Tens
 
 
 def crop_and_resize(images: Tensor, draws: Tensor) -> Tensor:
-    """Random windows of images of one size, resized to that size.
+    """Random resized crops of images that all have the same size.
 
     Args:
-        images: uint8, (batch, height, width, channels).
-        draws: As of `random_window`, (batch, 4).
+        images: Images in uint8, (batch, height, width, channels).
+        draws: Random numbers for `random_window`, (batch, 4).
 
     Returns:
-        uint8 of the same shape.
+        Images in uint8 of the same shape.
     """
     height, width = images.shape[1:3]
     size = tf.broadcast_to(tf.constant([height, width]), (tf.shape(draws)[0], 2))

@@ -1,4 +1,4 @@
-"""A data set's splits as `tf.data`, batches decided by (seed, epoch, example)."""
+"""Splits of a data set as `tf.data`; batches are functions of (seed, epoch, example)."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,24 +13,24 @@ from oekd_tf.data.splits import ArraySplit, Split
 from oekd_tf.data.tfds_source import unpacked
 from oekd_tf.models.distributed.share import Share
 
-# Training images that mean and deviation are taken from where not all are in memory.
+# Number of training images for mean and standard deviation, if not all are in memory.
 _STATISTICS_IMAGES = 5000
 
 
 class Data:
     """Training, validation and test examples of one data set; made by `oekd_tf.data.load`.
 
-    All images are raw pixels, uint8; normalisation is part of the network. The test split is
-    read when it is first asked for.
+    All images are raw pixels, uint8; normalisation is part of the network. The test split is read
+    at its first use.
 
     Attributes:
-        name: Of the data set.
+        name: Name of the data set.
         image_shape: (height, width, channels).
-        class_names: One a class.
-        num_classes: How many.
-        num_train: Training examples, without those of the validation split.
-        num_validation: Examples of the validation split; 0 if there is none.
-        num_test: Examples of the test split; 0 if there is none.
+        class_names: Names of the classes.
+        num_classes: Number of classes.
+        num_train: Number of training examples, without those of the validation split.
+        num_validation: Number of examples of the validation split; 0 if there is none.
+        num_test: Number of examples of the test split; 0 if there is none.
     """
 
     def __init__(
@@ -65,22 +65,25 @@ class Data:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of the training images' pixels, one a channel, in pixel units.
+        """Mean of the training images for each channel, in pixel units.
 
-        Of 5,000 images if they are streamed, of all otherwise; so is `std`.
+        Mean and `std` are over 5,000 images if they are streamed, over all images otherwise.
         """
         return self._statistics[0]
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training images' pixels, one a channel, in pixel units."""
+        """Standard deviation of the training images for each channel, in pixel units."""
         return self._statistics[1]
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Full batches in an epoch.
+        """Number of full batches in an epoch.
+
+        Args:
+            batch_size: Number of images per step.
 
         Raises:
-            ValueError: There is not one.
+            ValueError: The batch is larger than the training set.
         """
         if not 1 <= batch_size <= self.num_train:
             raise ValueError(
@@ -105,27 +108,26 @@ class Data:
     ) -> tf.data.Dataset:
         """Endless training batches; pass `steps_per_epoch` to `fit`.
 
-        The order of epoch e and each example's augmentation are functions of (seed, e, example):
-        the same seed gives the same batches, and `first_epoch=3` goes on as if the three epochs
-        before had been read.
+        Order and augmentation are functions of (seed, epoch, example): the same seed gives the same
+        batches, and `first_epoch=3` resumes as if the first three epochs had been read.
 
         Args:
-            batch_size: Every batch is full; what is left at an epoch's end is dropped.
-            seed: At least 0.
-            first_epoch: Where to start, from 0.
-            first_step: Of that epoch, from 0.
+            batch_size: Number of images per batch; an incomplete last batch of an epoch is dropped.
+            seed: Random seed of order and augmentation, at least 0.
+            first_epoch: Epoch to start with, from 0.
+            first_step: Step of that epoch to start with, from 0.
             augmentation: Names of `oekd_tf.core.choices.AUGMENTATIONS`, in the order of
                 application: "random_resized_crop" (first, if at all), "pad_crop", "flip",
                 "color_jitter", "rand_augment".
             mixup: α of mixup's Beta distribution; 0 is off.
             cutmix: α of cutmix's Beta distribution; 0 is off. With mixup too, each batch has one
                 of the two.
-            label_smoothing: Share of a label that is spread over all classes.
+            label_smoothing: Share of each label that is spread evenly over all classes.
             views: Number of augmentations of each image; with more than 1, images are
                 (batch, views, height, width, channels), and mixup and cutmix are refused.
-            share: Of several hosts, this one's part of every batch; all of it if None. Only its
-                own images are decoded, but with mixup or cutmix, whose pairs are of the whole
-                batch.
+            share: This host's share of every batch, for several hosts; the whole batch if None.
+                Only its own images are decoded, except with mixup or cutmix, which pair images of
+                the whole batch.
 
         Returns:
             Batches of images (batch, height, width, channels), uint8, and labels: class indices
@@ -165,7 +167,7 @@ class Data:
                 lambda batch, reference: (
                     reference,
                     tf.gather(draws, reference[0] if isinstance(reference, tuple) else reference),
-                    # One a row, so that a share of the batch is cut out of all parts alike.
+                    # One seed per row, so that all parts can be split into shares alike.
                     tf.tile(tf.random.fold_in(mixing_seed, batch)[None], (batch_size, 1)),
                 )
             )
@@ -179,7 +181,7 @@ class Data:
             return mix(images, labels, self.num_classes, mixing, seeds[0])
 
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-        # The work is mapped over the flat stream: within `flat_map` it would not run in parallel.
+        # Mapped over the flat stream, because within `flat_map` it would not run in parallel.
         batches = epochs.flat_map(one_epoch).skip(first_step)
         if not mixing.pairs:
             batches = share.of(batches)
@@ -189,25 +191,25 @@ class Data:
         return _distributable(batches.prefetch(tf.data.AUTOTUNE))
 
     def validation(self, batch_size: int, share: Share | None = None) -> tf.data.Dataset:
-        """All validation batches in a fixed order, not augmented, the last one perhaps smaller."""
+        """Validation batches in a fixed order without augmentation; the last may be smaller."""
         return _batches(self._validation_split(), batch_size, share=share)
 
     def test(self, batch_size: int, share: Share | None = None) -> tf.data.Dataset:
-        """All test batches, as `validation`."""
+        """Test batches in a fixed order without augmentation; the last may be smaller."""
         return _batches(self._test_split, batch_size, share=share)
 
     def train_images(self, count: int, seed: int = 0) -> np.ndarray:
-        """Training images that are not augmented, for instance to calibrate int8 ranges.
+        """A random choice of training images without augmentation, for instance for calibration.
 
         Args:
-            count: How many.
-            seed: Of the choice.
+            count: Number of images.
+            seed: Random seed of the choice.
 
         Returns:
-            uint8, (count, height, width, channels).
+            Images in uint8, (count, height, width, channels).
 
         Raises:
-            ValueError: There are fewer.
+            ValueError: The training set has fewer images.
         """
         if not 1 <= count <= self.num_train:
             raise ValueError(
@@ -252,7 +254,7 @@ class Data:
             count += pixels[..., 0].size
         mean, square = total / count
         std = np.sqrt(np.maximum(square - mean**2, 0))
-        # A channel that never changes carries nothing; any scale will do.
+        # Avoids division by zero for a constant channel.
         return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
 
 
@@ -290,7 +292,7 @@ def _arrays(split: Split, count: int | None) -> tuple[np.ndarray, np.ndarray]:
 
 def _distributable(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
-    # Examples are decided by index, so workers share them out rather than files.
+    # Order is by index, so workers are assigned examples rather than files.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     # On one core an iterator is not freed before its tuning thread wakes, up to a minute later.
     options.autotune.enabled = False

@@ -1,4 +1,4 @@
-"""From an encoded image to pixels."""
+"""Decoding of JPEG and PNG images."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from oekd_tf.data.cropping import central_window, random_window, to_uint8
 
 
 class ImageDecoder(NamedTuple):
-    """How a data set's images, JPEG or PNG, become pixels of one size.
+    """Decodes a data set's images, JPEG or PNG, to one size.
 
     Attributes:
-        image_shape: (height, width, channels) of the result.
-        varying: Whether the images differ in size: their middle is then cut out in the result's
-            shape before it is resized; otherwise the whole image is resized.
-        central_crop: How much of that middle, in (0, 1].
+        image_shape: (height, width, channels) of the decoded images.
+        varying: Whether the images differ in size: they are then center-cropped to the aspect ratio
+            of `image_shape` before they are resized; otherwise the whole image is resized.
+        central_crop: Share of the center crop's height and width to take, in (0, 1].
     """
 
     image_shape: tuple[int, int, int]
@@ -24,27 +24,27 @@ class ImageDecoder(NamedTuple):
     central_crop: float = 0.875
 
     def whole(self, encoded: Tensor) -> Tensor:
-        """An image as evaluation sees it: uint8, `image_shape`."""
+        """An image for evaluation, uint8 of shape `image_shape`."""
         if not self.varying:
             return self._resized(self._decoded(encoded))
         target = self.image_shape[:2]
 
         def middle(size: Tensor) -> Tensor:
-            # An image that has the size already was prepared: it is not cut.
+            # An image that has the target size already is not cropped.
             share = tf.where(tf.reduce_all(size == tf.constant(target)), 1.0, self.central_crop)
             return central_window(size, target, share)
 
         return self._window(encoded, middle)
 
     def random_crop(self, encoded: Tensor, draws: Tensor) -> Tensor:
-        """A random window of an image; of a JPEG, only that window is decoded.
+        """A random resized crop of an image; only that part of a JPEG is decoded.
 
         Args:
-            encoded: The file's bytes.
-            draws: As of `random_window`, shape (4,).
+            encoded: Content of the image file.
+            draws: Random numbers for `random_window`, shape (4,).
 
         Returns:
-            uint8, `image_shape`.
+            The crop, uint8 of shape `image_shape`.
         """
         return self._window(encoded, lambda size: random_window(size, draws))
 

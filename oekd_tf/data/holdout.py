@@ -1,4 +1,4 @@
-"""Which examples are held out for validation; the same whatever reads them."""
+"""The validation split, a function of the seed alone."""
 
 import numpy as np
 
@@ -14,9 +14,9 @@ def hold_out(
 
     Args:
         count: Number of examples.
-        labels: Class of each example, (count,), of which each class gives the same share; None
-            where they are not in memory, and the split is by example.
-        fraction: Share that is held out, at least 0 and below 1.
+        labels: Class index of each example, (count,), for a stratified split; None if labels are
+            not in memory.
+        fraction: Share of examples that is held out, at least 0 and below 1.
         seed: Random seed of the split and of the choice of `max_examples`.
         max_examples: Number of training examples to keep; all if None.
 
@@ -36,7 +36,7 @@ def hold_out(
         held_out = np.concatenate(parts)
     train = order[~np.isin(order, held_out)]
     if max_examples is not None:
-        # From the end: the beginning of the order went to validation, class by class, and what is
-        # left there is no fair sample.
+        # From the end, because the start of the order is no random sample any more: examples there
+        # were held out class by class.
         train = train[-max_examples:]
     return train, held_out

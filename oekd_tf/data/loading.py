@@ -1,4 +1,4 @@
-"""One function from a description to data."""
+"""Loading of data sets by name, image folders and arrays."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,25 +42,25 @@ def load(
         image_key: Feature that holds the image; "auto" finds it.
         label_key: Feature that holds the label; "auto" finds it.
         image_size: (height, width) to resize images to; needed where their sizes vary.
-        validation_fraction: Of the training examples, held out for validation, of each class
-            alike where labels are in memory. 0 holds out none.
-        split_seed: Decides that split, and the choice of `max_examples`; not the training seed,
-            so that runs of several seeds share both.
-        download: Whether TFDS may fetch what is not there.
-        max_examples: Use only so many training examples, for quick studies.
-        cache: Where images are between epochs: "decoded" in memory, "encoded" in memory, or
-            "none", read from files each time. "auto" decodes up to 2 GiB a split of images of one
-            size, else keeps them encoded where a quarter of the free memory holds them.
-        central_crop: For images that differ in size: the part of their middle that evaluation
-            sees; 0.875 is the field's.
-        num_classes: For arrays; the largest label + 1 if None.
-        class_names: For arrays; numbers if None.
+        validation_fraction: Share of the training examples that is held out for validation,
+            stratified by class if labels are in memory; 0 holds out none.
+        split_seed: Random seed of that split and of the choice of `max_examples`; it differs from
+            the training seed, so that runs of several seeds share both.
+        download: Whether TFDS may download data sets.
+        max_examples: Number of training examples to keep, for quick studies; all if None.
+        cache: Storage of images between epochs: "decoded" in memory, "encoded" in memory, or
+            "none", read from files in each epoch. "auto" decodes splits of images of one size up to
+            2 GiB, and keeps others encoded if they fit into a quarter of the free memory.
+        central_crop: Share of the center crop for evaluation, for images that differ in size; the
+            usual value is 0.875.
+        num_classes: Number of classes of arrays; the largest label + 1 if None.
+        class_names: Names of the classes of arrays; numbers if None.
 
     Returns:
-        The data.
+        The data set.
 
     Raises:
-        ValueError: In one line, what is wrong with the description or the data.
+        ValueError: An argument breaks its rule, or the data do.
 
     Example:
         >>> data = oekd_tf.data.load("cifar10", validation_fraction=0.1)

@@ -1,4 +1,4 @@
-"""Soft labels: smoothing, mixup and cutmix of a batch, as pure functions."""
+"""Label smoothing, mixup and cutmix of a batch, as pure functions."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,13 @@ from oekd_tf.data.cropping import to_uint8
 
 
 class Mixing(NamedTuple):
-    """How a batch's images and labels are mixed.
+    """Settings of label smoothing, mixup and cutmix.
 
     Attributes:
-        mixup: α of the Beta(α, α) that mixup's share is drawn from; 0 does not mix.
-        cutmix: The same of cutmix. With both, each batch has one of the two, chosen evenly.
-        label_smoothing: Share of a label that is spread over all classes, in [0, 1).
+        mixup: α of mixup's Beta(α, α) distribution; 0 is off.
+        cutmix: α of cutmix's Beta(α, α) distribution; 0 is off. With both, each batch has one of
+            the two with equal probability.
+        label_smoothing: Share of each label that is spread evenly over all classes, in [0, 1).
     """
 
     mixup: float = 0.0
@@ -28,12 +29,12 @@ class Mixing(NamedTuple):
 
     @property
     def pairs(self) -> bool:
-        """Whether each image is mixed with another one of its batch."""
+        """Whether images are mixed in pairs."""
         return bool(self.mixup or self.cutmix)
 
 
 def check_mixing(mixing: Mixing) -> None:
-    """Raises a ValueError where a number breaks its rule."""
+    """Raises a ValueError if a setting is out of range."""
     for name in ("mixup", "cutmix"):
         if not 0 <= getattr(mixing, name) < float("inf"):
             raise ValueError(f"{name} must be at least 0. Received: {getattr(mixing, name)}")
@@ -46,18 +47,18 @@ def check_mixing(mixing: Mixing) -> None:
 def mix(
     images: Tensor, labels: Tensor, num_classes: int, mixing: Mixing, seed: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mixes each image, and its label, with the batch's next one.
+    """Mixes each image and its label with the next of the batch, and smooths labels.
 
     Args:
-        images: uint8, (batch, height, width, channels).
+        images: Images in uint8, (batch, height, width, channels).
         labels: Class indices, (batch,).
         num_classes: Number of classes.
-        mixing: What to do.
-        seed: Of the batch, shape (2,).
+        mixing: Settings.
+        seed: Random seed of the batch, shape (2,).
 
     Returns:
-        uint8 images of the same shape, and labels: as given if nothing is to be done, otherwise
-        class probabilities, float32 (batch, classes).
+        Images in uint8 of the same shape, and labels: unchanged if all settings are off, otherwise
+        class probabilities in float32, (batch, classes).
     """
     if not mixing.soft_labels:
         return images, labels
@@ -79,28 +80,28 @@ def mix(
 
 
 def smooth(probabilities: Tensor, share: float) -> Tensor:
-    """Spreads a share of every label evenly over all classes (arXiv 1512.00567, section 7).
+    """Label smoothing (arXiv 1512.00567, section 7).
 
     Args:
-        probabilities: (batch, classes).
-        share: In [0, 1).
+        probabilities: Class probabilities, (batch, classes).
+        share: Share of each label that is spread evenly over all classes, in [0, 1).
 
     Returns:
-        (batch, classes).
+        Smoothed class probabilities, (batch, classes).
     """
     return (1 - share) * probabilities + share / probabilities.shape[-1]
 
 
 def mixup(images: Tensor, labels: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """A weighted sum of each image and the batch's next one (arXiv 1710.09412).
+    """Weighted sums of each image and the next of the batch (arXiv 1710.09412).
 
     Args:
-        images: uint8, (batch, height, width, channels).
+        images: Images in uint8, (batch, height, width, channels).
         labels: Class probabilities, (batch, classes).
         share: Weight of the image itself, in [0, 1].
 
     Returns:
-        Mixed images, uint8, and labels.
+        Mixed images in uint8, and mixed labels.
     """
     pixels = tf.cast(images, tf.float32)
     mixed = share * pixels + (1 - share) * _next(pixels)
@@ -111,14 +112,14 @@ def cutmix(images: Tensor, labels: Tensor, share: Tensor, centre: Tensor) -> tup
     """Pastes a rectangle of the batch's next image into each (arXiv 1905.04899).
 
     Args:
-        images: (batch, height, width, channels).
+        images: Images, (batch, height, width, channels).
         labels: Class probabilities, (batch, classes).
-        share: Of the image that is to stay, in [0, 1]; what does stay, where the rectangle
-            reaches over the border, is what the labels have.
-        centre: Of the rectangle, from (0, 0), top left, to (1, 1).
+        share: Share of the image to keep, in [0, 1]. Labels are mixed by the share that is kept
+            after the rectangle is clipped at the border.
+        centre: Centre of the rectangle, from (0, 0), top left, to (1, 1).
 
     Returns:
-        Mixed images and labels.
+        Mixed images and mixed labels.
     """
     size = tf.constant(tuple(images.shape[1:3]), tf.float32)
     half = tf.sqrt(1 - share) * size / 2

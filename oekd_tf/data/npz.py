@@ -1,6 +1,6 @@
-"""Images in NumPy arrays, for backends other than TensorFlow.
+"""Data sets of NumPy arrays, for backends other than TensorFlow.
 
-The interface is that of `oekd_tf.data.Data`, and so is the validation split.
+Interface and validation split are those of `oekd_tf.data.Data`.
 """
 
 import functools
@@ -29,7 +29,7 @@ class ArrayData:
         y_train: Class indices, (images,) or (images, 1).
         x_test: Images of the test split.
         y_test: Class indices of the test split.
-        validation_fraction: Share of the training images that is held out, class by class.
+        validation_fraction: Share of the training images that is held out, stratified by class.
         split_seed: Random seed of that split.
         max_examples: Number of training images to keep; all if None.
 
@@ -76,7 +76,7 @@ class ArrayData:
                 "config.data.validation_fraction must leave images to train on. "
                 f"Received: {validation_fraction}, of {len(images)} images"
             )
-        # In the order in which they were given, as `oekd_tf.data.Data` has them.
+        # In the given order, as in `oekd_tf.data.Data`.
         train, held_out = np.sort(train), np.sort(held_out)
         self._train = images[train], labels[train]
         self._validation = images[held_out], labels[held_out]
@@ -96,7 +96,7 @@ class ArrayData:
         """Number of full batches in an epoch.
 
         Args:
-            batch_size: Images a step.
+            batch_size: Number of images per step.
 
         Raises:
             ValueError: The batch is larger than the training set.
@@ -110,12 +110,12 @@ class ArrayData:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of the training images' pixels, one a channel, in pixel units."""
+        """Mean of the training images for each channel, in pixel units."""
         return self._statistics[0]
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training images' pixels, one a channel, in pixel units."""
+        """Standard deviation of the training images for each channel, in pixel units."""
         return self._statistics[1]
 
     def train(
@@ -134,27 +134,28 @@ class ArrayData:
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Endless training batches; pass `steps_per_epoch` to `fit`.
 
-        Order and augmentation are functions of (seed, epoch, step) alone, so that a resumed run
-        sees what it would have seen.
+        Order and augmentation are functions of (seed, epoch, step), so that a resumed run gets the
+        same batches.
 
         Args:
-            batch_size: Images a batch; what is left of an epoch is not used in it.
+            batch_size: Number of images per batch; an incomplete last batch of an epoch is dropped.
             seed: Random seed of order and augmentation.
             first_epoch: Epoch to start with, from 0.
             first_step: Step of that epoch to start with, from 0.
-            augmentation: Names of `oekd_tf.core.choices.ARRAY_AUGMENTATIONS`, in their order.
+            augmentation: Names of `oekd_tf.core.choices.ARRAY_AUGMENTATIONS`, in the order of
+                application.
             views: Number of augmentations of each image; with more than 1, images are
                 (batch, views, height, width, channels).
-            mixup: 0; arrays are not mixed.
-            cutmix: 0; arrays are not mixed.
-            label_smoothing: 0; labels of arrays are not smoothed.
-            share: None; arrays are for one device.
+            mixup: Must be 0; mixup is not supported.
+            cutmix: Must be 0; cutmix is not supported.
+            label_smoothing: Must be 0; label smoothing is not supported.
+            share: Must be None; arrays are for one device.
 
         Returns:
             Batches of images and labels.
 
         Raises:
-            ValueError: The batch is too large, or something is asked for that arrays do not have.
+            ValueError: The batch is too large, or an argument is not supported.
         """
         unknown = [name for name in augmentation if name not in ARRAY_AUGMENTATIONS]
         if unknown or mixup or cutmix or label_smoothing or share:
@@ -166,17 +167,17 @@ class ArrayData:
         return self._batches(batch_size, seed, first_epoch, first_step, tuple(augmentation), views)
 
     def validation(self, batch_size: int, share: None = None) -> "Batches":
-        """All validation batches in a fixed order, not augmented, the last one perhaps smaller."""
+        """Validation batches in a fixed order without augmentation; the last may be smaller."""
         del share
         return Batches(*self._validation, batch_size)
 
     def test(self, batch_size: int, share: None = None) -> "Batches":
-        """All test batches, as `validation`."""
+        """Test batches in a fixed order without augmentation; the last may be smaller."""
         del share
         return Batches(*self._test, batch_size)
 
     def train_images(self, count: int, seed: int = 0) -> np.ndarray:
-        """Training images that are not augmented, as `oekd_tf.data.Data.train_images`."""
+        """A random choice of training images without augmentation."""
         chosen = np.random.default_rng((seed, 0)).permutation(self.num_train)[:count]
         return self._train[0][chosen]
 
@@ -193,7 +194,7 @@ class ArrayData:
         pixels = self._train[0]
         count = math.prod(pixels.shape[:3])
         total = pixels.sum((0, 1, 2), dtype=np.float64)
-        # By batches: the squares of all images at once would take eight times their memory.
+        # In batches, because the squares of all images at once take eight times their memory.
         parts = np.array_split(pixels, max(1, len(pixels) // 1000))
         squares = sum((part.astype(np.float64) ** 2).sum((0, 1, 2)) for part in parts)
         deviation = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0))
@@ -223,12 +224,12 @@ class ArrayData:
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of arrays in their order, the last one perhaps smaller.
+    """Batches of arrays in their order; the last may be smaller.
 
     Args:
         images: Images, (images, height, width, channels).
         labels: Class indices, (images,).
-        batch_size: Images a batch.
+        batch_size: Number of images per batch.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int):
@@ -256,11 +257,11 @@ def _augmented(
 
 
 def pad_crop(images: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Pads by 4 pixels of zero on every side and crops back.
+    """Pads by 4 pixels of zero on every side and crops to the original size.
 
     Args:
-        images: (batch, height, width, channels).
-        start: Where each window begins from top and left, from 0 to 8, (batch, 2).
+        images: Images, (batch, height, width, channels).
+        start: Offset of each crop from top and left, from 0 to 8, (batch, 2).
 
     Returns:
         Images of the same shape.
@@ -279,13 +280,14 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the arrays of a data set.
 
     Args:
-        path: An `.npz` file of x_train, y_train, x_test and y_test, as `keras.datasets` has them.
+        path: Path of an `.npz` file of x_train, y_train, x_test and y_test, in the form of
+            `keras.datasets`.
 
     Returns:
         The four arrays by name.
 
     Raises:
-        ConfigError: The file is not there, is no such file, or lacks one of the four.
+        ConfigError: The file cannot be read, or lacks one of the four.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:

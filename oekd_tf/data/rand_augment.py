@@ -1,4 +1,4 @@
-"""RandAugment: two random changes out of eleven, by Keras's preprocessing layers."""
+"""RandAugment: two random operations out of eleven, with Keras's preprocessing layers."""
 
 import functools
 from typing import Any
@@ -10,15 +10,15 @@ from keras import layers
 from oekd_tf.core.types import Tensor
 from oekd_tf.data.cropping import to_uint8
 
-# Magnitude 9 of 30, the paper's for ImageNet.
+# Magnitude 9 of 30, as in the paper for ImageNet.
 _STRENGTH = 9 / 30
 
 
 class _GivenSeed(keras.random.SeedGenerator):
-    """Gives Keras's layers seeds that follow from a number, instead of from a state."""
+    """A seed generator without state: its seeds are a function of a number."""
 
     def __init__(self, seed: Tensor):
-        # Keras's own would make a variable for the state.
+        # Not the constructor of the base class, which makes a variable for the state.
         self._given = seed
         self._calls = 0
 
@@ -33,17 +33,18 @@ def rand_augment(images: Tensor, draws: Tensor) -> Tensor:
 
     Shear, translation, rotation, brightness, colour, contrast, sharpness, posterisation,
     solarisation, contrast stretching and equalisation, each of magnitude 9 of 30. Grey images
-    have no colour operation. `keras.layers.RandAugment` computes all of them for every image
-    and lets a batch share its choice; here each image has its own and only that is computed.
+    have no colour operation. `keras.layers.RandAugment` computes all operations for every image and
+    chooses once for a batch; here each image has its own choice, and only that is computed.
 
     Source: Cubuk et al., "RandAugment", arXiv 1909.13719.
 
     Args:
-        images: uint8, (batch, height, width, channels).
-        draws: Uniform in [0, 1), (batch, 3): the two choices, and what the operations draw from.
+        images: Images in uint8, (batch, height, width, channels).
+        draws: Random numbers, uniform in [0, 1), (batch, 3): two for the choice of operations, one
+            for the seed of the operations.
 
     Returns:
-        uint8 of the same shape.
+        Images in uint8 of the same shape.
     """
     shape = images.shape[1:]
 

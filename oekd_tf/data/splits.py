@@ -1,4 +1,4 @@
-"""The examples of one split, in memory or read when they are needed."""
+"""Splits of a data set: arrays in memory, image files, or shards."""
 
 import functools
 from collections.abc import Callable
@@ -11,24 +11,24 @@ from oekd_tf.core.types import Tensor
 from oekd_tf.data.cropping import crop_and_resize
 from oekd_tf.data.decoding import ImageDecoder
 
-# Examples that a streamed epoch is shuffled among, after its files.
+# Size of the shuffle buffer of a streamed epoch.
 SHUFFLE_BUFFER = 10_000
 
-# Shards that a shuffled epoch reads in turns.
+# Number of shards that a shuffled epoch interleaves.
 SHARDS_AT_A_TIME = 16
 
 
 class Split(Protocol):
     """Examples as (index, image, label), where an example's index never changes.
 
-    A split is read in two steps, references first and then what they refer to: the first decides
-    the order, the second can run in parallel. A reference, or the first part of it, is the
+    A split is read in two steps, first references, then the examples that they refer to: the first
+    decides the order, the second can run in parallel. A reference, or its first part, is the
     example's index.
 
     Attributes:
-        size: How many examples there are.
-        total: How many there were before any `select`; indices are below it.
-        held: Where the examples are, in words.
+        size: Number of examples.
+        total: Number of examples before any `select`; indices are below it.
+        held: Description of where the examples are stored.
     """
 
     size: int
@@ -42,14 +42,15 @@ class Split(Protocol):
         """References to all examples in an order that is a function of (seed, epoch)."""
 
     def sample(self, count: int) -> tf.data.Dataset:
-        """References to a fair sample, the same however the split is held."""
+        """References to a random sample, which does not depend on where examples are stored."""
 
     def fetch(self, references: Any, crops: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """The (indices, images, labels) that a batch of references stands for.
+        """The (indices, images, labels) of a batch of references.
 
         Args:
-            references: A batch from `ordered` or `shuffled`.
-            crops: For a random window of each image, numbers as of `random_window`, (batch, 4).
+            references: A batch of references from `ordered` or `shuffled`.
+            crops: Random numbers for `random_window`, (batch, 4), for a random resized crop of each
+                image; None for the whole images.
         """
 
     def select(self, indices: np.ndarray) -> "Split":
@@ -57,11 +58,11 @@ class Split(Protocol):
 
 
 class IndexedSplit:
-    """Examples that can be had in any order, shuffled as a whole.
+    """Examples with random access, which are shuffled as a whole.
 
     Args:
-        labels: int32, (examples,).
-        indices: Of the examples to use; all if None.
+        labels: Class indices, int32 (examples,).
+        indices: Indices of the examples to use; all if None.
     """
 
     held = ""
@@ -91,12 +92,12 @@ class IndexedSplit:
 
 
 class ArraySplit(IndexedSplit):
-    """Pixels in memory.
+    """Decoded images in memory.
 
     Args:
-        images: uint8, (examples, height, width, channels).
-        labels: int32, (examples,).
-        indices: Of the examples to use; all if None.
+        images: Images in uint8, (examples, height, width, channels).
+        labels: Class indices, int32 (examples,).
+        indices: Indices of the examples to use; all if None.
     """
 
     held = "decoded, in memory"
@@ -128,13 +129,13 @@ class ArraySplit(IndexedSplit):
 
 
 class FileSplit(IndexedSplit):
-    """Image files, read and decoded when they are needed.
+    """Image files that are read and decoded in each epoch.
 
     Args:
-        paths: Of the files.
-        labels: int32, (examples,).
-        decoder: From a file's bytes to pixels.
-        indices: Of the examples to use; all if None.
+        paths: Paths of the files.
+        labels: Class indices, int32 (examples,).
+        decoder: Decoder of the images.
+        indices: Indices of the examples to use; all if None.
     """
 
     held = "read from image files"
@@ -157,7 +158,7 @@ class FileSplit(IndexedSplit):
         return references, images, tf.gather(labels, references)
 
     def sample(self, count: int) -> tf.data.Dataset:
-        # Files lie there class by class.
+        # Files are ordered by class.
         return self.shuffled(0, tf.constant(0, tf.int64)).take(count)
 
     def select(self, indices: np.ndarray) -> "FileSplit":
@@ -170,22 +171,22 @@ class FileSplit(IndexedSplit):
 
 
 class StreamSplit:
-    """Examples read from shards at every epoch: the shards shuffled, then within a buffer.
+    """Examples that are read from shards in each epoch, shuffled by shard and in a buffer.
 
-    The order does not depend on whether the shards are files or in memory: how much memory is
-    free changes no run.
+    The order does not depend on whether the shards are files or in memory, so that the amount of
+    free memory does not change a run.
 
-    Images stay encoded until `fetch`: what the split leaves out is never decoded, and what it
-    uses is decoded in parallel.
+    Images stay encoded until `fetch`: examples that are left out are never decoded, and others are
+    decoded in parallel.
 
     Args:
-        read: From an order of the shards, and how many to read in turns, to (index, encoded
-            image, label).
-        num_shards: How many shards there are.
-        total: How many examples there are.
-        decoder: From bytes to pixels.
-        held: Where the examples are, in words.
-        indices: Of the examples to use; all if None.
+        read: Function from an order of the shards, and the number of shards to interleave, to a
+            data set of (index, encoded image, label).
+        num_shards: Number of shards.
+        total: Number of examples.
+        decoder: Decoder of the images.
+        held: Description of where the examples are stored.
+        indices: Indices of the examples to use; all if None.
     """
 
     def __init__(
@@ -250,12 +251,12 @@ def decode_batch(decoder: ImageDecoder, encoded: Tensor, crops: Tensor | None) -
     """Decodes a batch of images.
 
     Args:
-        decoder: From bytes to pixels.
-        encoded: The images' bytes, (batch,).
-        crops: As of `Split.fetch`.
+        decoder: Decoder of the images.
+        encoded: Encoded images, (batch,).
+        crops: Random numbers for random resized crops, as in `Split.fetch`; None for whole images.
 
     Returns:
-        uint8, (batch, height, width, channels).
+        Images in uint8, (batch, height, width, channels).
     """
     spec = tf.TensorSpec(decoder.image_shape, tf.uint8)
     if crops is None:

@@ -1,4 +1,4 @@
-"""Reads TFDS data sets, the embedded one and image folders, by feature name."""
+"""Reading of TFDS data sets, the embedded data set and image folders."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,26 +14,26 @@ from oekd_tf.data.splits import ArraySplit, FileSplit, Split, StreamSplit
 
 EMBEDDED = "fashion_mnist_mini"
 IMAGE_FOLDER = "image_folder"
-# A decoded split up to this size is held in memory; the same on every machine.
+# Largest size of a decoded split that is held in memory, the same on every machine.
 MEMORY_LIMIT_BYTES = 2 * 2**30
 
-# Share of the memory that is free for a split that stays encoded.
+# Share of the free memory that an encoded split may take.
 _ENCODED_SHARE = 0.25
 
-# Examples from each shard in turn.
+# Number of consecutive examples of each shard when shards are interleaved.
 _SHARD_BLOCK = 16
 
 
 class TfdsSource(NamedTuple):
-    """A prepared data set and how to read it.
+    """A prepared data set.
 
     Attributes:
         builder: The TFDS builder.
         image_key: Feature that holds the image.
         label_key: Feature that holds the label.
-        decoder: From encoded images to pixels.
-        class_names: One a class.
-        folder: An image folder's root; None for other sources.
+        decoder: Decoder of the images.
+        class_names: Names of the classes.
+        folder: Root of an image folder; None for other sources.
     """
 
     builder: Any
@@ -44,16 +44,16 @@ class TfdsSource(NamedTuple):
     folder: Path | None = None
 
     def read(self, split: str, cache: str = "auto") -> Split:
-        """The examples of a split; an example's index does not depend on how they are held.
+        """Opens a split; an example's index does not depend on the cache.
 
         Args:
-            split: Its name, as TFDS has it: "train", "train[:50%]".
-            cache: "decoded" holds pixels in memory, "encoded" the images' bytes, "none" reads
-                them at every epoch; "auto" takes the first of them that fits, but decodes nothing
-                beforehand that differs in size.
+            split: Name of the split in TFDS, for instance "train" or "train[:50%]".
+            cache: "decoded" holds decoded images in memory, "encoded" holds encoded ones, "none"
+                reads them in each epoch; "auto" chooses the first that fits, but never "decoded"
+                for images that differ in size.
 
         Returns:
-            A split.
+            The split.
         """
         total = self.size(split)
         if self.folder is not None:
@@ -70,14 +70,14 @@ class TfdsSource(NamedTuple):
         return source
 
     def size(self, split: str, argument: str = "split") -> int:
-        """The number of examples of a split.
+        """Number of examples of a split.
 
         Args:
-            split: Its name, as of `read`.
-            argument: What to call it in an error.
+            split: Name of the split, as in `read`.
+            argument: Name of the split's argument, for errors.
 
         Raises:
-            ValueError: There is no such split, or there is nothing in it.
+            ValueError: There is no such split, or it is empty.
         """
         splits = self.builder.info.splits
         whole = self.folder is not None
@@ -100,7 +100,7 @@ class TfdsSource(NamedTuple):
 
     def _cache_that_fits(self, split: str, total: int) -> str:
         size = total * int(np.prod(self.decoder.image_shape))
-        # Of images that differ in size, a random crop takes more than what was cut out of them.
+        # Random crops of images that differ in size use more than the center crop.
         if size <= MEMORY_LIMIT_BYTES and not self.decoder.varying:
             return "decoded"
         if self.folder is not None:
@@ -114,7 +114,7 @@ class TfdsSource(NamedTuple):
 
     def _stream(self, split: str, total: int) -> StreamSplit:
         if self.builder.info.file_format.value != "tfrecord":
-            # Other formats have readers of their own, in TFDS; shards cannot be told apart.
+            # TFDS reads other formats by itself; its shards cannot be read one by one.
             return StreamSplit(lambda order, _: self._all(split), 1, total, self.decoder)
         shards = self.builder.info.splits[split].file_instructions
         names = tf.constant([str(shard.filename) for shard in shards])
@@ -195,7 +195,7 @@ class TfdsSource(NamedTuple):
 
 
 def _extents(shards: list) -> tuple[Tensor, Tensor]:
-    """How many examples each shard has, and the index of its first."""
+    """Number of examples of each shard, and the index of its first example."""
     takes = tf.constant([_count(shard) for shard in shards], tf.int64)
     return takes, tf.cumsum(takes, exclusive=True)
 
@@ -215,7 +215,7 @@ def _in_turns(
 def unpacked(reference: tuple) -> Any:
     """A reference from the arguments of a mapped function.
 
-    `map` spreads a tuple over its function's arguments and passes anything else as one.
+    `map` unpacks a tuple into arguments, and passes anything else as one argument.
     """
     return reference[0] if len(reference) == 1 else reference
 
@@ -233,19 +233,19 @@ def open_tfds(
     download: bool = True,
     central_crop: float = 0.875,
 ) -> TfdsSource:
-    """Opens a data set; fetches it if that is wanted and needed.
+    """Opens a data set, and prepares it if need be.
 
     Args:
-        name: A TFDS name, `EMBEDDED`, or `IMAGE_FOLDER`.
+        name: TFDS name of the data set, `EMBEDDED`, or `IMAGE_FOLDER`.
         data_dir: TFDS data directory; for `IMAGE_FOLDER` its root.
-        image_key: Feature that holds the image; the only one there is if "auto".
-        label_key: Feature that holds the label; the only one there is if "auto".
-        image_size: (height, width) to resize to; as they are if None.
-        download: Whether to let TFDS prepare what is not there.
-        central_crop: As of `ImageDecoder`, for images that differ in size.
+        image_key: Feature that holds the image; "auto" finds it.
+        label_key: Feature that holds the label; "auto" finds it.
+        image_size: (height, width) to resize images to; None keeps their size.
+        download: Whether TFDS may download and prepare the data set.
+        central_crop: Share of the center crop, for images that differ in size.
 
     Returns:
-        The source.
+        The data set.
 
     Raises:
         ValueError: There is no such data set or feature, or image sizes vary and none is given.
@@ -296,7 +296,7 @@ def _builder(tfds: Any, name: str, data_dir: str | None, download: bool) -> Any:
     failure = ""
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    except Exception as error:  # TFDS raises what its many readers raise.
+    except Exception as error:  # Readers of TFDS raise many classes.
         raise ValueError(
             f"source must be known to TFDS, or be prepared in {where}: {_first_line(error)}. "
             f"Received: {name!r}"
@@ -304,7 +304,7 @@ def _builder(tfds: Any, name: str, data_dir: str | None, download: bool) -> Any:
     if not builder.is_prepared() and download:
         try:
             builder.download_and_prepare()
-        except Exception as error:  # The network's, the disk's and every data set's own.
+        except Exception as error:  # Errors of network, disk and data sets.
             failure = f", and could not be fetched: {_first_line(error)}"
     if not builder.is_prepared():
         option = f" --data_dir={data_dir}" if data_dir else ""

@@ -1,4 +1,4 @@
-"""Lets a method look at held-out images after every epoch."""
+"""The callback that calls a method's `after_epoch`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +12,7 @@ class AfterEpoch(keras.callbacks.Callback):
     `OnlineEnsemble.fit` adds one for a method that defines the hook.
 
     Args:
-        held_out: Batches of images and labels that are not trained on, or None.
+        held_out: Batches of validation images and labels; None if there are none.
 
     Example:
         >>> ensemble.fit(train, epochs=30, callbacks=[AfterEpoch(validation), checkpoints])
@@ -27,11 +27,14 @@ class AfterEpoch(keras.callbacks.Callback):
 
     @classmethod
     def added(cls, callbacks: Any, validation_data: Any) -> Any:
-        """A list of callbacks that begins with one of this class.
+        """Adds a callback of this class to those of `fit`, if there is none.
 
         Args:
-            callbacks: What the user gave to `fit`: None, a callback or a list of some.
-            validation_data: What `fit` was given; arrays become a single batch.
+            callbacks: Argument of `fit`: a callback, a list of callbacks, or None.
+            validation_data: Argument of `fit`; arrays become a single batch.
+
+        Returns:
+            The callbacks, one of this class first.
         """
         if isinstance(callbacks, keras.callbacks.CallbackList):
             return callbacks

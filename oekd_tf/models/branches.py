@@ -1,4 +1,4 @@
-"""Assembles a backbone's stem and branches into functional models that share their layers."""
+"""Construction of functional models that share a stem, from a backbone."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ from keras import layers
 from oekd_tf.backbones.backbone import Backbone
 from oekd_tf.core.types import KerasTensor
 
-# Keras walks a functional graph by recursion, a few frames a layer: enough for 10,000 layers.
+# Keras traverses functional graphs recursively, a few frames per layer: enough for 10,000 layers.
 _RECURSION_LIMIT = 100_000
 
 
@@ -19,13 +19,13 @@ class Branches(NamedTuple):
     """The parts of an ensemble; all models share layers.
 
     Attributes:
-        stem: From raw images to the common base block's output; to normalised images where
-            students do not share one.
-        branches: For each student, from what `stem` gives to its block outputs, what its
-            classifier sees and, last, logits.
-        students: For each student, from raw images to logits, as one flat model.
-        blocks: For each student, its symbolic block outputs.
-        features: For each student, what its classifier sees, symbolic.
+        stem: Model from raw images to the output of the common base block, or to normalised images
+            if students do not share a stem.
+        branches: For each student a model from the output of `stem` to block outputs, features and
+            logits.
+        students: For each student a flat model from raw images to logits.
+        blocks: For each student the symbolic block outputs.
+        features: For each student the symbolic input of the classifier.
     """
 
     stem: keras.Model
@@ -48,13 +48,13 @@ def build_branches(
     """Builds the stem once and a branch and a classifier for every width.
 
     Args:
-        backbone: The network family.
+        backbone: Network family.
         image_shape: (height, width, channels).
-        num_classes: Size of the logits.
-        widths: One a student.
-        mean: One a channel, in pixel units.
-        std: One a channel, in pixel units.
-        shared_stem: Whether there is one stem for all.
+        num_classes: Number of classes.
+        widths: Width of each student.
+        mean: Mean of each channel, in pixel units.
+        std: Standard deviation of each channel, in pixel units.
+        shared_stem: Whether students share one stem.
 
     Returns:
         The models.
@@ -86,7 +86,7 @@ def _build(
     shared_stem: bool,
 ) -> Branches:
     images = keras.Input(tuple(image_shape), name="images", dtype="float32")
-    # In float32 under any policy: half precision would round the pixels' differences.
+    # In float32 under any policy, because half precision would round small differences of pixels.
     normalised = layers.Rescaling(
         scale=[1.0 / s for s in std],
         offset=[-m / s for m, s in zip(mean, std, strict=True)],
@@ -99,7 +99,7 @@ def _build(
         name = f"student_{number}"
         own_stem = stem_output if shared_stem else backbone.stem(normalised)
         branch = backbone.branch(own_stem, width, name)
-        # In float32 under any policy: a softmax of half-precision logits loses small classes.
+        # In float32 under any policy, because half precision is too coarse for a softmax.
         logits = layers.Dense(num_classes, dtype="float32", name=f"{name}_logits")(branch.features)
         blocks.append(tuple(branch.blocks))
         features.append(branch.features)

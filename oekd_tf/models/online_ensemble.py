@@ -1,4 +1,4 @@
-"""The branched network that trains all students at once."""
+"""The online ensemble: a branched network that trains all students at once."""
 
 import inspect
 import math
@@ -39,25 +39,25 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
     weights with the ensemble, and can be saved, exported or trained by itself.
 
     Args:
-        backbone: A `oekd_tf.backbones.Backbone`.
+        backbone: Network family, a `oekd_tf.backbones.Backbone`.
         input_shape: (height, width, channels) of the images. Images are raw pixels from 0 to
             255, uint8 or float; normalisation is part of the network.
         num_classes: Number of classes.
         widths: Fraction of the channels of each student: 1 first, then falling, above 0.
-        method: How students teach each other: a `oekd_tf.methods.Method`, or the name of one.
-        mean: What normalisation subtracts, in pixel units: a number, or one a channel.
-        std: What normalisation then divides by, likewise.
-        shared_stem: Whether students share the stem; without, each has one of its own, all of full
-            width, and nothing but the method connects them.
+        method: Distillation method, a `oekd_tf.methods.Method` or the name of one.
+        mean: Mean that normalisation subtracts, in pixel units: a number, or one per channel.
+        std: Standard deviation that it then divides by: a number, or one per channel.
+        shared_stem: Whether students share the stem; otherwise each has a full-width stem of its
+            own, and only the method connects them.
         name: Name of the model.
-        **kwargs: Others of `keras.Model`, such as `dtype`.
+        **kwargs: Other arguments of `keras.Model`, such as `dtype`.
 
     Call arguments:
-        images: Shape (batch, height, width, channels); in training under a method with a view
+        images: Images, (batch, height, width, channels); in training under a method with a view
             per student (batch, students, height, width, channels).
         training: Whether batch normalisation uses the batch's statistics.
-        with_parts: Also return, each with an entry a student, the "stem"'s output, the "blocks"'
-            outputs and the "features" that the classifiers see.
+        with_parts: Whether to return also the outputs of "stem" and "blocks" and the "features"
+            before the classifiers, each a list with an entry per student.
 
     Raises:
         ValueError: An argument breaks its rule above.
@@ -109,7 +109,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         self.std = _per_channel(std, self.image_shape[-1], "std")
         self.shared_stem = bool(shared_stem)
 
-        # The policy holds while the layers are made, so that a saved ensemble gets its own back.
+        # Set while layers are made, so that a saved ensemble is restored with its own policy.
         previous = keras.config.dtype_policy()
         keras.config.set_dtype_policy(self.dtype_policy)
         try:
@@ -134,7 +134,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             )
         finally:
             keras.config.set_dtype_policy(previous)
-        # Before the students: checkpoints hold variables in the order in which they are met.
+        # Before the students, because checkpoints hold variables in the order of attributes.
         self.method = method
         self.students = branches.students
         self.prepare_students()
@@ -153,7 +153,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the logits that a call returns."""
+        """Names of the logits in the outputs of a call."""
         return [student.name for student in self.students] + ["teacher"]
 
     def exported_models(self) -> list[keras.Model]:
@@ -162,19 +162,19 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
 
     @property
     def adaptation(self) -> list:
-        """The method's channel adaptation layers, if it has some, by student and block.
+        """The method's channel adaptation layers by student and block; empty if it has none.
 
-        Keras stores weights by the attributes in which it finds layers: this one keeps the form
-        of files that version 0.1 wrote.
+        Keras stores weights by the attributes in which it finds layers; this one is for
+        compatibility with files of version 0.1.
         """
         return getattr(self.method, "adaptation", [])
 
     @property
     def pseudo_teacher_only(self) -> bool:
-        """Whether a training step trains the stem and student 1 alone, on the label loss.
+        """Whether a training step trains only the stem and student 1, on the label loss.
 
-        May be switched between epochs, as `oekd_tf.callbacks.PseudoTeacherFirst` does; the next
-        step is then traced anew.
+        May be changed between epochs, as by `oekd_tf.callbacks.PseudoTeacherFirst`; the next step
+        is then traced again.
         """
         return self._pseudo_teacher_only
 
@@ -193,13 +193,14 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         return self.students[0].trainable_variables
 
     def plan(self, steps_per_epoch: int, epochs: int) -> None:
-        """Tells the method how long the training is, for weights that change with it.
+        """Sets the length of the training, for loss weights that depend on it.
 
-        `fit` does so by itself, from its own arguments; what is said here stays in force.
+        `fit` sets it from its own arguments, unless this was called.
 
         Args:
-            steps_per_epoch: Steps in an epoch, at least 1.
-            epochs: Epochs of the whole training, those before a resume included, at least 1.
+            steps_per_epoch: Number of steps per epoch, at least 1.
+            epochs: Number of epochs of the whole training, those before a resume included, at least
+                1.
 
         Raises:
             ValueError: A number is below 1.
@@ -232,13 +233,13 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         """Sets the optimizer; the losses are the method's.
 
         Args:
-            optimizer: Any Keras optimizer, or its name.
-            **kwargs: Keras's own switches: `jit_compile`, `run_eagerly`, `steps_per_execution`,
+            optimizer: Keras optimizer, or the name of one.
+            **kwargs: Other arguments of Keras: `jit_compile`, `run_eagerly`, `steps_per_execution`,
                 `auto_scale_loss`. `jit_compile="auto"`, the default, means no XLA on a CPU under
                 TensorFlow, where it doubles the time to the first step and gains nothing.
 
         Raises:
-            ValueError: `loss` or `metrics` are given, or what is an argument of the method.
+            ValueError: `loss`, `metrics` or arguments of the method are given.
 
         Example:
             >>> ensemble.compile(optimizer="adam")
@@ -253,7 +254,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
                 )
         kwargs["jit_compile"] = self.choose_jit_compile(kwargs.get("jit_compile", "auto"))
         super().compile(optimizer=optimizers.get(optimizer), **kwargs)
-        # An optimizer shared with what was trained before keeps the variables that it has.
+        # An optimizer that has trained a model keeps its variables.
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
 
@@ -306,14 +307,15 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
 
         Args:
             labels: Class indices (batch,), or class probabilities (batch, classes).
-            outputs: What a call `with_parts=True` returned.
-            sample_weight: One weight an example for the loss of the labels, shape (batch,).
-            images: What was called.
-            training: Whether `pseudo_teacher_only` counts, which leaves out all but student 1's
-                label loss; evaluation always gives all terms.
+            outputs: Outputs of a call `with_parts=True`.
+            sample_weight: Weights of the examples in the label loss, (batch,).
+            images: Images of the call.
+            training: Whether `pseudo_teacher_only` applies, under which all terms but student 1's
+                label loss are left out; evaluation has all terms.
 
         Returns:
-            Scalars by name, such as "label_loss", not yet weighed; 0 for what the method left out.
+            Scalars by name, such as "label_loss", without weights; 0 for terms that the method
+            leaves out.
         """
         names = [student.name for student in self.students]
         batch = Batch(
@@ -358,13 +360,13 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         Args:
             x: Images.
             y: Labels, as in `loss_terms`.
-            y_pred: What a call `with_parts=True` returned.
-            sample_weight: As in `loss_terms`.
-            training: Whether `pseudo_teacher_only` and the progress of training count; evaluation
-                always has all terms, with their final weights.
+            y_pred: Outputs of a call `with_parts=True`.
+            sample_weight: Weights of the examples, as in `loss_terms`.
+            training: Whether `pseudo_teacher_only` and the progress of training apply; evaluation
+                has all terms with their final weights.
 
         Returns:
-            A scalar, averaged over the batch.
+            The mean loss of the batch, a scalar.
         """
         self.check_labels_given(y)
         assert y_pred is not None, "Keras passes the outputs of a call"
@@ -372,15 +374,15 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         return self.weigh(terms, ops.shape(x)[0], training)
 
     def weigh(self, terms: dict[str, Tensor], size: Any, training: bool) -> Tensor:
-        """The weighed sum of the terms; also updates their trackers.
+        """The weighted sum of the terms; also updates their trackers.
 
         Args:
-            terms: What `loss_terms` returned.
+            terms: Terms of the loss, from `loss_terms`.
             size: Number of examples.
-            training: Whether the progress of training counts.
+            training: Whether the progress of training applies.
 
         Returns:
-            A scalar.
+            The loss, a scalar.
         """
         for tracker in self._means:
             tracker.update_state(terms[tracker.name], sample_weight=size)
@@ -401,7 +403,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         return self.get_metrics_result()
 
     def check_labels_given(self, labels: Tensor | None) -> None:
-        """Raises a ValueError if there are no labels."""
+        """Raises a ValueError if labels are missing."""
         if labels is None:
             raise ValueError("An online ensemble learns from labels. Received: no labels (y=None)")
 
@@ -434,7 +436,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         return cls(**config)
 
     def _views(self, images: Tensor) -> list[Tensor]:
-        """One batch of images for all students, or one for each."""
+        """One batch of images for all students, or one for each student."""
         if len(images.shape) != 5:
             return [images]
         return [images[:, index] for index in range(len(self.students))]
@@ -458,7 +460,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         return False
 
     def _trace_anew(self) -> None:
-        """The next training step is traced again, with what has changed since."""
+        """Lets the next training step be traced again."""
         if getattr(self, "train_function", None) is not None:
             self.make_train_function(force=True)
 
@@ -474,7 +476,7 @@ def _scale_gradient(value: Tensor, share: float) -> Tensor:
 def _batch_mean(values: Tensor) -> Tensor:
     if not len(values.shape):
         return values
-    # A replica may get no example of the last batch: its mean is then 0, not 0 / 0.
+    # The mean is 0, not 0 / 0, on a replica without an example of the last batch.
     size = ops.cast(ops.shape(values)[0], values.dtype)
     return ops.sum(values) / ops.maximum(size, 1.0)
 

@@ -1,4 +1,4 @@
-"""How large a network is: parameters and floating-point operations."""
+"""Size of networks: numbers of parameters and of floating-point operations."""
 
 import math
 
@@ -6,19 +6,19 @@ import keras
 
 
 def count_parameters(model: keras.Model) -> int:
-    """Trainable parameters; the moving statistics of batch normalisation do not count."""
+    """Number of trainable parameters, without moving statistics of batch normalisation."""
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
 def count_flops(model: keras.Model) -> int:
-    """Floating-point operations for one image: two for each multiply-add.
+    """Number of floating-point operations for one image, two for each multiply-add.
 
-    Convolutions, depthwise and grouped ones too, and dense layers count; normalisation,
-    activations, additions and pooling, a few percent in all, do not. The field's tables often
-    give multiply-adds, half of this.
+    Convolutions, also depthwise and grouped ones, and dense layers count; normalisation,
+    activations, additions and pooling, a few percent in all, do not. Papers often report
+    multiply-adds (MACs): half of this number.
 
     Args:
-        model: A functional model with known image size.
+        model: Functional model with known image size.
 
     Returns:
         The number of operations.
@@ -37,7 +37,7 @@ def _layer_flops(layer: keras.Layer) -> int:
         kernels = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
         return 2 * outputs * kernels
     if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-        # A kernel holds each output channel's weights once, so groups need no case of their own.
+        # Grouped kernels hold only the weights that are used, so they need no special case.
         return 2 * math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape)
     if isinstance(layer, keras.layers.Dense):
         return 2 * math.prod(layer.output.shape[1:-1]) * math.prod(layer.kernel.shape)

@@ -1,4 +1,4 @@
-"""A student that is trained without the others."""
+"""Students that are trained alone."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ from oekd_tf.models.distributed.strategy import reducible
 
 
 class StandaloneStudent(BuiltModel, keras.Model):
-    """A functional model that Keras's own `fit` trains, on several hosts too.
+    """A functional model that Keras's own `fit` can train on several hosts.
 
     Args:
         inputs: Inputs of the student.
@@ -31,11 +31,11 @@ class StandaloneStudent(BuiltModel, keras.Model):
     _terms: Any = None
 
     def learn_by(self, method: Method) -> None:
-        """Trains the student by a method in place of the compiled loss; to be called before `fit`.
+        """Replaces the compiled loss by that of a method; to be called before `fit`.
 
         Args:
-            method: A method that needs no other students, such as `oekd_tf.methods.Offline`;
-                built for this student. It is neither saved nor checkpointed with the student.
+            method: Method that needs no other students, such as `oekd_tf.methods.Offline`, built
+                for this student. It is neither saved nor checkpointed with the student.
         """
         # As a function, because as an attribute it would be a layer of the student.
         self._terms = lambda batch: (

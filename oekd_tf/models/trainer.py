@@ -1,4 +1,4 @@
-"""The part of an ensemble that depends on Keras's backend, chosen when it is imported."""
+"""The trainer of Keras's backend, which is chosen when this module is imported."""
 
 from typing import TYPE_CHECKING
 

@@ -1,10 +1,10 @@
-"""What version 0.1 wrote and took, in the words of today."""
+"""Compatibility with configs and arguments of version 0.1."""
 
 from typing import Any
 
 from oekd_tf.methods.parts.method import Method
 
-# Arguments that are the method's now.
+# Arguments of version 0.1 that are arguments of the method now.
 CONSTRUCTOR = ("teacher_weights", "stem_gradient", "train_adaptation", "adaptation_initializer")
 COMPILE = (
     "temperature",
@@ -19,12 +19,12 @@ _SAME = ("temperature", "label_weight", "feature_weight", "distillation_weight",
 
 
 def refuse_arguments(given: dict[str, Any], moved: tuple[str, ...], where: str) -> None:
-    """Raises for an argument that was here in version 0.1 and is the method's now.
+    """Raises for arguments of version 0.1 that are arguments of the method now.
 
     Args:
         given: Arguments by name.
-        moved: Names of those that have moved.
-        where: What they were given to.
+        moved: Names of the arguments that have moved.
+        where: Name of the function that they were given to.
 
     Raises:
         ValueError: One of them is given.
@@ -39,13 +39,13 @@ def refuse_arguments(given: dict[str, Any], moved: tuple[str, ...], where: str) 
 
 
 def constructor_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The constructor's config, with a method where version 0.1 had arguments.
+    """Migrates the config of the constructor to this version.
 
     Args:
-        config: As `get_config` of this or the earlier version gave it; changed.
+        config: Config from `get_config` of this version or of 0.1, which is changed in place.
 
     Returns:
-        The same, in the form of today.
+        The migrated config.
     """
     if "method" not in config:
         from oekd_tf import methods
@@ -56,17 +56,18 @@ def constructor_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def compile_config(method: Method, config: dict[str, Any]) -> dict[str, Any]:
-    """The config of `compile`, after what is the method's has been given to the method.
+    """Migrates the config of `compile` to this version; settings of the method are set there.
 
     Args:
-        method: Method of the ensemble that is compiled.
-        config: As `get_compile_config` of this or the earlier version gave it; changed.
+        method: Method of the ensemble.
+        config: Config from `get_compile_config` of this version or of 0.1, which is changed in
+            place.
 
     Returns:
-        What is left.
+        The migrated config.
 
     Raises:
-        ValueError: The earlier version did what no method of this one does.
+        ValueError: The config uses a feature of version 0.1 that this version does not have.
     """
     old = {name: config.pop(name) for name in COMPILE if name in config}
     for name, values in (

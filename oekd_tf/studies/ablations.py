@@ -43,12 +43,17 @@ def differences(results: Results) -> list[Difference]:
         if method in METHODS or not seeds:
             continue
         pairs = [(runs[method, seed], runs[ENSEMBLE, seed]) for seed in sorted(seeds)]
-        points = [_points(_tested(run), _tested(reference)) for run, reference in pairs]
-        watched = [_points(_watched(run), _watched(reference)) for run, reference in pairs]
+        points = [
+            _points(_test_accuracies(run), _test_accuracies(reference)) for run, reference in pairs
+        ]
+        validated = [
+            _points(_validation_accuracies(run), _validation_accuracies(reference))
+            for run, reference in pairs
+        ]
         names = [student["name"] for student in runs[ENSEMBLE, seeds[0]]["students"]]
         by_student = {n: _interval([one[n] for one in points if n in one]) for n in names}
         if mean := _mean(points):
-            found.append(Difference(method, by_student, mean, _mean(watched)))
+            found.append(Difference(method, by_student, mean, _mean(validated)))
     return found
 
 
@@ -56,11 +61,11 @@ def differences(results: Results) -> list[Difference]:
 _Accuracies = dict[str, tuple[str, float]]
 
 
-def _tested(run: RunRecord) -> _Accuracies:
+def _test_accuracies(run: RunRecord) -> _Accuracies:
     return {network_key(s): (s["name"], s["accuracy"]) for s in run["students"]}
 
 
-def _watched(run: RunRecord) -> _Accuracies:
+def _validation_accuracies(run: RunRecord) -> _Accuracies:
     columns = {s["name"]: f"val_{s['name']}_accuracy" for s in run["students"]}
     return {
         network_key(s): (s["name"], run["curves"][columns[s["name"]]][-1])

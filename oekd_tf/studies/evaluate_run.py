@@ -54,7 +54,7 @@ def evaluate_run(folder: str | Path, commit: str | None = None) -> None:
         "machine": machine.machine(),
         "versions": machine.versions(),
     }
-    # Last: where it is, the run is done.
+    # Last, because this file marks a finished run.
     write_text(folder / EVALUATION, json.dumps(evaluation, indent=1) + "\n")
 
 

@@ -45,7 +45,7 @@ class Interval(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether the mean is significantly above or below 0: its interval does not contain 0."""
+        """A gain or a loss where it is significant: the interval does not contain 0."""
         if self.low is None or self.high is None:
             return ONE_SEED
         if self.low > 0:

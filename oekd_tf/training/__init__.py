@@ -1,4 +1,4 @@
-"""One run: training, resuming, evaluating, exporting and reporting it."""
+"""Runs: training, resuming, evaluation, export and report."""
 
 from oekd_tf.core.lazy import attach
 

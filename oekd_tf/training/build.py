@@ -1,4 +1,4 @@
-"""From a config to a compiled network, on any backend of Keras."""
+"""Construction of compiled networks and optimizers from a config."""
 
 from collections.abc import Sequence
 
@@ -33,22 +33,20 @@ def build(
     replicas: int = 1,
     teacher: keras.Model | None = None,
 ) -> keras.Model:
-    """The compiled ensemble, or the one student that is to be trained alone.
+    """Builds the compiled ensemble, or one student to be trained alone.
 
-    A student alone is the very network that it is in the ensemble of the same seed, with the same
-    initial weights, under the same optimizer and schedule.
+    A student alone is the same network as in the ensemble of the same seed, with the same initial
+    weights, optimizer and schedule.
 
     Args:
         config: The config.
         image_shape: (height, width, channels).
         num_classes: Number of classes.
-        mean: What normalisation subtracts, one a channel.
-        std: What it then divides by, one a channel.
-        steps_per_epoch: Turns the schedule's epochs into steps.
-        replicas: Number of replicas that train it, under the strategy in whose scope this is
-            called.
-        teacher: Network that the one student is distilled from; without one it learns from the
-            labels only.
+        mean: Mean of each channel, in pixel units.
+        std: Standard deviation of each channel, in pixel units.
+        steps_per_epoch: Number of steps per epoch, for the learning rate schedule.
+        replicas: Number of replicas of the strategy in whose scope this is called.
+        teacher: Teacher that the one student is distilled from; None for training on labels only.
 
     Returns:
         A compiled `OnlineEnsemble`, or a compiled functional model.
@@ -63,7 +61,7 @@ def build(
             f"Received: {config.batch_size}"
         )
     synchronized = config.synchronized_batch_norm and replicas > 1
-    # A student alone has no other's gradient to keep out.
+    # A student alone trains its stem, whatever the method does with stem gradients.
     method = "oekd" if config.only_student else config_module.make_method(config)
     ensemble = OnlineEnsemble(
         config_module.make_backbone(config, synchronized_batch_norm=synchronized),
@@ -86,7 +84,7 @@ def build(
     student = _alone(ensemble.students[config.only_student - 1], teacher, config)
     student.compile(
         optimizer,
-        # Labels are class indices or, in training with soft labels, probabilities.
+        # Labels are class indices, or probabilities in training with soft labels.
         loss=losses.label_loss,
         metrics=[keras.metrics.MeanMetricWrapper(metrics.label_accuracy, name="accuracy")],
         jit_compile=jit_compile,
@@ -99,11 +97,11 @@ def build(
     (), "config.schedule.warmup_epochs and config.schedule.step_epochs must suit config.epochs"
 )
 def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The optimizer and learning rate schedule that a config names.
+    """Makes the optimizer of a config, with its learning rate schedule.
 
     Args:
         config: The config.
-        steps_per_epoch: Turns the schedule's epochs into steps.
+        steps_per_epoch: Number of steps per epoch, for the learning rate schedule.
 
     Returns:
         A Keras optimizer.
@@ -126,15 +124,15 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> keras.optimizers
 def describe_students(
     config: ConfigDict, model: keras.Model, test: dict[str, float]
 ) -> list[StudentSummary]:
-    """Sizes and test accuracy of each student, as `summary.json` has them.
+    """Sizes and test accuracy of each student, for `summary.json`.
 
     Args:
         config: The config that the model was built from.
-        model: The model, as `build` returns it.
+        model: The model from `build`.
         test: Logs of the evaluation on the test split.
 
     Returns:
-        One entry a student that was trained.
+        One entry for each student that was trained.
     """
     ensemble = isinstance(model, OnlineEnsemble)
     students = model.students if ensemble else [model]
@@ -158,7 +156,7 @@ def _alone(branch: keras.Model, teacher: keras.Model | None, config: ConfigDict)
 
     student = StandaloneStudent(branch.inputs, branch.outputs[0], name=branch.name)
     if teacher is not None:
-        # With the weights of the loss that the ensemble has, so that the two can be compared.
+        # With the loss weights of the ensemble, for a fair comparison.
         own = config_module.make_method(config)
         method = Offline(teacher, own.temperature, own.label_weight, own.distillation_weight)
         method.build(

@@ -1,4 +1,4 @@
-"""Exports the students of a finished run."""
+"""Export of the students of a finished run."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def export_folder(config: ConfigDict) -> Path:
-    """Where a config's run is exported to."""
+    """Folder of the export of a config's run."""
     return Path(config.export.output or f"savedmodels/{config.name}")
 
 
@@ -40,7 +40,7 @@ def export_run(
         workdir: Folder of the run.
         output: Folder to export to; the config's if None.
         formats: Names of `oekd_tf.export.formats`; the config's if None.
-        overwrite: Whether to replace an export that is there; the config's if None.
+        overwrite: Whether to replace an existing export; the config's if None.
         fields: Values for fields of the config's `export` and `fine_tuning`, by dotted path.
         log: Called with each progress message.
 
@@ -49,7 +49,7 @@ def export_run(
 
     Raises:
         ConfigError: The workdir holds no ensemble, or a field breaks its rule.
-        ExportError: A file does not do what the Keras student does; those that do are delivered.
+        ExportError: A file failed its check against the Keras student; the others are delivered.
     """
     from oekd_tf.export import export_students
 
@@ -109,7 +109,7 @@ def _show_files(output: Path, log: Callable[[str], None]) -> None:
 
 
 def _fine_tuning(config: ConfigDict, data: Any, ensemble: OnlineEnsemble) -> "FineTuning":
-    """On the data and under the loss weights of the run; its epochs follow the run's own."""
+    """Fine-tuning on the data of the run, with its loss weights; epochs follow the run's."""
     from oekd_tf.export.compression import FineTuning
 
     method = ensemble.method
@@ -128,7 +128,7 @@ def _fine_tuning(config: ConfigDict, data: Any, ensemble: OnlineEnsemble) -> "Fi
 
 
 def refuse_existing_export(config: ConfigDict, workdir: Path) -> None:
-    """Raises before any training when the export's folder holds something else."""
+    """Raises before any training if the export's folder exists already."""
     output = export_folder(config)
     if not output.exists() or config.export.overwrite or (workdir / "summary.json").exists():
         return

@@ -1,4 +1,4 @@
-"""The devices and hosts of a run, under one interface on every backend."""
+"""Devices and hosts of a run, with one interface for all backends."""
 
 import contextlib
 from collections.abc import Callable
@@ -12,33 +12,33 @@ from oekd_tf.core.errors import ConfigError, as_config_error
 
 
 class Hosts(Protocol):
-    """Where a run is computed.
+    """The devices and hosts that a run uses.
 
     Attributes:
         replicas: Number of replicas that train together.
-        is_chief: Whether this process writes files and speaks.
+        is_chief: Whether this process writes files and messages.
     """
 
     replicas: int
     is_chief: bool
 
     def scope(self) -> AbstractContextManager:
-        """A block in which the model must be built."""
+        """A context in which the model must be built."""
 
     def batches(self, make: Callable[[Any], Any]) -> Any:
-        """What `fit` and `evaluate` are given, from a function of this host's share."""
+        """Makes the data set for `fit` and `evaluate`, from a function of this host's share."""
 
     def evaluation_batch_size(self, examples: int, batch_size: int) -> int:
-        """The batch size nearest to the one asked for that leaves no replica without an example."""
+        """The batch size nearest to the given one that leaves no replica without an example."""
 
     def assert_same(self, **values: int) -> None:
         """Raises unless all hosts have the same values."""
 
     def make_any_host(self) -> Callable[[bool], bool]:
-        """A function that says whether its argument is true on any host."""
+        """Makes a function of whether its argument is true on any host."""
 
     def watching(self) -> AbstractContextManager:
-        """A block in which the loss of another host is one clear line."""
+        """A context in which the loss of another host is an error of one line."""
 
 
 class OneDevice:
@@ -101,13 +101,13 @@ class TensorFlowHosts:
 
 
 def make_hosts(config: ConfigDict) -> Hosts:
-    """The devices and hosts that a config asks for.
+    """Makes the devices and hosts of a config.
 
     Args:
         config: The config.
 
     Returns:
-        Under TensorFlow those of its strategy, one device under another backend.
+        Those of its strategy under TensorFlow, one device under another backend.
 
     Raises:
         ConfigError: The machine does not have them.
@@ -126,7 +126,7 @@ def make_hosts(config: ConfigDict) -> Hosts:
 
 
 def this_device() -> Hosts:
-    """The one device on which a trained model is used."""
+    """The device of this process, for using a trained model."""
     if keras.backend.backend() != "tensorflow":
         return OneDevice()
     import tensorflow as tf
@@ -135,7 +135,7 @@ def this_device() -> Hosts:
 
 
 def set_runtime(config: ConfigDict) -> None:
-    """Sets what the backend has for the whole process: graph rewriting and determinism."""
+    """Sets options of the backend for the whole process: graph rewriting and determinism."""
     if config.deterministic:
         keras.utils.set_random_seed(config.seed)
     if keras.backend.backend() != "tensorflow":

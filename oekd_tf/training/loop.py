@@ -28,15 +28,15 @@ def fit(
 ) -> float:
     """Trains to the config's last epoch; resumes from the newest checkpoint in the workdir.
 
-    The run ends as if it had never been stopped: order and augmentation are functions of (seed,
-    epoch, example), a checkpoint holds all that a step reads, and one that was taken within an
-    epoch holds the epoch's running totals too.
+    A resumed run gives the same result as one that was never stopped: order and augmentation are
+    functions of (seed, epoch, example), a checkpoint holds all variables that a step reads, and one
+    from within an epoch holds the epoch's metrics too.
 
     Args:
         config: The run's config.
         data: The data set.
         model: The model, compiled in the hosts' scope.
-        hosts: Where it is trained; of several hosts only the chief writes files.
+        hosts: Devices and hosts of the run; of several hosts only the chief writes files.
         workdir: Folder of the run.
         log: Called with each progress message.
 
@@ -45,7 +45,7 @@ def fit(
 
     Raises:
         NonFiniteLossError: A loss became NaN; the last checkpoint stays.
-        Preempted: SIGTERM came; there is a checkpoint of the step before it.
+        Preempted: SIGTERM was received; there is a checkpoint of the last step.
         CheckpointError: All checkpoints are damaged.
     """
     checkpoints = callbacks.Checkpoints(
@@ -73,8 +73,8 @@ def fit(
     if data.num_validation:
         size = hosts.evaluation_batch_size(data.num_validation, config.batch_size)
         validation = hosts.batches(lambda share: data.validation(size, share))
-    # The first stops what the others must not record; a checkpoint is the last to be written, so
-    # that a resumed run repeats a line of metrics rather than lacks it.
+    # NaNs are detected before anything is recorded. Checkpoints are last, so that a resumed run
+    # repeats a row of metrics rather than lacks it.
     followers: list[keras.callbacks.Callback] = [callbacks.StopOnNan()]
     if isinstance(model, OnlineEnsemble):
         followers.append(AfterEpoch(validation))
@@ -134,13 +134,13 @@ def _end_epoch(
     validation: Any,
     followers: list[keras.callbacks.Callback],
 ) -> None:
-    """What `fit` does after an epoch's last step, for a run that was stopped in its validation."""
+    """Finishes an epoch for a run that was stopped in its validation, as `fit` does."""
     chain = keras.callbacks.CallbackList(followers, model=model, epochs=epochs, steps=steps)
     chain.on_train_begin()
     chain.on_epoch_begin(position.epochs)
     tested = {}
     if validation is not None:
-        # First: a functional model makes its metrics with its first batch.
+        # First, because a functional model makes its metrics with its first batch.
         tested = model.evaluate(validation, verbose=0, return_dict=True)
     set_metric_totals(model, position.metrics)
     logs = {name: float(value) for name, value in model.get_metrics_result().items()}

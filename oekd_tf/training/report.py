@@ -1,4 +1,4 @@
-"""The table and the picture of a run, from the files in its workdir."""
+"""The report of a run: a table and a figure, from the files in its workdir."""
 
 import json
 from pathlib import Path
@@ -15,11 +15,11 @@ def write_report(workdir: str | Path) -> str:
     """Writes `report.md` and `accuracy.png` of a finished run.
 
     Args:
-        workdir: An ensemble's, with `summary.json`; baselines below it and its exports' manifest
-            are taken in when they are there.
+        workdir: Folder of an ensemble's run, with `summary.json`. Baselines below it and the
+            manifest of its export are included if they exist.
 
     Returns:
-        The table and where the files are, for the terminal.
+        The table and the paths of the files, for the terminal.
 
     Example:
         >>> print(write_report("runs/demo"))
@@ -53,15 +53,16 @@ def write_report(workdir: str | Path) -> str:
 def student_rows(
     summary: Summary, baselines: dict[str, StudentSummary], manifest: Manifest | None = None
 ) -> list[dict[str, str]]:
-    """One row of text a student, by column.
+    """The table of a run.
 
     Args:
-        summary: An ensemble's `summary.json`.
-        baselines: By student name, the student's entry in its own baseline's summary.
-        manifest: Of the exports.
+        summary: Content of an ensemble's `summary.json`.
+        baselines: Entries of the students in their baselines' summaries, by name.
+        manifest: Manifest of the export; None without one.
 
     Returns:
-        Rows with the same columns; those about baselines and exports only where there are some.
+        One row for each student: text by column. There are columns about baselines and exports only
+        if there are some.
     """
     exported = manifest["students"] if manifest else []
     files = {student["name"]: student["formats"] for student in exported}
@@ -92,12 +93,12 @@ def student_rows(
 
 
 def draw_accuracy(summary: Summary, baselines: dict[str, StudentSummary], path: str | Path) -> None:
-    """Draws accuracy against parameters, together and alone.
+    """Draws accuracy against parameters, of the ensemble and of baselines.
 
     Args:
-        summary: An ensemble's `summary.json`.
-        baselines: As in `student_rows`.
-        path: The PNG file.
+        summary: Content of an ensemble's `summary.json`.
+        baselines: Baselines, as in `student_rows`.
+        path: Path of the PNG file.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
@@ -142,7 +143,7 @@ def draw_accuracy(summary: Summary, baselines: dict[str, StudentSummary], path: 
 
 
 def _files(manifest: Manifest, picture: Path) -> str:
-    """What the report says of exported files, and their picture."""
+    """The section about exported files, and its figure."""
     from oekd_tf.device.pareto import draw_trade_off, trade_off_rows
 
     draw_trade_off(manifest, picture)

@@ -1,4 +1,4 @@
-"""The data and the model of a run, from its config and its checkpoints."""
+"""Restores the data set and the model of a run from its config and checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from oekd_tf.training.workdir import run_folder
     "train on",
 )
 def load_data(config: ConfigDict) -> Any:
-    """The data set that a config names, or a ConfigError that names the field."""
+    """Loads the data set of a config; errors are a ConfigError that names the field."""
     from oekd_tf.data import load
 
     data = config.data
@@ -42,12 +42,12 @@ def load_data(config: ConfigDict) -> Any:
 
 
 def training_batches(config: ConfigDict, data: Any, **arguments: Any) -> Any:
-    """The training batches of a run, augmented as its config says.
+    """The training batches of a run, with the augmentation of its config.
 
     Args:
         config: The run's config.
         data: The data set.
-        **arguments: Others of `Data.train`, such as `first_epoch` and `share`.
+        **arguments: Other arguments of `Data.train`, such as `first_epoch` and `share`.
 
     Returns:
         Endless batches.
@@ -64,16 +64,16 @@ def training_batches(config: ConfigDict, data: Any, **arguments: Any) -> Any:
 
 
 def build_model(config: ConfigDict, data: Any, hosts: Hosts | Any = None) -> keras.Model:
-    """The compiled ensemble, or the one student that is to be trained alone.
+    """Builds the compiled ensemble, or one student to be trained alone.
 
-    A student alone is the very network that it is in the ensemble of the same seed, with the same
-    initial weights, under the same optimizer and schedule; it learns from the labels only, or, with
-    `config.teacher_workdir`, from the student 1 that was trained alone there too.
+    A student alone is the same network as in the ensemble of the same seed, with the same initial
+    weights, optimizer and schedule. It is trained on labels only, or, with
+    `config.teacher_workdir`, distilled from the student 1 that was trained alone there.
 
     Args:
         config: The config.
-        data: The data set that it will be trained on.
-        hosts: Where it is trained: hosts or a `tf.distribute` strategy; this device if None.
+        data: The data set.
+        hosts: Hosts or `tf.distribute` strategy to train on; this device if None.
 
     Returns:
         A compiled `OnlineEnsemble`, or a compiled functional model.
@@ -102,13 +102,13 @@ def build_model(config: ConfigDict, data: Any, hosts: Hosts | Any = None) -> ker
 
 
 def restore_run(workdir: str | Path) -> tuple[ConfigDict, Any, keras.Model]:
-    """The config, data and trained model of a workdir.
+    """Restores the config, data set and trained model of a run.
 
     Args:
         workdir: Folder of a run.
 
     Returns:
-        Its config, its data, and the model with the weights of its newest checkpoint.
+        The config, the data set, and the model with the weights of the newest checkpoint.
 
     Raises:
         ConfigError: The folder holds no run, or no checkpoint.
@@ -124,7 +124,7 @@ def restore_run(workdir: str | Path) -> tuple[ConfigDict, Any, keras.Model]:
     config = config_module.from_json(path.read_text())
     set_runtime(config)
     data = load_data(config)
-    # The teacher has done its work, and may lie elsewhere by now.
+    # The teacher is not needed any more, and may have been moved.
     with config.unlocked():
         config.teacher_workdir = ""
     model = build_model(config, data)

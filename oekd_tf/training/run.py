@@ -1,4 +1,4 @@
-"""From a config to a trained run in its workdir."""
+"""Training, evaluation, report and export of a run."""
 
 import contextlib
 import json
@@ -31,27 +31,27 @@ def train(
     *,
     data: Any = None,
 ) -> Summary:
-    """Trains, evaluates, reports and exports the run that a config describes.
+    """Trains, evaluates, reports and exports the run of a config.
 
     If the workdir holds a checkpoint of the same config, training resumes from it; a finished run
-    is only reported, and exported if it has not been. The test split is read once, after the last
+    is only reported, and exported if it was not yet. The test split is read once, after the last
     epoch.
 
     Args:
-        config: The config, as `oekd_tf.config.default_config` makes them.
-        workdir: Folder in which the run leaves its config, metrics, logs, checkpoints and report.
-            With `config.only_student`, a folder `baseline_student_<i>` in it.
+        config: Config, from `oekd_tf.config.default_config`.
+        workdir: Folder of the run's config, metrics, logs, checkpoints and report. With
+            `config.only_student` they are in a folder `baseline_student_<i>` below it.
         log: Called with each progress message.
-        data: What to train on, where it is not what the config names: an
-            `oekd_tf.data.npz.ArrayData`, under JAX.
+        data: Data set in place of the config's: an `oekd_tf.data.npz.ArrayData`, under JAX.
 
     Returns:
-        The content of the run's `summary.json`.
+        Content of the run's `summary.json`.
 
     Raises:
         ConfigError: The config breaks a rule or contradicts the workdir's.
         NonFiniteLossError: An image, a loss or a gradient was NaN; the last checkpoint stays.
-        Preempted: SIGTERM came; a checkpoint of the last step is there. A SystemExit, code 143.
+        Preempted: SIGTERM was received; there is a checkpoint of the last step. A SystemExit with
+            code 143.
         WorkerLostError: Another host died.
 
     Example:
@@ -68,7 +68,7 @@ def train(
     hosts = make_hosts(config)
     if not hosts.is_chief:
         log = _silent
-    # Of several hosts the chief holds the workdir for all.
+    # The chief holds the lock of the workdir for all hosts.
     with locked(workdir) if hosts.is_chief else contextlib.nullcontext(), hosts.watching():
         summary, is_new = _finished_run(config, workdir, hosts, data, exports, log)
         if not hosts.is_chief:
@@ -84,7 +84,7 @@ def _finished_run(
     exports: bool,
     log: Callable[[str], None],
 ) -> tuple[Summary, bool]:
-    """A run's summary, and whether it had to be trained for."""
+    """The summary of a run, and whether the run was trained now."""
     summary_path = workdir / "summary.json"
     finished = summary_path.exists()
     hosts.assert_same(finished=finished)
@@ -126,13 +126,13 @@ def _finished_run(
         summary["exports"] = str(export_folder(config))
     if hosts.is_chief:
         _save_model(model, workdir, log)
-        # Last: where it is, the run is finished.
+        # Last, because this file marks a finished run.
         write_text(summary_path, json.dumps(summary, indent=2) + "\n")
     return summary, True
 
 
 def _save_model(model: keras.Model, workdir: Path, log: Callable[[str], None]) -> None:
-    """Leaves the trained model as a `.keras` file, for user code and as a teacher."""
+    """Saves the trained model as a `.keras` file, for user code and as a teacher."""
     name = "ensemble.keras" if isinstance(model, OnlineEnsemble) else "student.keras"
     if name == "student.keras":
         # Without its losses, which Keras cannot always restore.
@@ -141,7 +141,7 @@ def _save_model(model: keras.Model, workdir: Path, log: Callable[[str], None]) -
         with temporary_path(workdir / name) as partial:
             model.save(partial)
     except (TypeError, ValueError, NotImplementedError) as error:
-        # A backbone of the user's that Keras cannot write; checkpoints do not need it.
+        # Keras cannot save some backbones of users; checkpoints do not need the file.
         reason = str(error).splitlines()[0]
         log(f"{name} was not written, the checkpoint in {workdir} has the weights: {reason}")
 
@@ -161,7 +161,7 @@ def _deliver(
         try:
             export_run(workdir, log=log)
         except ExportError as error:
-            # What passed is delivered, and the report tells of it.
+            # Files that passed are delivered, and are in the report.
             refused = error
     if (parent_workdir / "summary.json").exists():
         log(report.write_report(parent_workdir))
@@ -174,4 +174,4 @@ def _deliver(
 
 
 def _silent(line: str) -> None:
-    """Of several hosts the chief speaks for all."""
+    """Discards messages of hosts other than the chief."""

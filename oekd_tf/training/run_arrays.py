@@ -1,4 +1,4 @@
-"""A run that is trained on NumPy arrays, on any backend of Keras; no TensorFlow needed."""
+"""Runs on NumPy arrays, on any backend of Keras, without TensorFlow."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ def train_arrays(
 
     Args:
         config: The config; `data.source` is only a name here.
-        arrays: The .npz file, as of `oekd_tf.data.npz.load_arrays`.
+        arrays: Path of the .npz file, for `oekd_tf.data.npz.load_arrays`.
         workdir: Folder of the run; with `config.only_student`, a folder in it.
         log: Called with each progress message.
 
@@ -54,7 +54,7 @@ def train_arrays(
 
 
 def _refuse_what_arrays_lack(config: ConfigDict) -> None:
-    """Better refused than left out unsaid."""
+    """Raises for fields that have no effect on runs on arrays."""
     for field, fit in (
         ("data.train_split", ("train",)),
         ("data.test_split", ("auto", "test")),

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, and that one process at a time writes to it."""
+"""Folders of runs: locks, and checks against use for another config."""
 
 import contextlib
 import errno
@@ -19,16 +19,16 @@ _FILE_NAME = ".lock"
 
 @contextlib.contextmanager
 def locked(workdir: str | Path) -> Iterator[None]:
-    """Makes the folder and keeps other runs out of it while the block runs.
+    """Makes the folder, and locks it while the block runs.
 
-    The lock is the operating system's: it ends with the process, however that ends.
+    The operating system releases the lock when the process ends.
 
     Args:
-        workdir: The run's folder.
+        workdir: Folder of the run.
 
     Raises:
-        ConfigError: Another process holds it.
-        OSError: It cannot be written to.
+        ConfigError: Another process holds the lock.
+        OSError: The folder cannot be written.
 
     Example:
         >>> with locked("runs/demo"):
@@ -44,26 +44,26 @@ def locked(workdir: str | Path) -> Iterator[None]:
             file.flush()
             yield
         finally:
-            # Before the lock ends, so that nobody finds a file that is about to go.
+            # Before the lock is released, so that no other process opens the file in between.
             path.unlink(missing_ok=True)
             file.close()
     finally:
-        # What was refused leaves nothing behind.
+        # A run that was refused leaves no empty folders.
         for folder in reversed(made):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
 def run_folder(workdir: str | Path, only_student: int = 0, *, offline: bool = False) -> Path:
-    """Where a run of this kind leaves its files, below the workdir that a user names.
+    """The folder of a run, below the workdir that a user gives.
 
     Args:
-        workdir: As of `--workdir`.
-        only_student: As of the config.
+        workdir: Value of `--workdir`.
+        only_student: Value of the config's field `only_student`.
         offline: Whether the one student is distilled from a teacher.
 
     Returns:
-        The run's folder.
+        Folder of the run.
 
     Example:
         >>> run_folder("runs/demo", 5).name
@@ -75,11 +75,11 @@ def run_folder(workdir: str | Path, only_student: int = 0, *, offline: bool = Fa
 
 
 def refuse_workdir_of_another(config: ConfigDict, workdir: str | Path) -> None:
-    """Raises when the workdir holds what another config has trained.
+    """Raises if the workdir holds a run of another config.
 
     Args:
         config: Config of the run that is to be resumed there.
-        workdir: The run's folder, which need not be there.
+        workdir: Folder of the run, which need not exist.
 
     Raises:
         ConfigError: A field that changes what is computed differs.
@@ -104,7 +104,7 @@ def _lock(path: Path):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP):
-                # A file system without locks: better an unlocked run than none.
+                # The file system has no locks; the run goes without.
                 return file
             file.seek(0)
             owner = file.read() or "another process"
@@ -113,7 +113,7 @@ def _lock(path: Path):
                 f"--workdir must not be in use by another run. Received: {path.parent}, "
                 f"in use by {owner}"
             ) from error
-        # The one that held it may have deleted the file between opening and locking.
+        # The previous holder may have deleted the file between opening and locking.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 file.truncate(0)

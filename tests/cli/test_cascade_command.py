@@ -82,7 +82,7 @@ def test_latency_as_cost_and_classify_with_it(export, workdir, data, tmp_path, f
     test = entry["test"]
     assert test["mean_cost"] == pytest.approx(0.5 + 1.5 * test["share_asked"])
     line = fails(find_threshold, *flags, "--threads=2")
-    assert "Received: none of student_2/int8 on a with --threads=2" in line
+    assert "No latency of student_2/int8 was measured on a with --threads=2" in line
     Image.fromarray(data.test_arrays(1)[0][0, ..., 0]).save(tmp_path / "image.png")
     capsys.readouterr()
     classify.main([f"--exports={export}", PAIR, "--json", str(tmp_path / "image.png")])

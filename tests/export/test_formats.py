@@ -12,6 +12,8 @@ from ai_edge_litert.interpreter import Interpreter
 import oekd_tf
 from oekd_tf.export import export_students, formats
 
+pytestmark = pytest.mark.integration
+
 FORMATS = ("float32", "float16", "dynamic", "int8", "uint8", "int16x8", "weight_only_int4", "onnx")
 # Fewer than 1,024 weights are left in float by the converter; the widest student has more.
 TYPES = {

@@ -12,6 +12,8 @@ from small_runs import CONFIG, environment
 
 from oekd_tf.studies import metrics as evaluation
 
+pytestmark = pytest.mark.integration
+
 
 def command(folder, *arguments):
     path = folder / "tiny.py"

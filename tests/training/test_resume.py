@@ -8,6 +8,8 @@ import time
 import pytest
 import small_runs
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):

@@ -20,6 +20,8 @@ from oekd_tf import training
 from oekd_tf.training import build as model_building
 from oekd_tf.training.workdir import run_folder
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 
 

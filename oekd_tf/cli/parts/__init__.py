@@ -1,1 +1,1 @@
-"""What commands share; no commands themselves."""
+"""Modules that commands share."""

@@ -1,4 +1,4 @@
-"""Flags and errors of the binaries that run on a device, where absl is not."""
+"""Flags and errors of commands for devices, without absl."""
 
 import argparse
 import re
@@ -30,9 +30,9 @@ def run(
     """Parses flags and runs `main`; an expected error becomes one line and exit code 1.
 
     Args:
-        parser: Of the binary.
-        main: The work, given the flags.
-        argv: The command line without the program; the process's own if None.
+        parser: Parser of the command.
+        main: Function that does the work, called with the flags.
+        argv: Command line without the program; the process's own if None.
     """
     flags = parser.parse_args(argv)
     try:
@@ -44,7 +44,7 @@ def run(
 
 
 def names(text: str) -> list[str]:
-    """The names in a comma-separated flag.
+    """Parses a comma-separated list of names.
 
     Example:
         >>> names("int8,float32")
@@ -54,16 +54,16 @@ def names(text: str) -> list[str]:
 
 
 def byte_count(text: str) -> int:
-    """Bytes from a number with or without a unit.
+    """Parses a size in bytes, with or without a unit.
 
     Args:
-        text: For instance "100000", "100kB" (thousands) or "64KiB" (1,024).
+        text: Text of the flag, for instance "100000", "100kB" (thousands) or "64KiB" (1,024).
 
     Returns:
         The number of bytes.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is no size.
 
     Example:
         >>> byte_count("1.5MB")
@@ -82,10 +82,10 @@ def byte_count(text: str) -> int:
 
 
 def share(text: str) -> float:
-    """A share from "0.8" or "80%".
+    """Parses a share, "0.8" or "80%".
 
     Raises:
-        argparse.ArgumentTypeError: It is none, or not from 0 to 1.
+        argparse.ArgumentTypeError: The text is no number, or not from 0 to 1.
     """
     value = _number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     if not 0 <= value <= 1:
@@ -96,10 +96,10 @@ def share(text: str) -> float:
 
 
 def positive_share(text: str) -> float:
-    """A share above 0.
+    """Parses a share above 0.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is no share, or 0.
     """
     if not (value := share(text)):
         raise argparse.ArgumentTypeError(f"must be above 0 and at most 1. Received: {text!r}")
@@ -107,10 +107,10 @@ def positive_share(text: str) -> float:
 
 
 def positive_number(text: str) -> float:
-    """A number above 0.
+    """Parses a number above 0.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is no such number.
     """
     value = _number(text)
     if not 0 < value < float("inf"):
@@ -119,10 +119,10 @@ def positive_number(text: str) -> float:
 
 
 def positive_integer(text: str) -> int:
-    """A whole number above 0.
+    """Parses a whole number above 0.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is no such number.
     """
     if not re.fullmatch(r"0*[1-9]\d*", text):
         raise argparse.ArgumentTypeError(f"must be a whole number above 0. Received: {text!r}")
@@ -130,10 +130,10 @@ def positive_integer(text: str) -> int:
 
 
 def positive_integers(text: str) -> list[int]:
-    """Whole numbers above 0 from a comma-separated flag.
+    """Parses a comma-separated list of whole numbers above 0.
 
     Raises:
-        argparse.ArgumentTypeError: One is not, or there is none.
+        argparse.ArgumentTypeError: A part of the text is no such number.
     """
     return [positive_integer(part.strip()) for part in text.split(",")]
 

@@ -1,4 +1,4 @@
-"""What the commands share: a quiet start, one clear line for an error, an exit code."""
+"""Flags and errors of commands that use absl, and a quiet start of TensorFlow."""
 
 import contextlib
 import os
@@ -15,12 +15,12 @@ from oekd_tf.config.files import find_config
 from oekd_tf.config.migration import MOVED
 from oekd_tf.config.values import put_fields
 
-# What a class takes, which the config does not know; another method's name comes with its own.
+# Arguments of classes, which the config does not know; another method has others.
 _LATER = ("method.", "backbone.arguments.")
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow, with fast convolutions and without its notes about missing devices."""
+    """Imports TensorFlow with fast convolutions and without messages about missing devices."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # On by default only for CPUs with AVX-512 VNNI; on others it halves the training step too.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -34,11 +34,11 @@ def quiet_tensorflow() -> None:
 class ConfigFlag:
     """The flag `--config` of a command, with `--config.field=value` for single fields.
 
-    Arguments of a method or a backbone are those of its class, which the config file need not
-    name; what the flags say of them is put in after the file was read.
+    The config file need not name all arguments of a method's or a backbone's class; flags for
+    these are applied after the file is read.
 
     Attributes:
-        argv: The command line as it was given.
+        argv: Command line of the process.
     """
 
     def __init__(self) -> None:
@@ -55,14 +55,14 @@ class ConfigFlag:
 
     @property
     def value(self) -> ConfigDict:
-        """The config, overrides applied, not yet checked."""
+        """The config with overrides applied, not checked yet."""
         config = self._holder.value
         put_fields(config, self._overrides)
         self._overrides = {}
         return config
 
     def without_overrides(self, argv: Sequence[str]) -> list[str]:
-        """A command line without the flags that are put in later, which are kept."""
+        """Removes the flags that are applied later from a command line, and stores them."""
         rest, words = [], iter(argv)
         for word in words:
             path, equals, value = word.removeprefix("--config.").partition("=")
@@ -84,13 +84,13 @@ def run(
     """Parses absl flags and runs `main`; an expected error becomes one line and exit code 1.
 
     Expected are errors of input and of the machine: ValueError, ArithmeticError (a NaN), OSError.
-    `--verbosity=1` shows where they came from.
+    `--verbosity=1` shows their traceback.
 
     Args:
-        main: The work, with flags parsed.
+        main: Function that does the work, called after flags are parsed.
         argv: Command line; the process's own if None.
-        doc: What `--help` says before the flags.
-        config: The command's `--config`, if it has one.
+        doc: Text of `--help` before the flags.
+        config: The command's `--config`; None if it has none.
     """
     argv = list(sys.argv if argv is None else argv)
     if any(word in ("-h", "-help", "--help") for word in argv[1:]):
@@ -100,7 +100,7 @@ def run(
         if "--helpfields" in argv[1:]:
             print(fields_help())
             return
-        # ml_collections reads the process's own for fields.
+        # ml_collections reads fields from the command line of the process.
         argv = sys.argv = config.without_overrides(argv)
 
     def guarded(arguments: Sequence[str]) -> None:
@@ -149,9 +149,10 @@ def _help(doc: str) -> str:
 
 @contextlib.contextmanager
 def naming_fields() -> Iterator[None]:
-    """One line for a `--config.field=value` whose field the config does not have.
+    """Turns an unknown field in `--config.field=value` into an error of one line.
 
-    For the definition of a config's flag, which reads the command line where --config is left out.
+    Also for the definition of a config's flag, which reads the command line if there is no
+    --config.
 
     Example:
         >>> with naming_fields():
@@ -160,7 +161,7 @@ def naming_fields() -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError) as error:
-        # As ml_collections says it, some of it quoted twice.
+        # Messages of ml_collections are partly quoted twice.
         text = str(error).replace("\\", "")
         name = (re.search(r"'(\w+)'", text) or [text, text])[1]
         near = re.search(r'Did you mean "(\w+)"', text)

@@ -1,1 +1,1 @@
-"""Processes that other commands start."""
+"""Modules that commands run in worker processes."""

@@ -1,10 +1,10 @@
-"""Size of a student's int8 file, in a process of its own.
+"""Measures the size of a student's int8 file in a worker process.
 
     python -m oekd_tf.cli.workers.int8_size --config_json=config.json --width=0.5 \\
         --image_shape=28,28,1 --num_classes=10 --output=size.json
 
-The converter is native code that may end its process, and a size does not depend on a seed:
-`oekd_tf.compare` asks once a network.
+The converter is native code that may end its process. The size does not depend on the seed:
+`oekd compare` measures it once per network.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""One run of a study: trains it, and keeps its logits on the test split.
+"""Trains and evaluates one run of a study in a worker process.
 
     python -m oekd_tf.cli.workers.study_run --config_json=config.json --workdir=runs/study/seed_0
 
-`oekd_tf.compare` starts it; started again it resumes.
+`oekd compare` starts it; started again it resumes.
 """
 
 import os
@@ -34,7 +34,7 @@ def _work() -> None:
     from oekd_tf.training.workdir import run_folder
 
     config = config_module.from_json(Path(_CONFIG.value).read_text())
-    # Of the code that trains: by the time that training ends, files may have changed.
+    # Before training, because files may have changed when it ends.
     commit = machine.commit()
     train(config, _WORKDIR.value)
     offline = bool(config.teacher_workdir)

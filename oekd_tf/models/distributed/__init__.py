@@ -1,1 +1,1 @@
-"""Strategies, clusters and shares of a batch for several devices and hosts."""
+"""Distributed training: strategies, clusters, and shares of batches."""

@@ -1,4 +1,4 @@
-"""The hosts that train together, as `TF_CONFIG` names them."""
+"""The cluster of hosts in `TF_CONFIG`."""
 
 import dataclasses
 import json
@@ -13,11 +13,11 @@ _RULE = (
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The workers of a run and which of them this process is.
+    """The workers of a run.
 
     Attributes:
-        workers: "host:port" of each, a "chief" first.
-        index: This process's place among them; 0 is the chief, which alone writes files.
+        workers: Addresses "host:port" of the workers, a "chief" first.
+        index: Index of this process; 0 is the chief, the only one that writes files.
     """
 
     workers: tuple[str, ...]
@@ -32,14 +32,14 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Cluster:
     """Reads and checks `TF_CONFIG`.
 
     Args:
-        environment: Variables; the process's own if None.
+        environment: Environment variables; the process's own if None.
 
     Returns:
         The cluster.
 
     Raises:
-        ValueError: It is not set, is no JSON, names no worker, an address twice, or a task that
-            is not among the workers.
+        ValueError: The variable is not set, is no JSON, or names no worker, an address twice, or a
+            task that is not among the workers.
 
     Example:
         >>> from_environment({"TF_CONFIG": '{"cluster": {"worker": ["a:1", "b:1"]}, '

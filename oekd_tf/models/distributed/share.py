@@ -1,4 +1,4 @@
-"""A host's part of every batch."""
+"""A host's share of every batch."""
 
 import dataclasses
 from typing import Any
@@ -8,15 +8,15 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Which rows of every global batch this host's replicas take.
+    """The rows of every global batch that this host's replicas take.
 
-    Replica g of n takes the rows from ⌊size · g / n⌋ to ⌊size · (g + 1) / n⌋: all of them
-    together the whole batch, none a row twice, whatever the batch's size.
+    Replica g of n takes the rows from ⌊size · g / n⌋ to ⌊size · (g + 1) / n⌋, a partition of
+    batches of any size.
 
     Attributes:
-        replicas: Of all hosts together.
-        first: The first replica of this host.
-        count: How many this host has.
+        replicas: Number of replicas of all hosts.
+        first: Index of this host's first replica.
+        count: Number of this host's replicas.
     """
 
     replicas: int = 1
@@ -24,13 +24,13 @@ class Share:
     count: int = 1
 
     def of(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """One element a replica of this host in place of every batch.
+        """Splits every batch into one element for each replica of this host.
 
         Args:
-            batches: Of nested tensors whose first dimension is the batch's.
+            batches: Batches of nested tensors whose first dimension is the batch's.
 
         Returns:
-            The rows, replica by replica.
+            The rows of each replica in turn.
         """
         if self.replicas == 1:
             return batches

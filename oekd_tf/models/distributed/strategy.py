@@ -1,4 +1,4 @@
-"""The `tf.distribute` strategy that a config asks for."""
+"""`tf.distribute` strategies, and data sets and logs under them."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from oekd_tf.core.tensorflow_internals import start_coordination
 from oekd_tf.models.distributed import cluster
 from oekd_tf.models.distributed.share import Share
 
-# What TensorFlow raises on the hosts that are left when one is gone.
+# Errors of TensorFlow on the other hosts when one is lost.
 _LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -21,27 +21,27 @@ _LOST = (
     tf.errors.UnavailableError,
 )
 
-# How long the first worker waits for the last to start.
+# Time within which all workers must start.
 _REGISTRATION_SECONDS = 600
 
-# After how long a worker that no longer answers counts as dead.
+# Time without an answer after which a worker counts as lost.
 _HEARTBEAT_SECONDS = 20
 
 
 def make_strategy(name: str = "auto", logical_cpus: int = 0) -> tf.distribute.Strategy:
-    """A strategy for the devices at hand.
+    """Makes a strategy for the available devices.
 
     Args:
-        name: "none"; "mirrored" (all GPUs of this machine, or logical CPUs); "auto": mirrored
-            where there is more than one GPU; "multi_worker": all hosts that `TF_CONFIG` names,
-            with all their GPUs; "tpu": the TPU of this machine, or the one that the variable
-            `TPU_NAME` names (not tested).
-        logical_cpus: With "mirrored", how many replicas to put on the CPU. TensorFlow must not
-            have used its devices before.
+        name: Name of the strategy: "none"; "mirrored" (all GPUs of this machine, or logical CPUs);
+            "auto" (mirrored if there is more than one GPU); "multi_worker" (all GPUs of the hosts
+            in `TF_CONFIG`); "tpu" (the TPU of this machine, or the one in the variable `TPU_NAME`;
+            not tested).
+        logical_cpus: Number of replicas on the CPU, with "mirrored". TensorFlow must not have used
+            its devices before.
 
     Returns:
-        The strategy; TensorFlow's default one for a single device. One that spans hosts is
-        returned when all of them have come.
+        The strategy; TensorFlow's default one for a single device. A strategy over several hosts is
+        returned when all of them have started.
 
     Raises:
         ValueError: The name is unknown, `TF_CONFIG` breaks its rule, or the CPU is already in use
@@ -67,7 +67,7 @@ def make_strategy(name: str = "auto", logical_cpus: int = 0) -> tf.distribute.St
 
 
 def spans_hosts(strategy: tf.distribute.Strategy | None = None) -> bool:
-    """Whether a strategy, or else the one in force, trains on more than one host."""
+    """Whether a strategy, or else the current one, trains on more than one host."""
     strategy = strategy or tf.distribute.get_strategy()
     return (
         isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -104,15 +104,15 @@ def join_replicas(strategy: tf.distribute.Strategy) -> None:
 def distribute(
     strategy: tf.distribute.Strategy, batches: Callable[[Share], tf.data.Dataset]
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """What `fit` and `evaluate` are to be given under a strategy.
+    """Makes the data set for `fit` and `evaluate` under a strategy.
 
-    On one host that is the data set itself, which Keras shares out among replicas. Of several
-    hosts each makes a data set of its own part only; a data set that `fit` distributes would be
-    read and decoded whole on every host.
+    On one host that is the data set itself, which Keras distributes to replicas. Each of several
+    hosts makes a data set of its own share only; a data set that `fit` distributes would be read
+    and decoded as a whole on every host.
 
     Args:
         strategy: The strategy.
-        batches: From a share to its part of all batches.
+        batches: Function from a share to its part of all batches.
 
     Returns:
         The data set, or a distributed one.
@@ -133,18 +133,18 @@ def distribute(
 
 
 def evaluation_batch_size(strategy: tf.distribute.Strategy, examples: int, batch_size: int) -> int:
-    """The batch size nearest to the one asked for that leaves no replica without an example.
+    """The batch size nearest to the given one that leaves no replica without an example.
 
-    TensorFlow's faster convolutions on a CPU (oneDNN) fail on a share of no image. There is always
-    such a size for as many examples as the square of the number of replicas.
+    TensorFlow's faster convolutions on a CPU (oneDNN) fail on an empty share. There always is such
+    a size if there are at least as many examples as the square of the number of replicas.
 
     Args:
         strategy: The strategy.
-        examples: Of the split.
-        batch_size: What is asked for.
+        examples: Number of examples of the split.
+        batch_size: Preferred batch size.
 
     Returns:
-        The size.
+        The batch size.
 
     Raises:
         ValueError: The split has fewer examples than there are replicas.
@@ -170,7 +170,7 @@ def _reaches_all(count: int, replicas: int) -> bool:
 
 @contextlib.contextmanager
 def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns what TensorFlow raises when another host is gone into one clear line.
+    """Turns the errors of TensorFlow when another host is lost into one of one line.
 
     Args:
         strategy: The strategy; on one host nothing is caught.
@@ -192,15 +192,15 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 
 def reducible(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """A step's logs in a shape that Keras can reduce.
+    """Logs of a step in a shape that Keras can reduce.
 
     Over several hosts Keras takes the mean over the first axis, which a scalar does not have.
 
     Args:
-        logs: Scalars.
+        logs: Scalars by name.
 
     Returns:
-        The same, or under a strategy of several hosts vectors of one element.
+        The scalars; vectors of one element under a strategy over several hosts.
     """
     if not spans_hosts():
         return logs
@@ -208,7 +208,7 @@ def reducible(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def make_any_host(strategy: tf.distribute.Strategy) -> Callable[[bool], bool]:
-    """A function that says whether its argument is true on any host; all must call it together.
+    """Makes a function of whether its argument is true on any host; all must call it together.
 
     Args:
         strategy: The strategy.

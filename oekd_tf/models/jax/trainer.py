@@ -11,20 +11,20 @@ from oekd_tf.models.trained_ensemble import TrainedEnsemble
 
 
 class JaxTrainer(TrainedEnsemble):
-    """What `OnlineEnsemble` does on Keras's JAX backend; a mixin before `keras.Model`."""
+    """Training and test steps of `OnlineEnsemble` under JAX; a mixin before `keras.Model`."""
 
-    # The step as a value while a stateless step is traced; the optimizer's own otherwise.
+    # Number of steps while a stateless step is traced; None otherwise.
     _steps_done: Any = None
 
     def prepare_students(self) -> None:
-        """Nothing has to be changed in the students' layers."""
+        """Does nothing: the students' layers need no change."""
 
     def choose_jit_compile(self, asked: bool | str) -> bool | str:
-        """Whether to compile a step: as asked."""
+        """Whether to compile a step: the argument itself."""
         return asked
 
     def steps_done(self) -> Tensor:
-        """Steps of the optimizer so far."""
+        """Number of steps of the optimizer so far."""
         return self.optimizer.iterations if self._steps_done is None else self._steps_done
 
     def compute_loss_and_updates(
@@ -38,7 +38,7 @@ class JaxTrainer(TrainedEnsemble):
         training: bool = False,
         optimizer_variables: list | None = None,
     ) -> tuple:
-        """The stateless loss that Keras's JAX trainer differentiates, with all parts."""
+        """The stateless loss that Keras's JAX trainer differentiates."""
         outputs, non_trainable_variables = self.stateless_call(
             trainable_variables, non_trainable_variables, x, training=training, with_parts=True
         )
@@ -47,8 +47,8 @@ class JaxTrainer(TrainedEnsemble):
             assert optimizer_variables is not None, "Keras passes them in training"
             state = list(zip(self.optimizer.variables, optimizer_variables, strict=True))
             with keras.StatelessScope(state_mapping=state):
-                # The loss is computed in a scope of its own, in which the optimizer's variables
-                # would have the values of when the step was traced.
+                # The loss is computed in another scope, in which the optimizer's variables would
+                # have their values at the time of tracing.
                 self._steps_done = ops.convert_to_tensor(self.optimizer.iterations)
         try:
             loss, (trainable_variables, non_trainable_variables, metrics_variables) = (
@@ -72,7 +72,7 @@ class JaxTrainer(TrainedEnsemble):
         return scaled, (loss, outputs, non_trainable_variables, metrics_variables)
 
     def train_step(self, state: tuple, data: Any) -> tuple:
-        """One step of all students, and what the method does after it."""
+        """One step of all students, then the method's `after_step`."""
         before = self._iterations(state[2])
         logs, state = super().train_step(state, data)
         if type(self.method).after_step is Method.after_step:

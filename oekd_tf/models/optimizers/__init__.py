@@ -1,4 +1,4 @@
-"""Keras's optimizers with L2 regularisation and fused TensorFlow updates."""
+"""Keras's optimizers with L2 regularisation, and fused updates under TensorFlow."""
 
 from oekd_tf.models.optimizers.adam import Adam
 from oekd_tf.models.optimizers.by_name import get

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 class Adam(keras.optimizers.Adam):
     """Keras's Adam; under TensorFlow each variable's update is one operation instead of 35.
 
-    An ensemble has hundreds of variables: with Keras's own Adam half of the training graph, and
-    of the time to the first step, is the optimizer's. With `weight_decay` it is AdamW.
+    An ensemble has hundreds of variables: with Keras's own Adam the optimizer takes half of the
+    training graph, and half of the time to the first step. With `weight_decay` it is AdamW.
 
     Args:
-        learning_rate: A number, or a `keras.optimizers.schedules.LearningRateSchedule`.
-        beta_1: Decay of the first moment.
-        beta_2: Decay of the second moment.
-        epsilon: Added to the root of the second moment.
+        learning_rate: Learning rate, or a `keras.optimizers.schedules.LearningRateSchedule`.
+        beta_1: Decay rate of the first moment.
+        beta_2: Decay rate of the second moment.
+        epsilon: Constant added to the root of the second moment.
         l2: Coefficient of the L2 term that is added to kernels' gradients.
         name: Name of the optimizer.
-        **kwargs: Others of `keras.optimizers.Adam`, such as `weight_decay` and `clipnorm`.
+        **kwargs: Other arguments of `keras.optimizers.Adam`, such as `weight_decay` and `clipnorm`.
 
     Raises:
         ValueError: `l2` is below 0.
@@ -57,7 +57,7 @@ class Adam(keras.optimizers.Adam):
         if keras.backend.backend() == "tensorflow" and not self.amsgrad:
             from oekd_tf.models.optimizers.tensorflow_kernels import FusedAdam
 
-            # One set of scalars serves all variables of the step.
+            # All variables of the step share one set of scalars.
             self._fused = FusedAdam(self.iterations, self.beta_1, self.beta_2, self.epsilon)
         try:
             super().apply(clip_over_replicas(self, grads), trainable_variables)

@@ -1,4 +1,4 @@
-"""Optimizers from what users pass to `compile`."""
+"""Optimizers by name."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def get(identifier: Any) -> keras.optimizers.Optimizer:
     """Like `keras.optimizers.get`, with the fused versions of "adam" and "sgd".
 
     Args:
-        identifier: A name, a config, or an optimizer, which is returned as it is.
+        identifier: Name or config of an optimizer, or an optimizer, which is returned.
 
     Returns:
         The optimizer.

@@ -1,4 +1,4 @@
-"""Gradient clipping that does not depend on the number of replicas."""
+"""Gradient clipping that is independent of the number of replicas."""
 
 import keras
 
@@ -11,16 +11,17 @@ def clip_over_replicas(
 ) -> list[Tensor | None]:
     """Clips the sum of all replicas' gradients, where Keras would clip each replica's own.
 
-    The sum's norm is not that of its parts: clipped before they are added, gradients on two
-    replicas are others than on one.
+    Clipping does not commute with summation: with Keras's clipping, gradients would depend on the
+    number of replicas.
 
     Args:
-        optimizer: With `clipnorm`, `clipvalue` or `global_clipnorm`; else nothing is done.
-        gradients: This replica's.
+        optimizer: Optimizer with `clipnorm`, `clipvalue` or `global_clipnorm`; gradients are
+            unchanged without one.
+        gradients: Gradients of this replica.
 
     Returns:
-        Gradients that, added up over replicas as Keras will, are the clipped sum. Each is small
-        enough that Keras's own clipping leaves it.
+        Gradients whose sum over replicas, which Keras takes, is the clipped sum. Each is so small
+        that Keras's own clipping does not change it.
     """
     clips = (optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)
     if keras.backend.backend() != "tensorflow" or all(clip is None for clip in clips):

@@ -1,4 +1,4 @@
-"""L2 regularisation in the gradient."""
+"""L2 regularisation of gradients."""
 
 from typing import Any
 
@@ -17,18 +17,18 @@ def check_l2(l2: float) -> float:
 def add_l2(gradient: Tensor, variable: Any, l2: float) -> Tensor:
     """Adds the gradient of l2/2 · ‖variable‖² for kernels.
 
-    This is what the field's recipes call L2 or weight decay 1e-4; Keras's `weight_decay` is the
-    decoupled decay of AdamW instead. Adding it here costs two operations a kernel, a regularizer
-    on every layer several and a sum over all of them. Biases and batch normalisation's scale and
-    offset, all vectors, are left out.
+    Recipes call this L2 or weight decay; Keras's `weight_decay` is the decoupled decay of AdamW
+    instead. It takes two operations per kernel; regularizers of layers would take several, and a
+    sum over all of them. Biases, and scale and offset of batch normalisation, which are vectors,
+    are left out.
 
     Args:
-        gradient: Of the loss with respect to the variable.
+        gradient: Gradient of the loss with respect to the variable.
         variable: The variable.
-        l2: Coefficient, at least 0.
+        l2: Coefficient of the L2 term, at least 0.
 
     Returns:
-        The gradient of the regularised loss.
+        Gradient of the regularised loss.
     """
     if not l2 or len(variable.shape) < 2:
         return gradient

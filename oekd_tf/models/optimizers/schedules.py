@@ -1,7 +1,6 @@
-"""Schedules as pure functions of the number of steps done.
+"""Learning rate schedules and warm-up, as functions of the number of steps.
 
-Those of the learning rate are ordinary Keras schedules, so that any Keras optimizer takes them and
-a saved optimizer keeps them.
+Learning rate schedules are Keras's own, so that any Keras optimizer takes and saves them.
 """
 
 import itertools
@@ -25,9 +24,9 @@ def step_decay(learning_rate: float, boundaries: Sequence[int], factor: float = 
     Source: https://arxiv.org/abs/2011.07449, section 4 (×0.1 at epochs 200 and 300 of 350).
 
     Args:
-        learning_rate: At the start.
-        boundaries: Numbers of steps done at which it falls, rising.
-        factor: What it is multiplied by at each.
+        learning_rate: Initial learning rate.
+        boundaries: Increasing numbers of steps at which the learning rate falls.
+        factor: Factor of the learning rate at each boundary.
 
     Returns:
         The schedule.
@@ -50,22 +49,22 @@ def step_decay(learning_rate: float, boundaries: Sequence[int], factor: float = 
     if not boundaries:
         return constant(learning_rate)
     values = [learning_rate * factor**i for i in range(len(boundaries) + 1)]
-    # Keras's schedule falls after its boundary, the recipes say at.
+    # Keras's schedule falls after a boundary, recipes fall at it.
     return keras.optimizers.schedules.PiecewiseConstantDecay([b - 1 for b in boundaries], values)
 
 
 def cosine(
     learning_rate: float, steps: int, warmup_steps: int = 0, final_fraction: float = 0.0
 ) -> Schedule:
-    """A linear rise from 0 and half a cosine down.
+    """Linear warm-up from 0, then cosine decay.
 
     Source: Loshchilov and Hutter, https://arxiv.org/abs/1608.03983, equation 5, without restarts.
 
     Args:
-        learning_rate: At the end of the warm-up.
-        steps: In all, warm-up included; the last value holds from there on.
-        warmup_steps: Length of the rise.
-        final_fraction: Of `learning_rate`, at the end.
+        learning_rate: Learning rate after the warm-up.
+        steps: Number of steps, warm-up included; after them the learning rate is constant.
+        warmup_steps: Number of steps of the warm-up.
+        final_fraction: Final learning rate as a fraction of `learning_rate`.
 
     Returns:
         The schedule.
@@ -94,16 +93,16 @@ def cosine(
 
 
 def warmup_share(steps_done: Any, steps: int) -> Any:
-    """A linear rise from 0 to 1, for the weights of the distillation and feature losses.
+    """Linear warm-up from 0 to 1, for the weights of the distillation and feature losses.
 
-    Not in the paper: at the start a teacher that knows nothing yet is not worth following.
+    Not in the paper: at the start of training the teacher is not accurate yet.
 
     Args:
-        steps_done: A number or a scalar tensor.
-        steps: Length of the rise; 0 is none.
+        steps_done: Number of steps so far, a number or a scalar tensor.
+        steps: Number of steps of the warm-up; 0 for none.
 
     Returns:
-        From 0 to 1, float32; the number 1 where there is no rise.
+        A float32 scalar from 0 to 1; the number 1 without warm-up.
 
     Example:
         >>> [float(warmup_share(step, 4)) for step in (0, 1, 4, 9)]  # 0.0, 0.25, 1.0, 1.0

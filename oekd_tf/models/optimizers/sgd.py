@@ -14,12 +14,12 @@ class SGD(keras.optimizers.SGD):
     """Keras's SGD; under TensorFlow each variable's update is one operation.
 
     Args:
-        learning_rate: A number, or a `keras.optimizers.schedules.LearningRateSchedule`.
-        momentum: From 0 to 1.
+        learning_rate: Learning rate, or a `keras.optimizers.schedules.LearningRateSchedule`.
+        momentum: Momentum, from 0 to 1.
         nesterov: Whether to use Nesterov's momentum.
         l2: Coefficient of the L2 term that is added to kernels' gradients.
         name: Name of the optimizer.
-        **kwargs: Others of `keras.optimizers.SGD`, such as `weight_decay` and `clipnorm`.
+        **kwargs: Other arguments of `keras.optimizers.SGD`, such as `weight_decay` and `clipnorm`.
 
     Raises:
         ValueError: `l2` is below 0, or the momentum is not within 0 and 1.

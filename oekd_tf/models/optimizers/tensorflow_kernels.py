@@ -7,13 +7,13 @@ import tensorflow as tf
 
 
 class FusedAdam:
-    """One step of Adam, a single kernel a variable; the same formula as Keras's.
+    """One step of Adam with one kernel per variable; the formula is Keras's.
 
     Args:
-        iterations: Steps done so far.
-        beta_1: Decay of the first moment.
-        beta_2: Decay of the second moment.
-        epsilon: Added to the root of the second moment.
+        iterations: Number of steps so far.
+        beta_1: Decay rate of the first moment.
+        beta_2: Decay rate of the second moment.
+        epsilon: Constant added to the root of the second moment.
     """
 
     def __init__(self, iterations: Any, beta_1: float, beta_2: float, epsilon: float):
@@ -30,11 +30,11 @@ class FusedAdam:
         """Updates a variable and its two moments in place.
 
         Args:
-            gradient: Of the loss with respect to the variable.
+            gradient: Gradient of the loss with respect to the variable.
             variable: The variable.
-            momentum: Its first moment.
-            velocity: Its second moment.
-            learning_rate: A scalar.
+            momentum: First moment of the variable.
+            velocity: Second moment of the variable.
+            learning_rate: Learning rate, a scalar.
         """
         variable = _tensorflow_variable(variable)
         scalars = (
@@ -72,11 +72,11 @@ def fused_momentum(
     """Updates a variable and its velocity in place by one step of SGD with momentum.
 
     Args:
-        gradient: Of the loss with respect to the variable.
+        gradient: Gradient of the loss with respect to the variable.
         variable: The variable.
-        velocity: Its running sum of steps.
-        learning_rate: A scalar.
-        momentum: From 0 to 1.
+        velocity: Velocity of the variable.
+        learning_rate: Learning rate, a scalar.
+        momentum: Momentum, from 0 to 1.
         nesterov: Whether to use Nesterov's momentum.
     """
     variable = _tensorflow_variable(variable)
@@ -95,5 +95,5 @@ def _tensorflow_variable(variable: Any) -> Any:
 
 
 def _cast(value: Any, dtype: Any) -> Any:
-    # A cast to its own type would still be a graph node, times hundreds of variables.
+    # A cast to the same type would be a graph node for each of hundreds of variables.
     return value if getattr(value, "dtype", None) == dtype else tf.cast(value, dtype)

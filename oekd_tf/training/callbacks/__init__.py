@@ -1,4 +1,4 @@
-"""Keras callbacks for training an ensemble, for `model.fit` in user code too."""
+"""Keras callbacks for training an ensemble, also in user code."""
 
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
 from oekd_tf.training.callbacks.metrics_csv import MetricsCsv

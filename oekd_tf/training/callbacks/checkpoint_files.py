@@ -1,4 +1,4 @@
-"""Checkpoints as folders that are whole or not there, and are checked when they are read."""
+"""Checkpoint files: atomic writes, and detection of damaged files."""
 
 import hashlib
 import json
@@ -21,15 +21,15 @@ _STATE = "checkpoint.json"
 
 
 class Position(NamedTuple):
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
-        epochs: Finished.
-        steps: Of the next epoch; above 0 only where a run was stopped within an epoch. All of
-            them where it was stopped in the validation at the epoch's end.
-        seconds: Of training so far.
-        metrics: Running totals of the epoch's losses and accuracies, in the order of the model's
-            metric variables; empty between epochs.
+        epochs: Number of finished epochs.
+        steps: Number of finished steps of the next epoch; above 0 only if a run was stopped within
+            an epoch. All steps if it was stopped in the validation at the epoch's end.
+        seconds: Seconds of training so far.
+        metrics: State of the epoch's metrics, in the order of the model's metric variables; empty
+            between epochs.
     """
 
     epochs: int = 0
@@ -46,24 +46,24 @@ class Position(NamedTuple):
 def save(folder: str | Path, model: keras.Model, position: Position) -> Path:
     """Writes a checkpoint: the model's weights, its optimizer's state and the position.
 
-    It is on the disk, whole, before it has its name: a process that is killed, a full disk or a
-    machine that loses power leaves no part of one.
+    The write is atomic: files are flushed to disk before the folder is renamed, so that a killed
+    process, a full disk or a loss of power leaves no partial checkpoint.
 
     Args:
-        folder: Where checkpoints lie.
+        folder: Folder of the checkpoints.
         model: A compiled model.
-        position: How far it is trained.
+        position: Progress of its training.
 
     Returns:
-        The checkpoint's path.
+        Path of the checkpoint.
 
     Raises:
-        OSError: It could not be written.
+        OSError: The checkpoint could not be written.
     """
     path = Path(folder) / position.name
     with write_errors(folder), replaced(path, overwrite=True) as partial:
         arrays = partial / _ARRAYS
-        # NumPy's own format: HDF5, which Keras would write, ends the process on a full disk.
+        # In NumPy's format, because HDF5, Keras's format, ends the process on a full disk.
         np.savez(arrays, *(_array(variable) for variable in _variables(model)))
         state = {
             "epochs": position.epochs,
@@ -81,18 +81,17 @@ def save(folder: str | Path, model: keras.Model, position: Position) -> Path:
 
 
 def load(path: str | Path, model: keras.Model) -> Position:
-    """Reads a checkpoint into a model that is built and compiled as it was when it was saved.
+    """Restores a model, built and compiled as when it was saved, from a checkpoint.
 
     Args:
-        path: Of the checkpoint.
-        model: Its weights and its optimizer's state are replaced.
+        path: Path of the checkpoint.
+        model: Model whose weights and optimizer state are replaced.
 
     Returns:
-        How far it is trained.
+        Progress of its training.
 
     Raises:
-        CheckpointError: The checkpoint is of another network or optimizer, or holds something else
-            than arrays.
+        CheckpointError: The checkpoint is of another network or optimizer, or cannot be read.
     """
     path = Path(path)
     try:
@@ -103,7 +102,7 @@ def load(path: str | Path, model: keras.Model) -> Position:
             float(state["seconds"]),
             tuple(np.asarray(value, np.float32) for value in state["metrics"]),
         )
-        # An array that would have to be unpickled could run code.
+        # Unpickling could run code.
         with np.load(path / _ARRAYS, allow_pickle=False) as arrays:
             stored = [arrays[name] for name in arrays.files]
     except (KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
@@ -128,13 +127,13 @@ def load(path: str | Path, model: keras.Model) -> Position:
 
 
 def find_damage(path: str | Path) -> str:
-    """What is wrong with a checkpoint's files; empty if nothing is.
+    """Checks the files of a checkpoint against their size and SHA-256.
 
     Args:
-        path: Of the checkpoint.
+        path: Path of the checkpoint.
 
     Returns:
-        A few words, for instance "arrays.npz is missing".
+        Description of the damage, for instance "arrays.npz is missing"; empty if there is none.
     """
     path = Path(path)
     try:
@@ -153,7 +152,7 @@ def find_damage(path: str | Path) -> str:
 
 
 def newest_first(folder: str | Path) -> list[Path]:
-    """The checkpoints in a folder, whole or not, the farthest trained first."""
+    """Paths of the checkpoints in a folder, damaged ones too, the latest first."""
     return [path for _, path in sorted(_found(Path(folder)), reverse=True)]
 
 
@@ -161,42 +160,42 @@ def delete_old(folder: str | Path, count: int) -> None:
     """Deletes all but the newest checkpoints.
 
     Args:
-        folder: Where they lie.
-        count: How many stay.
+        folder: Folder of the checkpoints.
+        count: Number of checkpoints to keep.
     """
     for path in newest_first(folder)[count:]:
-        # Out of sight first: what is half deleted must not look like a checkpoint.
+        # Renamed first, so that a partially deleted one is not taken for a checkpoint.
         gone = path.with_name(f".partial-{os.getpid()}-{path.name}")
         path.rename(gone)
         remove(gone)
 
 
 def delete_abandoned(folder: str | Path) -> None:
-    """Deletes what a killed process was writing or deleting; nobody else may be using the folder.
+    """Deletes temporary files of killed processes; no other process may be using the folder.
 
     Args:
-        folder: Where checkpoints lie.
+        folder: Folder of the checkpoints.
     """
     for path in Path(folder).glob(".partial-*"):
         remove(path)
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    """All that a step reads and changes: weights, the optimizer's state, what dropout draws from.
+    """Variables that a step reads and changes: weights, optimizer state, states of dropout.
 
-    Their order is that in which the model is built; names differ from one process to another.
+    They are ordered as in construction; names differ between processes.
     """
     random = [v for v in model.variables if v.name == "seed_generator_state"]
     return [*model.weights, *model.optimizer.variables, *random]
 
 
 def _array(variable: Any) -> np.ndarray:
-    # As a tensor first: a variable with a part on every replica has no other way to an array.
+    # Via a tensor, because variables that are distributed to replicas have no other way.
     return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
 
 
 def _typed(array: np.ndarray, variable: Any) -> np.ndarray:
-    # NumPy's files know no bfloat16: its bits come back as bytes.
+    # NumPy's files do not support bfloat16 and return its bits as bytes.
     return array.view(_array(variable).dtype) if array.dtype.kind == "V" else array
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that a run resumes from."""
+"""The callback that writes and restores checkpoints."""
 
 import time
 from collections.abc import Callable
@@ -12,18 +12,19 @@ from oekd_tf.training.callbacks.checkpoint_files import Position
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves weights and optimizer state every few epochs and keeps the newest.
+    """Saves weights and optimizer state every few epochs, and keeps the newest checkpoints.
 
-    A checkpoint is written atomically, and checked against its SHA-256 when it is read.
+    Checkpoints are written atomically, and their SHA-256 is verified when they are restored.
 
-    Keras's `BackupAndRestore` and Orbax keep neither an epoch's running totals nor a digest, and
-    an HDF5 file ends the process on a full disk.
+    Keras's `BackupAndRestore` and Orbax save neither the metrics of an unfinished epoch nor a
+    digest, and HDF5 ends the process on a full disk.
 
     Args:
-        folder: Where they go.
-        every: Epochs from one checkpoint to the next; the last epoch always gets one.
-        kept: How many of the newest stay. With 2, one that is damaged later has another before it.
-        read_only: Whether to write none: of several hosts only the chief does.
+        folder: Folder of the checkpoints.
+        every: Number of epochs between checkpoints; there is always one of the last epoch.
+        kept: Number of newest checkpoints to keep. With 2, there is an older one if the newest is
+            damaged.
+        read_only: Whether to write none; of several hosts only the chief writes.
 
     Raises:
         ValueError: `every` or `kept` is below 1.
@@ -54,31 +55,31 @@ class Checkpoints(keras.callbacks.Callback):
         return self._seconds + time.monotonic() - self._start
 
     def restore(self, model: keras.Model) -> int:
-        """Loads the newest checkpoint that is whole into a compiled model.
+        """Restores the newest checkpoint that is not damaged.
 
         Args:
-            model: Built and compiled as it was when the checkpoint was saved.
+            model: Model that is built and compiled as when the checkpoint was saved.
 
         Returns:
-            The number of epochs that the checkpoint had done; 0 if there is none.
+            Number of epochs that it was trained; 0 if there is no checkpoint.
 
         Raises:
-            CheckpointError: There are checkpoints, but none is whole or of this network.
+            CheckpointError: All checkpoints are damaged, or of another network.
         """
         return self.restore_position(model, log=print).epochs
 
     def restore_position(self, model: keras.Model, log: Callable[[str], None] = print) -> Position:
-        """As `restore`, for a run that may have been stopped within an epoch.
+        """Restores like `restore`, for a run that may have been stopped within an epoch.
 
         Args:
-            model: Built and compiled as it was when the checkpoint was saved.
-            log: Called with a message for each checkpoint that is damaged.
+            model: Model that is built and compiled as when the checkpoint was saved.
+            log: Called with a message for each damaged checkpoint.
 
         Returns:
-            How far the run had come.
+            Progress of the run.
 
         Raises:
-            CheckpointError: As of `restore`.
+            CheckpointError: All checkpoints are damaged, or of another network.
         """
         self._start = time.monotonic()
         found = checkpoint_files.newest_first(self.folder)
@@ -100,10 +101,10 @@ class Checkpoints(keras.callbacks.Callback):
         """Writes a checkpoint now.
 
         Args:
-            position: How far the model is trained; its `seconds` are set here.
+            position: Progress of the training; its `seconds` are set here.
 
         Returns:
-            The checkpoint's path; None if this process writes none.
+            Path of the checkpoint; None if this process writes none.
         """
         if self.read_only:
             return None

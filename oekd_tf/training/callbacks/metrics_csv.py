@@ -1,4 +1,4 @@
-"""One line of metrics an epoch."""
+"""The callback that writes metrics of each epoch to a CSV file."""
 
 import csv
 import io
@@ -10,13 +10,13 @@ from oekd_tf.core.files import write_text
 
 
 class MetricsCsv(keras.callbacks.Callback):
-    """Keeps `path` up to date: a header, then a line an epoch, in order and each once.
+    """Writes a CSV file with a header and one row for each epoch.
 
-    The file is replaced whole after every epoch. When a run goes on from an earlier epoch, the
-    lines of the epochs that it repeats are dropped first.
+    The file is replaced atomically after every epoch. When a run resumes from an earlier epoch,
+    rows of the epochs that it repeats are dropped.
 
     Args:
-        path: The CSV file.
+        path: Path of the CSV file.
 
     Example:
         >>> ensemble.fit(train, epochs=30, callbacks=[MetricsCsv("run/metrics.csv")])
@@ -43,7 +43,7 @@ class MetricsCsv(keras.callbacks.Callback):
 
 
 def read_metrics(path: str | Path) -> list[dict[str, str]]:
-    """The lines of a metrics file, by column; none if there is no file."""
+    """Rows of a metrics file, by column; none if there is no file."""
     path = Path(path)
     if not path.exists():
         return []

@@ -1,4 +1,4 @@
-"""Stops a run that was asked to by SIGTERM, with a checkpoint."""
+"""The callback that saves a checkpoint and ends a run on SIGTERM."""
 
 import contextlib
 import signal
@@ -14,16 +14,17 @@ from oekd_tf.training.callbacks.checkpoints import Checkpoints
 
 
 class Preemption(keras.callbacks.Callback):
-    """Between two steps, saves a checkpoint and ends the process when SIGTERM has come.
+    """Saves a checkpoint and ends the process after the step in which SIGTERM was received.
 
     Args:
-        checkpoints: Writes the checkpoint.
-        steps_per_epoch: Of the run.
-        first_step: Steps of the first epoch that were done before.
-        agree: Of several hosts, whether any was asked to stop; all must stop at the same step.
+        checkpoints: Callback that writes the checkpoint.
+        steps_per_epoch: Number of steps per epoch.
+        first_step: Number of steps of the first epoch that were finished before a resume.
+        agree: Function of whether this host received SIGTERM to whether any host did, because all
+            hosts must stop at the same step.
 
     Raises:
-        Preempted: From `fit`, or at once while nothing is being trained.
+        Preempted: SIGTERM was received; raised by `fit`, or at once before the first step.
 
     Example:
         >>> preemption = Preemption(checkpoints, steps_per_epoch=390)
@@ -48,7 +49,7 @@ class Preemption(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes SIGTERM while the block runs; does nothing in a thread, which gets no signals."""
+        """Handles SIGTERM while the block runs; does nothing in a thread, which gets no signals."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -68,7 +69,7 @@ class Preemption(keras.callbacks.Callback):
         self._stop_if_asked(self._position)
 
     def on_test_begin(self, logs: dict | None = None) -> None:
-        # The epoch's totals, which validation is about to begin anew.
+        # Validation is about to reset the metrics of the epoch.
         if self._position and self._position.steps:
             self._position = self._position._replace(metrics=metric_totals(self.model))
 
@@ -77,7 +78,7 @@ class Preemption(keras.callbacks.Callback):
             self._stop_if_asked(self._position)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        # Called after the checkpoints' own, which may have left this epoch out.
+        # Called after the checkpoints' callback, which may have skipped this epoch.
         self._first_step = 0
         self._position = Position(epoch + 1)
         self._stop_if_asked(self._position)
@@ -107,7 +108,7 @@ def metric_totals(model: keras.Model) -> tuple[Any, ...]:
         model: The model.
 
     Returns:
-        Arrays, in the order of its metrics' variables.
+        Values of the metrics' variables, in their order.
     """
     return tuple(
         keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable)).copy()
@@ -117,11 +118,11 @@ def metric_totals(model: keras.Model) -> tuple[Any, ...]:
 
 
 def set_metric_totals(model: keras.Model, totals: tuple[Any, ...]) -> None:
-    """Sets what `metric_totals` returned.
+    """Restores the state of a model's metrics.
 
     Args:
         model: The model.
-        totals: Arrays.
+        totals: Values of the metrics' variables, from `metric_totals`.
     """
     variables = [variable for metric in model.metrics for variable in metric.variables]
     for variable, total in zip(variables, totals, strict=True):

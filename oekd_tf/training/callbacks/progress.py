@@ -1,4 +1,4 @@
-"""One progress bar an epoch, with every student's accuracy."""
+"""The callback that shows a progress bar with every student's accuracy."""
 
 import sys
 import time
@@ -8,9 +8,9 @@ from tqdm import tqdm
 
 
 class Progress(keras.callbacks.Callback):
-    """Shows epoch, steps, time left, loss and the accuracies so far, and a line for validation.
+    """Shows epoch, steps, time left, loss and accuracies, and a line for validation.
 
-    On a terminal the bar moves in place; in a log file it becomes a line every few seconds.
+    On a terminal the bar is updated in place; in a log file there is a line every few seconds.
 
     Example:
         >>> ensemble.fit(train, epochs=30, verbose=0, callbacks=[Progress()])
@@ -55,13 +55,13 @@ class Progress(keras.callbacks.Callback):
 
 
 def summary(logs: dict) -> str:
-    """Loss and accuracies in as few characters as can be read.
+    """A short summary of loss and accuracies.
 
     Args:
-        logs: As Keras gives them.
+        logs: Logs of Keras.
 
     Returns:
-        For instance "loss 3.211 acc 1 .81 2 .80 teacher .83".
+        The summary, for instance "loss 3.211 acc 1 .81 2 .80 teacher .83".
 
     Example:
         >>> summary({"loss": 3.2114, "student_1_accuracy": 0.81, "teacher_accuracy": 0.83})

@@ -1,15 +1,15 @@
-"""Trains the pseudo teacher alone before the others join."""
+"""The callback that trains the pseudo teacher alone in the first epochs."""
 
 import keras
 
 
 class PseudoTeacherFirst(keras.callbacks.Callback):
-    """In the first epochs trains the stem and student 1 alone, on the label loss.
+    """Trains only the stem and student 1 in the first epochs, on the label loss.
 
     Not in the paper; the authors' published code has it.
 
     Args:
-        epochs: How many, counted from epoch 0 of the run, `initial_epoch` included.
+        epochs: Number of these epochs, counted from the start of the run, also after a resume.
 
     Raises:
         ValueError: `epochs` is below 0.

@@ -1,4 +1,4 @@
-"""Finishes an epoch that a run was stopped in."""
+"""The callback that resumes within an epoch."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from oekd_tf.training.callbacks.preemption import set_metric_totals
 
 
 class RestOfEpoch(keras.callbacks.Callback):
-    """Begins an epoch with the metrics' totals of the steps before, and ends training after it.
+    """Restores the metrics of the epoch's earlier steps, and ends training after the epoch.
 
     Args:
-        totals: As `metric_totals` returned them.
+        totals: State of the metrics, from `metric_totals`.
 
     Example:
         >>> ensemble.fit(rest, steps_per_epoch=40, initial_epoch=3, epochs=30,

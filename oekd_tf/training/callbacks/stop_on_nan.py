@@ -1,4 +1,4 @@
-"""Stops a run whose loss is no longer a number."""
+"""The callback that stops a run when its loss is NaN or infinite."""
 
 import math
 
@@ -10,8 +10,8 @@ from oekd_tf.core.errors import NonFiniteLossError
 class StopOnNan(keras.callbacks.Callback):
     """Raises `NonFiniteLossError` at the first batch whose logs are not finite.
 
-    Keras's `TerminateOnNaN` ends training as if it had succeeded; a run must fail instead, with
-    the last good checkpoint still there.
+    Keras's `TerminateOnNaN` ends training as if it had succeeded; a run must fail instead, and keep
+    its last checkpoint.
 
     Example:
         >>> ensemble.fit(train, epochs=30, callbacks=[StopOnNan()])
@@ -30,7 +30,7 @@ class StopOnNan(keras.callbacks.Callback):
         logs = logs or {}
         wrong = [name for name, value in logs.items() if not math.isfinite(value)]
         if wrong:
-            # The terms come before their sum when one must be named.
+            # A term of the loss is more informative than their sum.
             term = next((name for name in wrong if name != "loss"), wrong[0])
             raise NonFiniteLossError(
                 f"Training stopped: every loss must be finite; lower the learning rate, clip "

@@ -12,6 +12,8 @@ from oekd_tf.export import ExportError, RefusedFilesError, export_students, read
 from oekd_tf.export.compression import FineTuning, make_twin
 from oekd_tf.export.compression.distilled_training import DistilledTraining, teacher_of
 
+pytestmark = pytest.mark.integration
+
 SPARSITY, CLUSTERS = 0.5, 8
 FORMATS = (
     "int8", "qat_int8", "qat_uint8", "pruned_float32", "pruned_int8", "clustered_float32",

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import small_runs
 
+pytestmark = pytest.mark.integration
+
 # Without dropout, whose masks each host draws for its own rows.
 ARGUMENTS = ("--config.epochs=3", "--config.backbone.arguments.dropout=0.0")
 

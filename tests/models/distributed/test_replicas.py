@@ -9,6 +9,8 @@ import pytest
 import small_runs
 from replica_cases import CASES
 
+pytestmark = pytest.mark.integration
+
 
 class Tolerance(NamedTuple):
     """Largest deviation from one device.
