@@ -72,12 +72,15 @@ class _Case:
     arguments: Mapping[str, Any]
     widths: Sequence[float]
 
-    def ensemble(self, *, norm: bool = True, optimizer: Any = None, **arguments: Any) -> Any:
+    def ensemble(
+        self, *, norm: bool = True, optimizer: Any = None, eager: bool = False, **arguments: Any
+    ) -> Any:
         keras.utils.set_random_seed(0)
         backbone = arguments.pop("backbone", SmoothCnn(norm=norm))
         method = methods.get(self.name, **self.arguments)
         made = OnlineEnsemble(backbone, _SHAPE, _CLASSES, self.widths, method=method, **arguments)
-        made.compile(optimizer or keras.optimizers.SGD(0.05), jit_compile=False)
+        # A step that is not traced is quicker where there are few.
+        made.compile(optimizer or keras.optimizers.SGD(0.05), jit_compile=False, run_eagerly=eager)
         made.plan(steps_per_epoch=_STEPS, epochs=2)
         return made
 
@@ -205,7 +208,7 @@ def check_terms(case: _Case) -> None:
 
 def check_saving(case: _Case) -> None:
     """A saved ensemble is the same after loading, optimizer included."""
-    ensemble = case.ensemble(optimizer="adam")
+    ensemble = case.ensemble(optimizer="adam", eager=True)
     images, labels = case.images(ensemble.method.views == "students")
     arguments = {"batch_size": 8, "shuffle": False, "verbose": 0}
     ensemble.fit(images, labels, **arguments)
@@ -228,10 +231,13 @@ def check_resume(case: _Case) -> None:
 
     images, labels = case.images(case.ensemble().method.views == "students")
     batches = [(images[i : i + 8], labels[i : i + 8]) for i in range(0, len(images), 8)]
-    whole = case.ensemble(optimizer="adam")
+    whole = case.ensemble(optimizer="adam", eager=True)
     for batch in batches:
         whole.train_on_batch(*batch)
-    first, second = case.ensemble(optimizer="adam"), case.ensemble(optimizer="adam")
+    first, second = (
+        case.ensemble(optimizer="adam", eager=True),
+        case.ensemble(optimizer="adam", eager=True),
+    )
     for batch in batches[:2]:
         first.train_on_batch(*batch)
     with tempfile.TemporaryDirectory() as folder:
@@ -244,7 +250,7 @@ def check_resume(case: _Case) -> None:
 
 def check_refused_steps(case: _Case) -> None:
     """A step that is refused, or skipped by a loss scale, leaves the method as it was."""
-    ensemble = case.ensemble()
+    ensemble = case.ensemble(eager=True)
     views = ensemble.method.views == "students"
     images, labels = case.images(views, 8)
     ensemble.train_on_batch(images, labels)
@@ -260,7 +266,7 @@ def check_refused_steps(case: _Case) -> None:
     after = [_array(v) for v in (*ensemble.variables, *ensemble.optimizer.variables)]
     for old, new, variable in zip(before, after, ensemble.variables, strict=False):
         assert np.array_equal(old, new), f"a refused step changed {variable.path}"
-    scaled = case.ensemble(dtype="mixed_float16")
+    scaled = case.ensemble(dtype="mixed_float16", eager=True)
     scaled.train_on_batch(images, labels)
     kept = [
         *scaled.trainable_variables,
@@ -277,7 +283,7 @@ def check_refused_steps(case: _Case) -> None:
 def check_mixed_precision(case: _Case) -> None:
     """Under half precision logits and terms are float32, and training goes on."""
     for policy in ("mixed_float16", "mixed_bfloat16"):
-        ensemble = case.ensemble(dtype=policy)
+        ensemble = case.ensemble(dtype=policy, eager=True)
         images, labels = case.images(ensemble.method.views == "students")
         history = ensemble.fit(images, labels, batch_size=8, epochs=2, verbose=0).history
         assert np.isfinite(history["loss"]).all(), f"under {policy} the loss is {history['loss']}"

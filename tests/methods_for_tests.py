@@ -24,7 +24,11 @@ class Gated(Method):
     def build(self, network):
         self.pool = keras.layers.GlobalAveragePooling2D()
         self.gate = keras.layers.Dense(len(network.widths), dtype="float32", name="gate")
-        self.norm = keras.layers.BatchNormalization(momentum=0.5, dtype="float32", name="norm")
+        self.norm = keras.layers.BatchNormalization(
+            momentum=0.5, dtype="float32", name="norm",
+            # JAX has no such thing, and one device.
+            synchronized=keras.backend.backend() == "tensorflow",
+        )  # fmt: skip
         self.gate.build((None, network.stem[-1]))
         self.norm.build((None, len(network.widths)))
 

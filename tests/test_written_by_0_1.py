@@ -54,6 +54,7 @@ def test_an_ensemble_goes_on_as_it_would_have():
         np.testing.assert_allclose(logits, expected[f"after_{name}"], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.integration
 def test_a_run_is_resumed_to_the_same_end(workdir, config):
     """Stopped after two of three epochs by the version before, ended by this one."""
     expected = arrays(workdir, 3)
@@ -70,6 +71,7 @@ def test_a_run_is_resumed_to_the_same_end(workdir, config):
         assert own["test_accuracy"] == pytest.approx(old["test_accuracy"], abs=2e-3)
 
 
+@pytest.mark.integration
 def test_a_finished_run_is_a_finished_run(workdir, config, tmp_path):
     summary = training.train(config, workdir, quiet)
     assert summary == json.loads((THERE / "run" / "summary.json").read_text())

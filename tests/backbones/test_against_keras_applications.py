@@ -8,6 +8,8 @@ from networks import build_alone, family_id
 
 from oekd_tf import backbones
 
+pytestmark = pytest.mark.integration
+
 SAME_LAYERS = [
     (backbones.EfficientNet("b0"), applications.EfficientNetB0, 64),
     (backbones.MobileNetV2(), applications.MobileNetV2, 64),

@@ -31,7 +31,7 @@ def test_parameter_counts(depth, classes):
 
 def test_depth_8_blocks_halve_the_resolution():
     ensemble = oekd_tf.OnlineEnsemble(CifarResNet(8), (32, 32, 1), 10, widths=(1.0, 0.5))
-    outputs = ensemble(np.zeros((2, 32, 32, 1)), with_blocks=True)
+    outputs = ensemble(np.zeros((2, 32, 32, 1)), with_parts=True)
     assert [tuple(block.shape) for block in outputs["blocks"][1]] == [
         (2, 32, 32, 8),
         (2, 16, 16, 16),
@@ -67,7 +67,7 @@ def test_stem_channels_change_the_common_base_block_alone():
     )
     # 3×3×3×8 and BatchNorm's two a channel.
     assert trainable(ensemble._branches.stem) == 216 + 16
-    outputs = ensemble(np.zeros((2, 32, 32, 3)), with_blocks=True)
+    outputs = ensemble(np.zeros((2, 32, 32, 3)), with_parts=True)
     assert [block.shape[-1] for block in outputs["blocks"][0]] == [16, 32, 64]
     assert [block.shape[-1] for block in outputs["blocks"][1]] == [8, 16, 32]
     with pytest.raises(ValueError, match=r"stem_channels must be .*Received: 0"):
@@ -82,7 +82,7 @@ def test_features_before_relu_are_what_the_block_ends_in():
         ensemble = oekd_tf.OnlineEnsemble(
             CifarResNet(14, features_before_relu=before), (16, 16, 3), 10, widths=(1.0, 0.5)
         )
-        outputs.append(ensemble(images, with_blocks=True))
+        outputs.append(ensemble(images, with_parts=True))
     after, before = outputs
     np.testing.assert_array_equal(after["student_2"], before["student_2"])
     for student in range(2):

@@ -35,6 +35,7 @@ def test_students_blocks_fit_the_pseudo_teachers(family, size):
         assert layer.compute_output_shape(student.shape) == full.shape
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("family", "size"),
     [
@@ -57,6 +58,7 @@ def test_configs_round_trip(family, size):
     assert type(family)(synchronized_batch_norm=True).synchronized_batch_norm
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("family", "size"), FAMILIES, ids=family_id)
 def test_every_layer_has_numbers_of_its_own_and_the_seed_decides_them(family, size):
     def kernels(seed):

@@ -61,6 +61,20 @@ PUBLISHED = [
 ]
 
 
+# The smallest of each kind; the others differ in depth and multipliers alone.
+QUICK = (
+    backbones.ResNet(18), backbones.ResNet(50), backbones.EfficientNet("b0"),
+    backbones.MobileNetV2(), backbones.MobileNetV3("small"),
+)  # fmt: skip
+
+
+def quick_first(rows):
+    """The rows, those of deep networks marked integration."""
+    quick = {repr(family) for family in QUICK}
+    marks = [() if repr(row[0]) in quick else pytest.mark.integration for row in rows]
+    return [pytest.param(*row, marks=mark) for row, mark in zip(rows, marks, strict=True)]
+
+
 @pytest.fixture(autouse=True)
 def _initialise_with_zeros(monkeypatch):
     # Drawing a hundred million weights takes longer than building the network.
@@ -69,18 +83,21 @@ def _initialise_with_zeros(monkeypatch):
     monkeypatch.setattr(backbones.EfficientNet, "kernel_initializer", zeros)
 
 
-@pytest.mark.parametrize(("family", "classes", "stem", "students"), PAPER, ids=family_id)
+@pytest.mark.parametrize(
+    ("family", "classes", "stem", "students"), quick_first(PAPER), ids=family_id
+)
 def test_the_papers_students(family, classes, stem, students):
     built = [build_alone(family, 32, classes, width) for width in WIDTHS]
     assert tuple(parameters for _, _, parameters, _ in built) == students
     assert {stem_parameters for *_, stem_parameters in built} == {stem}
 
 
-@pytest.mark.parametrize(("family", "parameters"), PUBLISHED, ids=family_id)
+@pytest.mark.parametrize(("family", "parameters"), quick_first(PUBLISHED), ids=family_id)
 def test_the_published_network_at_full_width(family, parameters):
     assert build_alone(family, 224, 1000, 1.0)[2] == parameters
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("depth", "growth_rate", "millions"), [(250, 24, 15.3), (190, 40, 25.6)])
 def test_deep_densenets_have_the_published_size(depth, growth_rate, millions):
     _, _, parameters, _ = build_alone(backbones.DenseNet(depth, growth_rate), 32, 10, 1.0)

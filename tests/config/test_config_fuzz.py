@@ -198,6 +198,7 @@ def some_changes():
     return paths.flatmap(lambda chosen: st.fixed_dictionaries({p: fields[p] for p in chosen}))
 
 
+@pytest.mark.integration
 @settings(REPEATABLE, max_examples=12)
 @given(changed=some_changes(), backbone=config_strategies.BACKBONES)
 def test_a_config_is_refused_or_trains_a_step(changed, backbone):

@@ -45,6 +45,7 @@ def test_a_config_says_what_it_is(name):
 QUICK = ("cifar100_densenet100_k12", "cifar100_resnet110", "demo")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "together",
     [

@@ -3,6 +3,8 @@
 import pytest
 from config_steps import groups, load, names, reduced, step_and_export
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize(
     "together",

@@ -4,6 +4,10 @@ import runpy
 import shutil
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "oekd_tf" / "data" / "datasets" / "fashion_mnist_mini" / "1.0.0"
 

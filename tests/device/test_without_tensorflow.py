@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parent.parent.parent
 FORBIDDEN = ("tensorflow", "keras", "absl", "matplotlib", "ml_collections", "tqdm", "psutil")
 

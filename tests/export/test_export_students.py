@@ -13,6 +13,8 @@ from student_checks import check_student
 import oekd_tf
 from oekd_tf.export import ExportError, export_students, read_manifest
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def data():

@@ -10,6 +10,8 @@ from oekd_tf.export.formats.parts.signature import write_converter_input
 from oekd_tf.export.pool import Workers, sensible_processes
 from oekd_tf.export.run_one import Job
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):

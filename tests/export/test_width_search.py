@@ -15,6 +15,7 @@ def size(family, width, classes=10):
     return parameters, count_flops(model)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "family",
     [RESNET, DenseNet(16, 12), pytest.param(MobileNetV2(), marks=pytest.mark.slow)],
@@ -31,6 +32,7 @@ def test_the_answer_fits_and_a_wider_one_does_not(family, unit):
     assert wider > limit
 
 
+@pytest.mark.integration
 def test_compression_of_the_papers_resnet_110():
     # 96.3 % is what a width of 0.2 compresses this network by.
     widths = oekd_tf.widths_for(

@@ -86,6 +86,7 @@ def run(tmp_path, arrays, workdir, *arguments, **variables):
     )  # fmt: skip
 
 
+@pytest.mark.integration
 def test_trains_where_there_is_only_jax(tmp_path, arrays):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("JAX is not installed")

@@ -14,6 +14,8 @@ from oekd_tf.export.compression.quantization_aware import quantization_aware
 from oekd_tf.export.formats.parts import tflite_contents
 from oekd_tf.export.formats.parts.signature import write_converter_input
 
+pytestmark = pytest.mark.integration
+
 BUILT = {
     "CifarResNet": oekd_tf.backbones.CifarResNet(8),
     "DenseNet": oekd_tf.backbones.DenseNet(depth=10, growth_rate=12),

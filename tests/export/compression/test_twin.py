@@ -10,6 +10,8 @@ import oekd_tf
 from oekd_tf.export import ExportError
 from oekd_tf.export.compression import make_twin
 
+pytestmark = pytest.mark.integration
+
 FAMILIES = [
     oekd_tf.backbones.CifarResNet(8),
     oekd_tf.backbones.DenseNet(depth=16, growth_rate=12),
