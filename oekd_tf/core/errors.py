@@ -67,6 +67,30 @@ class Stopped(SystemExit):
         self.message = f"stopped in {what}; run the same command again to resume"
 
 
+# What comes with an extra of this package, and is needed to train.
+_EXTRAS = {"keras": "train", "tensorflow": "train", "tensorflow_datasets": "train", "jax": "jax"}
+
+
+def missing_extra(error: ModuleNotFoundError, what: str) -> str | None:
+    """What to install where only the light part of the package is.
+
+    Args:
+        error: The import that failed.
+        what: What needed it.
+
+    Returns:
+        One line; None if the module comes with no extra.
+
+    Example:
+        >>> missing_extra(ModuleNotFoundError(name="keras"), "oekd train")
+        "oekd train needs keras, which is not installed. Run: pip install 'oekd-tf[train]'"
+    """
+    extra = _EXTRAS.get((error.name or "").partition(".")[0])
+    if extra is None:
+        return None
+    return f"{what} needs {error.name}, which is not installed. Run: pip install 'oekd-tf[{extra}]'"
+
+
 def format_value(value: Any) -> str:
     """A value as one line of an error, truncated if it is long.
 

@@ -4,6 +4,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from oekd_tf.core.errors import missing_extra
+
 
 def attach(
     package: str, names: Mapping[str, str], modules: Mapping[str, str] | None = None
@@ -26,13 +28,16 @@ def attach(
         >>> __getattr__ = attach(__name__, {"train": ".run"}, {"losses": ".parts.losses"})
     """
 
-    submodules = modules or {}
-
     def load(name: str) -> Any:
-        if name in names:
-            return getattr(importlib.import_module(names[name], package), name)
-        if name in submodules:
-            return importlib.import_module(submodules[name], package)
+        try:
+            if name in names:
+                return getattr(importlib.import_module(names[name], package), name)
+            if modules and name in modules:
+                return importlib.import_module(modules[name], package)
+        except ModuleNotFoundError as error:
+            if line := missing_extra(error, f"{package}.{name}"):
+                raise ModuleNotFoundError(line, name=error.name) from error
+            raise
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return load

@@ -81,6 +81,27 @@ def test_finding_a_threshold_says_that_it_needs_tensorflow(export, tmp_path):
     assert "TensorFlow" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["train", "compare", "export", "train_arrays"])
+def test_what_trains_says_what_to_install(tmp_path, command):
+    """On a device there is no Keras either."""
+    flags = ["--workdir=x"] + (["--arrays=x.npz"] if command == "train_arrays" else [])
+    # What a light install has beside what a device's commands need.
+    absent = [name for name in FORBIDDEN if name not in ("absl", "ml_collections")]
+    done = run(tmp_path, "oekd_tf", command, *flags, absent=absent)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: oekd {command} needs keras, which is not installed. Run: pip ")
+
+
+def test_an_attribute_says_what_to_install(tmp_path):
+    (tmp_path / "probe.py").write_text("import oekd_tf\noekd_tf.OnlineEnsemble\n")
+    done = run(tmp_path, "probe")
+    assert done.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: oekd_tf.OnlineEnsemble needs keras, which is not installed. "
+        "Run: pip install 'oekd-tf[train]'"
+    )
+
+
 @pytest.mark.parametrize("module", ["cascade", "trade_off", "report", "device"])
 def test_imports(tmp_path, module):
     (tmp_path / "probe.py").write_text(f"import oekd_tf.{module}\n")

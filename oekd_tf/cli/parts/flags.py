@@ -14,6 +14,7 @@ from oekd_tf.config.fields import FIELDS
 from oekd_tf.config.files import find_config
 from oekd_tf.config.migration import MOVED
 from oekd_tf.config.values import put_fields
+from oekd_tf.core.errors import missing_extra
 
 # Arguments of classes, which the config does not know; another method has others.
 _LATER = ("method.", "backbone.arguments.")
@@ -113,6 +114,10 @@ def run(
         except (ValueError, ArithmeticError, OSError) as error:
             logging.debug("raised here:", exc_info=True)
             raise SystemExit(f"error: {error}") from None
+        except ModuleNotFoundError as error:
+            if line := missing_extra(error, sys.argv[0].rpartition("/")[2]):
+                raise SystemExit(f"error: {line}") from None
+            raise
         except SystemExit as stop:
             if message := getattr(stop, "message", ""):
                 print(message, file=sys.stderr)
