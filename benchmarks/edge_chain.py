@@ -51,9 +51,9 @@ def _export(config, data, ensemble, numbers, seed):
         data.steps_per_epoch(config.batch_size),
         epochs=tuning.epochs,
         learning_rate=tuning.learning_rate,
-        temperature=config.loss.temperature,
-        label_weight=config.loss.label_weight,
-        distillation_weight=config.loss.distillation_weight,
+        temperature=ensemble.method.temperature,
+        label_weight=ensemble.method.label_weight,
+        distillation_weight=ensemble.method.distillation_weight,
         sparsity=tuning.sparsity,
         clusters=tuning.clusters,
     )

@@ -35,7 +35,7 @@ def _of_run():
 
     config, data, ensemble = restore_run(_WORKDIR.value)
     images, labels = next(iter(data.train(_BATCH_SIZE.value, seed=0)))
-    return {"run": config.name, **_measure([ensemble], images, labels, config.loss)}
+    return {"run": config.name, **_measure([ensemble], images, labels)}
 
 
 def _by_depth():
@@ -52,7 +52,7 @@ def _by_depth():
     for depth in map(int, _DEPTHS.value):
         print(f"ResNet-{depth} ...", flush=True)
         ensembles = (_new(depth, data, seed) for seed in range(_SEEDS.value))
-        rows.append({"depth": str(depth), **_measure(ensembles, images, labels, config.loss)})
+        rows.append({"depth": str(depth), **_measure(ensembles, images, labels)})
     return rows
 
 
@@ -71,9 +71,9 @@ def _new(depth, data, seed):
     )
 
 
-def _measure(ensembles, images, labels, loss):
+def _measure(ensembles, images, labels):
     """The table's row: means over ensembles of the same network."""
-    measured = [np.array(_of_ensemble(e, images, labels, loss)) for e in ensembles]
+    measured = [np.array(_of_ensemble(e, images, labels)) for e in ensembles]
     *blocks, absolute, relative = np.mean(measured, axis=0)
     return {
         **{f"block {number}": f"{value:.2f}" for number, value in enumerate(blocks, start=1)},
@@ -82,12 +82,13 @@ def _measure(ensembles, images, labels, loss):
     }
 
 
-def _of_ensemble(ensemble, images, labels, loss):
+def _of_ensemble(ensemble, images, labels):
     import tensorflow as tf
 
-    from oekd_tf.methods.parts import losses
+    from oekd_tf import losses
+    from oekd_tf.methods import Batch
 
-    student = ensemble.students[-1]
+    student, method = ensemble.students[-1], ensemble.method
     # Not the classifier, which the feature loss does not reach, nor the stem, which all share.
     variables = [
         variable.value
@@ -96,15 +97,17 @@ def _of_ensemble(ensemble, images, labels, loss):
     ]
     ratios = []
     for scale in ("absolute", "relative"):
-        ensemble.compile("sgd", feature_scale=scale)
+        method.feature_scale = scale
         with tf.GradientTape(persistent=True) as tape:
-            outputs = ensemble(images, training=True, with_blocks=True)
+            outputs = ensemble(images, training=True, with_parts=True)
             terms = ensemble.loss_terms(labels, outputs)
-            feature = loss.feature_weight * terms["feature_loss"]
-            label = loss.label_weight * terms["label_loss"]
+            feature = method.feature_weight * terms["feature_loss"]
+            label = method.label_weight * terms["label_loss"]
         norms = [tf.linalg.global_norm(tape.gradient(t, variables)) for t in (feature, label)]
         ratios.append(float(norms[0] / norms[1]))
-    pairs = zip(outputs["blocks"][0], outputs["adapted"][-1], strict=True)
+    parts = {name: outputs[name] for name in ("stem", "blocks", "features")}
+    adapted = method.adapted(Batch(images=images, logits=[], **parts))[-1]
+    pairs = zip(outputs["blocks"][0], adapted, strict=True)
     return [*(float(np.mean(losses.feature_loss(*pair))) for pair in pairs), *ratios]
 
 
