@@ -23,9 +23,11 @@ pytest_plugins = ["export_fixtures"]
 
 # Files that take minutes, so that none of them is begun when the other process is done.
 LONGEST = (
-    "test_multi_worker.py", "test_resume.py", "test_replicas.py", "test_run.py",
-    "test_readme.py", "test_fine_tuning.py", "test_study.py", "test_run_arrays.py", "test_jax.py",
-    "test_configs.py", "test_width_search.py", "test_families.py", "test_formats.py",
+    "test_battery.py", "test_resume.py", "test_multi_worker.py", "test_run.py", "test_readme.py",
+    "test_replicas.py", "test_replicas_that_refuse.py", "test_export_students.py",
+    "test_fine_tuning.py", "test_study.py", "test_online_ensemble.py", "test_batch_checks.py",
+    "test_quantization_aware.py", "test_formats.py", "test_parameter_counts.py", "test_methods.py",
+    "test_families.py", "test_cifar_resnet.py", "test_tflite_model.py", "test_config_fuzz.py",
 )  # fmt: skip
 
 

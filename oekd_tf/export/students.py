@@ -1,4 +1,4 @@
-"""Exports every student of an ensemble: what passes its check is delivered, whole or not at all."""
+"""Exports every student of an ensemble; what passes its check is delivered atomically."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

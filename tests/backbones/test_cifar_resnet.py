@@ -20,7 +20,13 @@ def trainable(model):
     return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
 
 
-@pytest.mark.parametrize(("depth", "classes"), COUNTS)
+# Deeper ones are built in the same way, and take long.
+DEEP = [
+    pytest.param(*key, marks=[pytest.mark.integration] if key[0] > 32 else []) for key in COUNTS
+]
+
+
+@pytest.mark.parametrize(("depth", "classes"), DEEP)
 def test_parameter_counts(depth, classes):
     ensemble = oekd_tf.OnlineEnsemble(CifarResNet(depth), (32, 32, 3), classes)
     assert tuple(trainable(s) for s in ensemble.students) == COUNTS[depth, classes]

@@ -222,6 +222,7 @@ def test_a_larger_common_block():
         oekd_tf.backbones.CifarResNet(20, stem_units=3)
 
 
+@pytest.mark.integration
 def test_offline_distillation(tmp_path):
     quiet = lambda line: None  # noqa: E731
     training.train(small_config(only_student=1, epochs=1), tmp_path, quiet)
