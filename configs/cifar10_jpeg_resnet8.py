@@ -3,8 +3,8 @@
 Source: the method and its loss weights of https://arxiv.org/abs/2011.07449; network, data and
 schedule are of a size for two cores. Images are JPEG re-encodings of CIFAR-10 in TFDS form; with
 --config.data.source=cifar10 TFDS fetches the original, of which the splits take other images.
-Trained on 9,000 images, validated on 1,000, tested on the 12,000 others: with 2,000 test images noise
-alone is a percent. No crops: at 16×16 they would move an image by a quarter of its size. The
+Trained on 9,000 images, validated on 1,000, tested on the 12,000 others: noise of 2,000 test images
+is a percent alone. No crops: at 16×16 they would move an image by a quarter of its size. The
 learning rate is the best of 0.001, 0.003 and 0.01 for students 1 and 5 trained alone (seed 100,
 validation accuracy of student 5: 42.1, 49.2, 49.5 %; of student 1: not run, 58.1, 63.7 %).
 Command: python -m oekd_tf.train --config=configs/cifar10_jpeg_resnet8.py
