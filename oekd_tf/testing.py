@@ -126,6 +126,9 @@ def check_method(
             found[check] = CHECKS[check](case) or "passed"
         except AssertionError as error:
             raise AssertionError(f"{name}: check {check!r} failed: {error}") from error
+        except Exception as error:
+            error.add_note(f"raised in check {check!r} of the method {name!r}")
+            raise
     return found
 
 

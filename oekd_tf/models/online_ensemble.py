@@ -1,7 +1,6 @@
 """The online ensemble: a branched network that trains all students at once."""
 
 import inspect
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ from keras import ops
 
 from oekd_tf import methods
 from oekd_tf.backbones.backbone import Backbone
-from oekd_tf.core.choices import are_widths
 from oekd_tf.core.keras_internals import BuiltModel, loss_tracker
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import metrics
@@ -20,6 +18,7 @@ from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.models import optimizers, version_1
 from oekd_tf.models.after_epoch import AfterEpoch
+from oekd_tf.models.arguments import check_arguments, per_channel
 from oekd_tf.models.branches import build_branches
 from oekd_tf.models.trainer import Trainer
 
@@ -92,7 +91,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
     ):
         version_1.refuse_arguments(kwargs, version_1.CONSTRUCTOR, "OnlineEnsemble")
         widths = tuple(float(width) for width in widths)
-        _check_arguments(backbone, input_shape, num_classes, widths)
+        check_arguments(backbone, input_shape, num_classes, widths)
         method = methods.get(method)
         if method.built:
             raise ValueError(
@@ -105,8 +104,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         self.image_shape = tuple(int(size) for size in input_shape)
         self.num_classes = int(num_classes)
         self.widths = widths
-        self.mean = _per_channel(mean, self.image_shape[-1], "mean")
-        self.std = _per_channel(std, self.image_shape[-1], "std")
+        self.mean = per_channel(mean, self.image_shape[-1], "mean")
+        self.std = per_channel(std, self.image_shape[-1], "std")
         self.shared_stem = bool(shared_stem)
 
         # Set while layers are made, so that a saved ensemble is restored with its own policy.
@@ -479,38 +478,3 @@ def _batch_mean(values: Tensor) -> Tensor:
     # The mean is 0, not 0 / 0, on a replica without an example of the last batch.
     size = ops.cast(ops.shape(values)[0], values.dtype)
     return ops.sum(values) / ops.maximum(size, 1.0)
-
-
-def _per_channel(value: float | Sequence[float], channels: int, name: str) -> tuple[float, ...]:
-    values = tuple(float(v) for v in (value if isinstance(value, Sequence) else [value]))
-    if len(values) == 1:
-        values *= channels
-    valid = all(math.isfinite(v) and (name == "mean" or v > 0) for v in values)
-    if len(values) != channels or not valid:
-        positive = " above 0" if name == "std" else ""
-        raise ValueError(
-            f"{name} must be one finite number{positive}, or one for each of the {channels} "
-            f"channels. Received: {value}"
-        )
-    return values
-
-
-def _check_arguments(
-    backbone: Backbone, input_shape: Sequence[int], num_classes: int, widths: tuple[float, ...]
-) -> None:
-    if not (callable(getattr(backbone, "stem", None)) and hasattr(backbone, "branch")):
-        raise ValueError(
-            "backbone must have the methods stem(images) and branch(stem_output, width, name), "
-            f"see oekd_tf.backbones.Backbone. Received: {backbone!r}"
-        )
-    if len(input_shape) != 3 or any(size is None or size < 1 for size in input_shape):
-        raise ValueError(
-            f"input_shape must be (height, width, channels). Received: {tuple(input_shape)}"
-        )
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2. Received: {num_classes}")
-    if not are_widths(widths):
-        raise ValueError(
-            "widths must start with 1 (the pseudo teacher) and fall from there, all above 0. "
-            f"Received: {widths}"
-        )

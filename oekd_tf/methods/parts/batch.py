@@ -24,7 +24,8 @@ class Batch:
         sample_weight: One weight an example, (batch,), or None.
         stem: For each student the stem's output that its branch got.
         blocks: For each student its block outputs, (batch, height, width, channels).
-        features: For each student what its classifier saw, (batch, channels).
+        features: For each student what its classifier saw, (batch, channels); in half precision
+            under mixed precision, as are blocks and stem.
         logits: For each student its logits in float32, (batch, classes).
         teacher: What `Method.teacher` returned, (batch, classes); None before it was asked.
         students: The functional models themselves.

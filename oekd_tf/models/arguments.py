@@ -1,0 +1,56 @@
+"""The rules of an ensemble's arguments."""
+
+import math
+from collections.abc import Sequence
+
+from oekd_tf.backbones.backbone import Backbone
+from oekd_tf.core.choices import are_widths
+
+
+def per_channel(value: float | Sequence[float], channels: int, name: str) -> tuple[float, ...]:
+    """One finite number for each channel.
+
+    Args:
+        value: A number, or one for each channel.
+        channels: Number of channels.
+        name: Name of the argument, "mean" or "std", which must be above 0.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        ValueError: There is another number of them, or one breaks its rule.
+    """
+    values = tuple(float(v) for v in (value if isinstance(value, Sequence) else [value]))
+    if len(values) == 1:
+        values *= channels
+    valid = all(math.isfinite(v) and (name == "mean" or v > 0) for v in values)
+    if len(values) != channels or not valid:
+        positive = " above 0" if name == "std" else ""
+        raise ValueError(
+            f"{name} must be one finite number{positive}, or one for each of the {channels} "
+            f"channels. Received: {value}"
+        )
+    return values
+
+
+def check_arguments(
+    backbone: Backbone, input_shape: Sequence[int], num_classes: int, widths: tuple[float, ...]
+) -> None:
+    """Raises a ValueError at the first argument of an ensemble that breaks its rule."""
+    if not (callable(getattr(backbone, "stem", None)) and hasattr(backbone, "branch")):
+        raise ValueError(
+            "backbone must have the methods stem(images) and branch(stem_output, width, name), "
+            f"see oekd_tf.backbones.Backbone. Received: {backbone!r}"
+        )
+    if len(input_shape) != 3 or any(size is None or size < 1 for size in input_shape):
+        raise ValueError(
+            f"input_shape must be (height, width, channels). Received: {tuple(input_shape)}"
+        )
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2. Received: {num_classes}")
+    if not are_widths(widths):
+        raise ValueError(
+            "widths must start with 1 (the pseudo teacher) and fall from there, all above 0. "
+            f"Received: {widths}"
+        )
