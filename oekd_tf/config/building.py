@@ -1,5 +1,6 @@
 """Construction of the backbone and the method of a config."""
 
+import difflib
 import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
@@ -70,9 +71,21 @@ def make_method(config: ConfigDict, **arguments: Any) -> "Method":
     """
     from oekd_tf import methods
 
-    with as_config_error((), "config.method.name must be a method"):
+    try:
         family = methods.method_class(config.method.name)
+    except ValueError as error:
+        rule = one_line(error).removeprefix("A method must be")
+        raise ConfigError(f"config.method.name must be{rule}") from error
     given = {**config.method.arguments.to_dict(), **arguments}
+    known = methods.argument_names(family)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(
+                f"config.method.arguments must suit {config.method.name!r}, which takes "
+                f"{', '.join(known)}.{meant} Received: {name!r}"
+            )
     fields = [f"method.arguments.{name}" for name in given]
     with as_config_error(fields, f"config.method.arguments must suit {config.method.name!r}"):
         return family(**given)

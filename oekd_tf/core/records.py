@@ -39,6 +39,8 @@ class Summary(TypedDict):
         test_logs: All logs of the evaluation on the test split.
         versions: Versions of packages by name.
         exports: Folder of the export, where the run has one.
+        trained_by: The method and its arguments in words; runs of version 0.1 lack it.
+        teacher_title: What the teacher is, likewise.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Summary(TypedDict):
     test_logs: dict[str, float]
     versions: dict[str, str]
     exports: NotRequired[str]
+    trained_by: NotRequired[str]
+    teacher_title: NotRequired[str]
 
 
 class TensorFacts(TypedDict):
@@ -195,7 +199,12 @@ class RunRecord(TypedDict):
         students: The students that were trained.
         teacher: Metrics of the ensemble teacher; None for one student.
         curves: Loss and accuracies by epoch, by column of `metrics.csv`.
+        trained_by: As in `Summary`.
+        teacher_title: As in `Summary`.
     """
+
+    trained_by: NotRequired[str]
+    teacher_title: NotRequired[str]
 
     method: str
     seed: int

@@ -4,7 +4,9 @@ A method is a module of this folder that defines one subclass of `Method`; its f
 name. Nothing else lists them, so that a new method is a new file and no other change.
 """
 
+import difflib
 import importlib
+import inspect
 import pkgutil
 from typing import Any
 
@@ -15,7 +17,9 @@ from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
 
 # Method classes are found by `__getattr__`, by the name of their file.
-__all__ = ["Batch", "Method", "Network", "Progress", "get", "method_class", "names"]
+__all__ = [
+    "Batch", "Method", "Network", "Progress", "argument_names", "get", "method_class", "names",
+]  # fmt: skip
 
 
 def names() -> tuple[str, ...]:
@@ -65,10 +69,30 @@ def method_class(name: str) -> type[Method]:
             reason = ", which is no subclass of oekd_tf.methods.Method"
         except (ImportError, AttributeError) as error:
             reason = f": {one_line(error)}"
+    near = difflib.get_close_matches(str(name).lower(), names(), n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
-        f"A method must be one of {', '.join(names())}, or the 'module:Class' of one's own. "
+        f"A method must be one of {', '.join(names())}, or the 'module:Class' of one's own.{meant} "
         f"Received: {name!r}{reason}"
     )
+
+
+def argument_names(method: type[Method]) -> list[str]:
+    """Names of the arguments of a method's class, those of `Method` last.
+
+    Example:
+        >>> oekd_tf.methods.argument_names(oekd_tf.methods.Labels)
+        ['label_weight', 'stem_gradient']
+    """
+    found: dict[str, None] = {}
+    for one in method.__mro__:
+        own = vars(one).get("__init__")
+        parameters = inspect.signature(own).parameters.values() if own else ()
+        kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        found |= {p.name: None for p in parameters if p.kind not in kinds}
+        if one is Method:
+            break
+    return [name for name in found if name not in ("self", "name")]
 
 
 def get(method: str | Method, **arguments: Any) -> Method:

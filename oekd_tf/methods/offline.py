@@ -49,6 +49,7 @@ class Offline(Method):
 
     title = "offline distillation"
     reference = "https://arxiv.org/abs/1503.02531"
+    teacher_title = "Fixed teacher"
 
     def __init__(
         self,

@@ -33,7 +33,8 @@ def refuse_arguments(given: dict[str, Any], moved: tuple[str, ...], where: str) 
         if name in given:
             raise ValueError(
                 f"{name} is an argument of the method since version 0.2, not of {where}: "
-                f"OnlineEnsemble(..., method=oekd_tf.methods.OEKD(...)). "
+                "OnlineEnsemble(..., method=oekd_tf.methods.OEKD(...)), or method='dml' for mutual "
+                "learning. "
                 f"Received: {name}={given[name]!r}"
             )
 

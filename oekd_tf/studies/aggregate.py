@@ -79,6 +79,8 @@ class Method(NamedTuple):
             where none is complete and timed.
         alone_seconds: Training time of the baselines of all its students, over the same seeds.
         time_ratio: Ratio of the two, seed by seed; None where a student has no baseline.
+        trained_by: The method in words; "" where its runs do not say.
+        teacher_title: What the teacher is.
     """
 
     name: str
@@ -89,6 +91,8 @@ class Method(NamedTuple):
     seconds: Spread | None
     alone_seconds: Spread | None
     time_ratio: Spread | None
+    trained_by: str = ""
+    teacher_title: str = "Ensemble teacher (all of them together)"
 
 
 def methods(results: Results) -> list[Method]:
@@ -165,6 +169,8 @@ def _method(
         spread(list(seconds.values())) if seconds else None,
         spread(list(alone.values())) if alone else None,
         spread([seconds[seed] / alone[seed] for seed in alone]) if alone else None,
+        runs[-1].get("trained_by", ""),
+        runs[-1].get("teacher_title", "Ensemble teacher (all of them together)"),
     )
 
 

@@ -71,7 +71,7 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> RunRecord:
         if run.student:
             own["name"] = f"student_{run.student}"
         students.append(own)
-    return {
+    found: RunRecord = {
         "method": run.method,
         "seed": run.seed,
         "student": run.student,
@@ -90,6 +90,11 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> RunRecord:
         "teacher": None if run.student else _metrics(logits["teacher"], labels),
         "curves": curves,
     }
+    # Runs of version 0.1 do not say by which method they were trained.
+    if "trained_by" in summary:
+        found["trained_by"] = summary["trained_by"]
+        found["teacher_title"] = summary["teacher_title"]
+    return found
 
 
 def _metrics(logits: np.ndarray, labels: np.ndarray) -> Scores:

@@ -105,12 +105,14 @@ def markdown(results: Results) -> str:
         parts.append(f"## {method.name}")
         if method.name in _WHAT:
             parts.append(_WHAT[method.name])
+        if method.trained_by:
+            parts.append(f"Students learn by {method.trained_by}.")
         if method.overrides:
             parts.append(_difference(method))
         parts.append(_verdicts(method))
         parts.append(markdown_table(student_rows(method)))
         if method.teacher:
-            parts.append(f"Ensemble teacher (all of them together): {_of_1(method.teacher[0])} %.")
+            parts.append(f"{method.teacher_title}: {_of_1(method.teacher[0])} %.")
     parts.append(
         "*together* and *alone* are test accuracies, mean ± sample standard deviation over seeds. "
         "*gain* is 100 (together − alone) / alone, the mean of the seeds' own gains, with the 95 % "

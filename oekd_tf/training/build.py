@@ -6,6 +6,7 @@ import keras
 from ml_collections import ConfigDict
 
 from oekd_tf import config as config_module
+from oekd_tf import methods
 from oekd_tf.core.errors import ConfigError, as_config_error
 from oekd_tf.core.records import StudentSummary
 from oekd_tf.methods.offline import Offline
@@ -147,6 +148,20 @@ def describe_students(
         }
         for number, student in zip(numbers, students, strict=True)
     ]
+
+
+def describe_method(config: ConfigDict) -> str:
+    """The method of a config in words, with the arguments that are not at their defaults.
+
+    Args:
+        config: The config.
+
+    Returns:
+        For instance "dml (deep mutual learning), temperature=3.0".
+    """
+    title = methods.method_class(config.method.name).title
+    given = [f"{name}={value!r}" for name, value in config.method.arguments.to_dict().items()]
+    return ", ".join([f"{config.method.name} ({title})" if title else config.method.name, *given])
 
 
 def _alone(branch: keras.Model, teacher: keras.Model | None, config: ConfigDict) -> keras.Model:

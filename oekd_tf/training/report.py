@@ -31,13 +31,15 @@ def write_report(workdir: str | Path) -> str:
     rows = student_rows(summary, baselines, manifest)
     table = markdown_table(rows)
     files_table = _files(manifest, workdir / "trade_off.png") if manifest else ""
-    teacher = f"Ensemble teacher (all students together): {summary['teacher_test_accuracy']:.2%}."
+    title = summary.get("teacher_title", "Ensemble teacher (all students together)")
+    teacher = f"{title}: {summary['teacher_test_accuracy']:.2%}."
+    method = f"Method: {summary['trained_by']}. " if "trained_by" in summary else ""
     picture = workdir / "accuracy.png"
     draw_accuracy(summary, baselines, picture)
     write_text(
         workdir / "report.md",
         f"# {summary['name']}\n\nTest accuracy after the last of {summary['epochs']} epochs, seed "
-        f"{summary['seed']}. Data: {summary['data']}.\n\n{table}\n\n{teacher} "
+        f"{summary['seed']}. {method}Data: {summary['data']}.\n\n{table}\n\n{teacher} "
         "*alone* is the same student trained by itself for as many steps; *gain* is relative "
         "to it. MFLOPs count a multiplication and an addition as two.\n\n"
         f"![accuracy against size](accuracy.png)\n\n{files_table}"

@@ -16,7 +16,7 @@ from oekd_tf.core.files import temporary_path, write_text
 from oekd_tf.core.records import Summary
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 from oekd_tf.training import report
-from oekd_tf.training.build import describe_students
+from oekd_tf.training.build import describe_method, describe_students
 from oekd_tf.training.export import export_folder, export_run, refuse_existing_export
 from oekd_tf.training.hosts import Hosts, make_hosts, set_runtime
 from oekd_tf.training.loop import fit
@@ -124,6 +124,9 @@ def _finished_run(
     }
     if exports:
         summary["exports"] = str(export_folder(config))
+    if isinstance(model, OnlineEnsemble):
+        summary["trained_by"] = describe_method(config)
+        summary["teacher_title"] = model.method.teacher_title
     if hosts.is_chief:
         _save_model(model, workdir, log)
         # Last, because this file marks a finished run.

@@ -126,7 +126,9 @@ def test_a_field_of_version_0_1():
     ("flag", "message"),
     [
         ("--config.schedule.nmae=x", "Unknown config field nmae. Did you mean name?"),
-        ("--config.loss.tempreture=2", "Unknown config field loss."),
+        ("--config.loss.tempreture=2", "Unknown config field loss.tempreture. What was"),
+        ("--config.loss.distillation_target=peers", "for mutual learning --config.method.name=dml"),
+        ("--config=confgs/demo.py", "--config must be a file that is there. Received: 'confgs/d"),
         ("--config.epochs=many", "many"),
         ("stray", "Only flags are allowed. Received: 'stray'"),
     ],
@@ -136,3 +138,36 @@ def test_one_line_for_a_mistake(flag, message):
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_field_that_is_given_twice_has_its_last_value():
+    first, second = (f"--config.ensemble.widths={widths}" for widths in ("(1.0,0.5)", "(1.0,0.2)"))
+    done = config_of(first, "--config.epochs=3", second, "--config.epochs=4")
+    assert done.returncode == 0, done.stderr
+    assert '"epochs": 4' in done.stdout
+    widths = "".join(done.stdout.partition('"widths": ')[2].partition("]")[0].split())
+    assert widths == "[1.0,0.2"
+
+
+def test_a_method_in_the_current_folder(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import keras\n"
+        "from oekd_tf.methods import Labels\n"
+        "@keras.saving.register_keras_serializable('mine')\n"
+        "class Mine(Labels):\n"
+        "    pass\n"
+    )
+    code = (
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "sys.path = [path for path in sys.path if path not in ('', os.getcwd())]\n"
+        "sys.argv = ['oekd train', '--config.method.name=mine:Mine']\n"
+        "from oekd_tf.cli import train\n"
+        "from oekd_tf import config\n"
+        "train._train = lambda: print(type(config.make_method(train._CONFIG.value)).__name__)\n"
+        "train.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "Mine", done.stderr

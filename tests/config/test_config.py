@@ -139,7 +139,18 @@ def test_method_arguments(argument, value):
 def test_an_argument_that_a_method_does_not_have():
     config = c.default_config()
     config.method.arguments.tempreture = 3.0
-    with pytest.raises(c.ConfigError, match=r"config\.method\.arguments must suit 'oekd'.*'tempr"):
+    with pytest.raises(
+        c.ConfigError, match=r"must suit 'oekd', .*Did you mean temperature\? Received: 'tempr"
+    ):
+        c.check(config)
+
+
+@pytest.mark.parametrize("name", ["dlm", "DML", "oked"])
+def test_a_mistyped_method(name):
+    config = c.default_config()
+    config.method.name = name
+    message = r"^config\.method\.name must be one of dml, .*Did you mean '(dml|oekd)'\? Received"
+    with pytest.raises(c.ConfigError, match=message):
         c.check(config)
 
 

@@ -102,6 +102,21 @@ class TestRun:
         assert (run[0] / "metrics.csv").stat().st_mtime_ns == before
 
 
+def test_a_report_says_by_which_method_and_who_the_teacher_is(run, tmp_path):
+    config = small_config(epochs=1, method__name="offline")
+    config.method.arguments = {"teacher": str(run[0]), "temperature": 3.0}
+    summary = training.train(config, tmp_path / "run", lambda line: None)
+    teacher = run[1]["students"][0]["test_accuracy"]
+    assert summary["teacher_test_accuracy"] == pytest.approx(teacher, abs=1e-6)
+    text = (tmp_path / "run" / "report.md").read_text()
+    assert "Method: offline (offline distillation), teacher=" in text
+    assert "temperature=3.0. Data: " in text
+    assert f"Fixed teacher: {teacher:.2%}." in text
+    text = (run[0] / "report.md").read_text()
+    assert "Method: oekd (online ensemble distillation). Data: " in text
+    assert "Ensemble teacher (all students together): " in text
+
+
 def test_a_stopped_run_goes_on_to_the_same_end(run, tmp_path):
     # What a run that was killed in its second epoch leaves.
     workdir = tmp_path / "small"

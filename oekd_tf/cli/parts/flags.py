@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
@@ -30,6 +31,18 @@ def quiet_tensorflow() -> None:
     with quiet_native_output():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
+
+
+def _with_found_file(word: str, following: Iterator[str]) -> str:
+    """`--config=FILE` with the path of a file that is there."""
+    _, equals, value = word.partition("=")
+    value = value if equals else next(following, "")
+    # What follows a colon is handed to the file's get_config.
+    path, colon, argument = value.partition(":")
+    found = find_config(path)
+    if not Path(found).is_file():
+        raise SystemExit(f"error: --config must be a file that is there. Received: {value!r}")
+    return f"--config={found}{colon}{argument}"
 
 
 class ConfigFlag:
@@ -67,12 +80,27 @@ class ConfigFlag:
         rest, words = [], iter(argv)
         for word in words:
             path, equals, value = word.removeprefix("--config.").partition("=")
+            if word.startswith("--config.loss.") and path not in MOVED:
+                raise SystemExit(
+                    f"error: Unknown config field {path}. What was config.loss is config.method "
+                    "since version 0.2: --config.method.arguments.NAME=VALUE, and for mutual "
+                    f"learning --config.method.name=dml. Received: {word}"
+                )
+            if word == "--config" or word.startswith("--config="):
+                word = _with_found_file(word, words)
             later = path.startswith(_LATER) or path in MOVED
             if not (word.startswith("--config.") and later):
                 rest.append(word)
                 continue
             self._overrides[path] = value if equals else next(words, "")
-        return rest
+        # A field that is given twice has its last value; absl would join those of a tuple.
+        last = {word.partition("=")[0]: index for index, word in enumerate(rest)}
+        return [
+            word
+            for index, word in enumerate(rest)
+            if not (word.startswith("--config.") and "=" in word)
+            or last[word.partition("=")[0]] == index
+        ]
 
 
 def run(
@@ -94,6 +122,9 @@ def run(
         config: The command's `--config`; None if it has none.
     """
     argv = list(sys.argv if argv is None else argv)
+    # A method or a backbone of one's own is found from here, as `python -m` has it.
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
     if any(word in ("-h", "-help", "--help") for word in argv[1:]):
         print(_help(doc or ""))
         return
@@ -108,7 +139,7 @@ def run(
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
         if len(arguments) > 1:
-            raise app.UsageError(f"Only flags are allowed. Received: {arguments[1]!r}")
+            raise SystemExit(f"error: Only flags are allowed. Received: {arguments[1]!r}")
         try:
             main()
         except (ValueError, ArithmeticError, OSError) as error:
@@ -143,7 +174,7 @@ def _help(doc: str) -> str:
         if not module.startswith("oekd_tf.cli") and module != "__main__" and "oekd" not in module:
             continue
         for flag in found:
-            if "." in flag.name:
+            if "." in flag.name or flag.name == "config":
                 continue
             text = " ".join((flag.help or "").split())
             lines.append(f"  --{flag.name}: {text}")

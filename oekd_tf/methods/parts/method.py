@@ -36,6 +36,7 @@ class Method(keras.layers.Layer):
     Attributes:
         title: The method in words, for reports.
         reference: The paper.
+        teacher_title: What `teacher` gives, for reports.
         views: 1, or "students": in training each student gets an augmentation of its own.
 
     Raises:
@@ -67,6 +68,7 @@ class Method(keras.layers.Layer):
 
     title = ""
     reference = ""
+    teacher_title = "Ensemble teacher (all students together)"
     views: int | str = 1
 
     # What fine-tuning before an export goes on with; methods that have them set their own.
