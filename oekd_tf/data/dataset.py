@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from oekd_tf.data.augmentation import augment, crop_draws, draws_needed
+from oekd_tf.data.base import SizedData
 from oekd_tf.data.mixing import Mixing, check_mixing, mix
 from oekd_tf.data.splits import ArraySplit, Split
 from oekd_tf.data.tfds_source import unpacked
@@ -17,7 +18,7 @@ from oekd_tf.models.distributed.share import Share
 _STATISTICS_IMAGES = 5000
 
 
-class Data:
+class Data(SizedData):
     """Training, validation and test examples of one data set; made by `oekd_tf.data.load`.
 
     All images are raw pixels, uint8; normalisation is part of the network. The test split is read
@@ -50,18 +51,10 @@ class Data:
         self.num_train = train.size
         self.num_validation = validation.size if validation else 0
         self.num_test = num_test
+        self.held = f"training images {train.held}"
         self._train = train
         self._validation = validation
         self._read_test = read_test
-
-    def splits_summary(self) -> str:
-        """One line about the data set."""
-        height, width, channels = self.image_shape
-        return (
-            f"{self.name}, {self.num_train:,} training, {self.num_validation:,} validation and "
-            f"{self.num_test:,} test images of {height}×{width}×{channels}, "
-            f"{self.num_classes} classes; training images {self._train.held}"
-        )
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -75,22 +68,6 @@ class Data:
     def std(self) -> tuple[float, ...]:
         """Standard deviation of the training images for each channel, in pixel units."""
         return self._statistics[1]
-
-    def steps_per_epoch(self, batch_size: int) -> int:
-        """Number of full batches in an epoch.
-
-        Args:
-            batch_size: Number of images per step.
-
-        Raises:
-            ValueError: The batch is larger than the training set.
-        """
-        if not 1 <= batch_size <= self.num_train:
-            raise ValueError(
-                f"batch_size must be from 1 to the number of training examples, {self.num_train}. "
-                f"Received: {batch_size}"
-            )
-        return self.num_train // batch_size
 
     def train(
         self,

@@ -14,13 +14,14 @@ import numpy as np
 
 from oekd_tf.core.choices import ARRAY_AUGMENTATIONS
 from oekd_tf.core.errors import ConfigError
+from oekd_tf.data.base import SizedData
 from oekd_tf.data.holdout import hold_out
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
 _PADDING = 4
 
 
-class ArrayData:
+class ArrayData(SizedData):
     """Training, validation and test images in memory.
 
     Args:
@@ -83,30 +84,7 @@ class ArrayData:
         self.image_shape: tuple[int, int, int] = images.shape[1:]
         self.num_train, self.num_validation = len(train), len(held_out)
         self.num_test = len(self._test[0])
-
-    def splits_summary(self) -> str:
-        """One line about the data set."""
-        return (
-            f"{self.name}, {self.num_train:,} training, {self.num_validation:,} validation and "
-            f"{self.num_test:,} test images of {'×'.join(map(str, self.image_shape))}, "
-            f"{self.num_classes} classes; arrays"
-        )
-
-    def steps_per_epoch(self, batch_size: int) -> int:
-        """Number of full batches in an epoch.
-
-        Args:
-            batch_size: Number of images per step.
-
-        Raises:
-            ValueError: The batch is larger than the training set.
-        """
-        if not 1 <= batch_size <= self.num_train:
-            raise ValueError(
-                f"batch_size must be from 1 to the number of training examples, {self.num_train}. "
-                f"Received: {batch_size}"
-            )
-        return self.num_train // batch_size
+        self.held = "arrays"
 
     @property
     def mean(self) -> tuple[float, ...]:

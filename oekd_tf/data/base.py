@@ -1,0 +1,51 @@
+"""What every data set can say of itself, however its images are read."""
+
+
+class SizedData:
+    """Numbers of a data set's examples, and what follows from them.
+
+    Attributes:
+        name: Name of the data set.
+        image_shape: (height, width, channels).
+        num_classes: Number of classes.
+        num_train: Number of training examples, without those of the validation split.
+        num_validation: Number of validation examples; 0 if there are none.
+        num_test: Number of test examples; 0 if there are none.
+        held: Where the images are between epochs, in words.
+    """
+
+    name: str
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    num_train: int
+    num_validation: int
+    num_test: int
+    held: str
+
+    def splits_summary(self) -> str:
+        """One line about the data set."""
+        height, width, channels = self.image_shape
+        return (
+            f"{self.name}, {self.num_train:,} training, {self.num_validation:,} validation and "
+            f"{self.num_test:,} test images of {height}×{width}×{channels}, "
+            f"{self.num_classes} classes; {self.held}"
+        )
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Number of full batches in an epoch.
+
+        Args:
+            batch_size: Number of images per step.
+
+        Returns:
+            At least 1.
+
+        Raises:
+            ValueError: The batch is larger than the training set.
+        """
+        if not 1 <= batch_size <= self.num_train:
+            raise ValueError(
+                f"batch_size must be from 1 to the number of training examples, {self.num_train}. "
+                f"Received: {batch_size}"
+            )
+        return self.num_train // batch_size
