@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from oekd_tf.core.types import Tensor
 from oekd_tf.data.cropping import crop_and_resize
-from oekd_tf.data.decoding import ImageDecoder
+from oekd_tf.data.decoding import ImageDecoder, kinds
 
 # Size of the shuffle buffer of a streamed epoch.
 SHUFFLE_BUFFER = 10_000
@@ -259,8 +259,11 @@ def decode_batch(decoder: ImageDecoder, encoded: Tensor, crops: Tensor | None) -
         Images in uint8, (batch, height, width, channels).
     """
     spec = tf.TensorSpec(decoder.image_shape, tf.uint8)
+    how = kinds(encoded)
     if crops is None:
-        return tf.map_fn(decoder.whole, encoded, fn_output_signature=spec)
+        return tf.map_fn(
+            lambda values: decoder.whole(*values), (encoded, how), fn_output_signature=spec
+        )
     return tf.map_fn(
-        lambda values: decoder.random_crop(*values), (encoded, crops), fn_output_signature=spec
+        lambda values: decoder.random_crop(*values), (encoded, crops, how), fn_output_signature=spec
     )

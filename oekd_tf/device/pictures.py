@@ -1,6 +1,10 @@
-"""Preprocessing of image files, the same as in evaluation."""
+"""Pictures as inputs of a network: the one decoder of training, evaluation and devices."""
 
+import io
 import json
+import os
+import warnings
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,7 +12,37 @@ from typing import Any
 
 import numpy as np
 
-_EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+from oekd_tf.device.picture_headers import exif_orientation, read_header
+
+# Extensions of the formats that are read.
+EXTENSIONS = frozenset(
+    [
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+# Files and folders that systems and programs leave beside pictures.
+_SYSTEM_NAMES = {
+    "@eadir", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin",
+    "system volume information", "lost+found", "__pycache__",
+}  # fmt: skip
+
+# For each EXIF orientation what turns the stored picture upright: Pillow's Transpose.
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 _DEFAULT_CROP = 0.875
 
 
@@ -20,14 +54,51 @@ def check_pillow() -> None:
         )
 
 
-def image_files(path: str | Path) -> Iterator[Path]:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name belongs to the system rather than to the user.
+
+    Example:
+        >>> [is_hidden(name) for name in (".DS_Store", "@eaDir", "cat.jpg")]
+        [True, True, False]
+    """
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def walk(folder: str | Path) -> Iterator[Path]:
+    """All files below a folder, sorted by path; hidden ones and system folders are left out.
+
+    Links to folders are followed, each folder once.
+
+    Args:
+        folder: Path of the folder.
+
+    Yields:
+        Paths of the files.
+    """
+    yield from _walk(os.fspath(folder), {os.path.realpath(folder)})
+
+
+def _walk(folder: str, seen: set[str]) -> Iterator[Path]:
+    with os.scandir(folder) as found:
+        entries = sorted((e for e in found if not is_hidden(e.name)), key=lambda e: e.name)
+    for entry in entries:
+        if not entry.is_dir():
+            yield Path(entry.path)
+            continue
+        place = os.path.realpath(entry.path)
+        if place not in seen:
+            seen.add(place)
+            yield from _walk(entry.path, seen)
+
+
+def image_files(path: str | Path) -> tuple[list[Path], Counter[str]]:
     """The image files below a folder, sorted by path, or a single file.
 
     Args:
         path: Path of a folder or a file; a file may have any extension.
 
-    Yields:
-        Paths of the files.
+    Returns:
+        Paths of the files, and how many files of each other extension were left out.
 
     Raises:
         ValueError: The path does not exist, or is a folder without images.
@@ -36,29 +107,33 @@ def image_files(path: str | Path) -> Iterator[Path]:
     if not path.is_dir():
         if not path.exists():
             raise ValueError(f"An image must be a file or folder. Received: {path}, not there")
-        yield path
-        return
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _EXTENSIONS)
+        return [path], Counter()
+    files, others = [], Counter[str]()
+    for file in walk(path):
+        if file.suffix.lower() in EXTENSIONS:
+            files.append(file)
+        else:
+            others[file.suffix.lower() or "without an extension"] += 1
     if not files:
         raise ValueError(
-            f"A folder must hold images ({', '.join(sorted(_EXTENSIONS))}). Received: {path}"
+            f"A folder must hold images ({', '.join(sorted(EXTENSIONS))}). Received: {path}"
         )
-    yield from files
+    return files, others
 
 
 def read_image(
-    path: str | Path, image_shape: tuple[int, int, int], central_crop: float = 1.0
+    path: str | Path,
+    image_shape: tuple[int, int, int],
+    central_crop: float | None = 1.0,
 ) -> np.ndarray:
     """Reads an image file as input of a network.
-
-    An image of another size is center-cropped to the network's aspect ratio and resized (bilinear,
-    antialiased). It is rotated as its EXIF data says, transparency is dropped, 16 bits per channel
-    become 8, and an animation is its first frame.
 
     Args:
         path: Path of the file.
         image_shape: (height, width, channels); 1 channel is grey, 3 are colour.
-        central_crop: Share of the crop's height and width to take, in (0, 1].
+        central_crop: An image of another size is center-cropped to the network's aspect ratio, to
+            this share of the crop's height and width, in (0, 1], before it is resized (bilinear,
+            antialiased); None resizes the whole image.
 
     Returns:
         The image, uint8 of shape `image_shape`.
@@ -69,22 +144,77 @@ def read_image(
     Example:
         >>> read_image("shoe.jpg", (28, 28, 1))[None]
     """
-    from PIL import Image, ImageOps
-
     height, width, channels = image_shape
     if channels not in (1, 3):
         raise ValueError(f"A network must take 1 or 3 channels. Received: {channels}")
     try:
-        with Image.open(path) as opened:
-            image = _eight_bits(ImageOps.exif_transpose(opened))
-            image = image.convert("L" if channels == 1 else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"An image must be readable. Received: {path}: {reason}") from None
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"An image must be readable. Received: {path}: {error}") from None
+    try:
+        image = _opened(content, channels)
+    except ValueError as error:
+        raise ValueError(f"An image must be readable. Received: {path}: {error}") from None
     if image.size != (width, height):
-        image = image.crop(central_box(image.size, (width, height), central_crop))
+        if central_crop is not None:
+            image = image.crop(central_box(image.size, (width, height), central_crop))
+        from PIL import Image
+
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image, np.uint8).reshape(image_shape)
+
+
+def decode(content: bytes, channels: int) -> np.ndarray:
+    """Decodes a picture of any format, at its own size.
+
+    It is turned upright as its EXIF data say; damaged data are ignored. Transparency is dropped,
+    16 bits a channel become 8, and an animation is its first frame.
+
+    Args:
+        content: Content of the file.
+        channels: 1 for grey, 3 for colour.
+
+    Returns:
+        Pixels, uint8 (height, width, channels).
+
+    Raises:
+        ValueError: It is no picture that can be read; the message says why.
+
+    Example:
+        >>> decode(Path("photo.jpg").read_bytes(), 3).shape
+        (375, 500, 3)
+    """
+    image = _opened(content, channels)
+    return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
+
+
+def _opened(content: bytes, channels: int) -> Any:
+    """The upright picture in Pillow's mode L or RGB."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        # Of large pictures, and of EXIF blocks that are damaged.
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+                opened.load()
+                # Pillow turns TIFF by itself.
+                turn = 1 if opened.format == "TIFF" else _orientation(content, opened)
+                image = _eight_bits(opened).convert("L" if channels == 1 else "RGB")
+        # Damaged files make Pillow raise nearly anything.
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if isinstance(error, Image.UnidentifiedImageError):
+                reason = "it is no picture of a format that is read here"
+            raise ValueError(reason) from None
+        return image if turn == 1 else image.transpose(_TURNS[turn])
+
+
+def _orientation(content: bytes, opened: Any) -> int:
+    if opened.format in ("JPEG", "MPO"):
+        return read_header(content).orientation
+    block = opened.info.get("exif", b"")
+    return exif_orientation(block) if isinstance(block, bytes) else 1
 
 
 def central_box(

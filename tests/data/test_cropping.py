@@ -7,6 +7,7 @@ from PIL import Image
 
 from oekd_tf.data.cropping import central_window, crop_and_resize, random_window
 from oekd_tf.data.decoding import ImageDecoder
+from oekd_tf.device.pictures import decode
 
 
 def smooth_image(height, width):
@@ -71,12 +72,13 @@ def test_crops_of_arrays_are_those_of_their_windows():
     assert np.abs(got.astype(int) - expected).max() <= 8
 
 
-@pytest.mark.parametrize(("file_format", "tolerance"), [("JPEG", 3), ("PNG", 0)])
+@pytest.mark.parametrize(("file_format", "tolerance"), [("JPEG", 1), ("PNG", 0)])
 def test_only_the_window_is_decoded_and_it_is_that_of_the_image(file_format, tolerance):
     content = tf.constant(encoded(smooth_image(97, 61), file_format))
     draws = tf.constant([0.3, 0.6, 0.7, 0.2])
     top, left, height, width = random_window(tf.constant([97, 61]), draws).numpy()
-    window = tf.io.decode_image(content)[top : top + height, left : left + width]
+    whole = decode(content.numpy(), 3)
+    window = whole[top : top + height, left : left + width]
     expected = np.round(tf.image.resize(window, (32, 24), antialias=True))
     got = ImageDecoder((32, 24, 3), varying=True).random_crop(content, draws)
     assert np.abs(got.numpy().astype(int) - expected).max() <= tolerance
