@@ -46,7 +46,7 @@ def exported(data, tmp_path_factory):
         calibration_images=images[:100],
         test_images=test_images,
         test_labels=test_labels,
-        class_names=data.class_names,
+        contract=data.contract,
         max_accuracy_drop={"int8": 1.0},
         progress=lambda line: None,
     )

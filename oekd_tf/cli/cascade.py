@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = command_line.Parser("cascade", __doc__)
     parser.add_argument("--exports", required=True, help="an export's folder")
     parser.add_argument("--workdir", required=True, help="the folder of the run it is from")
+    parser.add_argument("--data_dir", help="where the run's data are now, if they moved")
     parser.add_argument(
         "--cascade", type=command_line.names, required=True, help="two students, small first"
     )
@@ -69,7 +70,7 @@ def _find(flags: Namespace) -> None:
         )
     paths = [verified_path(flags.exports, file) for file in files]
     models = [TfliteModel(path, flags.threads) for path in paths]
-    splits = _splits(Path(flags.workdir))
+    splits = _splits(Path(flags.workdir), flags.data_dir)
     results = {}
     small_cost, large_cost = costs
     chosen: Operation | None = None
@@ -129,7 +130,7 @@ def _costs(
     return costs, f"ms on {device}, threads: {flags.threads}"
 
 
-def _splits(workdir: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _splits(workdir: Path, data_dir: str | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Images and labels of a run's validation and test split."""
     path = workdir / "config.json"
     if not path.exists():
@@ -143,9 +144,9 @@ def _splits(workdir: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
     quiet_tensorflow()
     from oekd_tf import config
-    from oekd_tf.training import load_data
+    from oekd_tf.training import load_data_of_run
 
-    data = load_data(config.from_json(path.read_text()))
+    data = load_data_of_run(workdir, config.from_json(path.read_text()), data_dir)
     if not data.num_validation or not data.num_test:
         raise ValueError(
             "A cascade needs a validation split to choose on and a test split to tell what it "

@@ -12,14 +12,17 @@ import dataclasses
 import json
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from oekd_tf.cli.parts import device_flags as command_line
+from oekd_tf.device.contract import read_contract
 from oekd_tf.device.exported import find_file, read_export, verified_path
-from oekd_tf.device.pictures import check_pillow, image_files, read_image, trained_crop
+from oekd_tf.device.pictures import check_pillow, image_files, read_image
 from oekd_tf.device.predictions import probabilities, read_labels, top_predictions
 from oekd_tf.device.tflite_model import TfliteModel
 
@@ -50,22 +53,43 @@ def _classify(flags: Namespace) -> None:
     models = [TfliteModel(path, flags.threads) for path in paths.values()]
     classes = int(models[0].output["shape"][-1])
     labels = read_labels(flags.labels, next(iter(paths.values())), classes)
-    crop = flags.central_crop or trained_crop(next(iter(paths.values())))
-    failed = False
+    shape, crop = models[0].image_shape, _crop(flags, next(iter(paths.values())))
+    failed, others = False, Counter[str]()
     for given in flags.images:
         try:
-            for path in image_files(given):
-                try:
-                    image = read_image(path, models[0].image_shape, crop)
-                except ValueError as error:
-                    failed = _complain(error)
-                    continue
-                answered, logits = ask(models, image, threshold)
-                _say(flags, path, list(paths)[answered], top_predictions(logits, labels, flags.top))
-        except ValueError as error:
+            files, left_out = image_files(given)
+        except (ValueError, OSError) as error:
             failed = _complain(error)
+            continue
+        others += left_out
+        for path in files:
+            try:
+                image = read_image(path, shape, crop)
+            except ValueError as error:
+                failed = _complain(error)
+                continue
+            answered, logits = ask(models, image, threshold)
+            _say(flags, path, list(paths)[answered], top_predictions(logits, labels, flags.top))
+    if others:
+        kinds = ", ".join(f"{count:,} {name}" for name, count in others.most_common())
+        print(f"left out, not of a format that is read: {kinds}", file=sys.stderr)
     if failed:
         raise SystemExit(1)
+
+
+def _crop(flags: Namespace, model: Path) -> float | None:
+    """Share of the center crop of pictures of another size; None for whole pictures."""
+    if flags.central_crop is not None:
+        return flags.central_crop
+    contract = read_contract(model)
+    if contract is not None and contract["preparation"] is not None:
+        return contract["preparation"]["crop"]
+    print(
+        f"How pictures became inputs in training is not known for {model}: assuming that of a "
+        "picture of another shape the center was taken; --central_crop=0.875 takes less of it",
+        file=sys.stderr,
+    )
+    return 1.0
 
 
 def ask(
@@ -121,16 +145,30 @@ def _models(flags: Namespace) -> tuple[dict[str, Path], float]:
 
 def _say(flags: Namespace, path: Path, name: str, predictions: list) -> None:
     if flags.json:
-        answer = {"image": str(path), "model": name}
+        answer = {"image": _printable(path), "model": name}
         print(json.dumps({**answer, "predictions": [dataclasses.asdict(p) for p in predictions]}))
         return
     who = f" ({name})" if flags.cascade else ""
-    print(f"{path}{who}: " + ", ".join(f"{p.label} {p.probability:.1%}" for p in predictions))
+    answers = ", ".join(f"{p.label} {p.probability:.1%}" for p in predictions)
+    _print(f"{_printable(path)}{who}: {answers}")
 
 
-def _complain(error: ValueError) -> bool:
-    print(f"error: {error}", file=sys.stderr)
+def _complain(error: Exception) -> bool:
+    _print(f"error: {_printable(error)}", sys.stderr)
     return True
+
+
+def _printable(text: object) -> str:
+    """Text in which bytes that are no UTF-8 and line breaks are escaped."""
+    shown = str(text).encode(errors="backslashreplace").decode()
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+
+
+def _print(line: str, file: Any = None) -> None:
+    """Prints a line on a terminal of any encoding."""
+    file = file or sys.stdout
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=file)
 
 
 if __name__ == "__main__":

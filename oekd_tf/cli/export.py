@@ -21,6 +21,7 @@ _FORMATS = flags.DEFINE_list(
     f"Each {RULE}. The config's if unset, or {', '.join(DEFAULT_FORMATS)} if it names none.",
 )
 _OVERWRITE = flags.DEFINE_boolean("overwrite", None, "Replace an export that is there.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the run's data are now, if they moved.")
 _SET = flags.DEFINE_multi_string("set", [], "FIELD=VALUE of the config, export.* or fine_tuning.*.")
 
 
@@ -40,7 +41,7 @@ def _export() -> None:
     command_line.quiet_tensorflow()
     from oekd_tf.training import export_run
 
-    export_run(_WORKDIR.value, _OUTPUT.value, formats, _OVERWRITE.value, fields)
+    export_run(_WORKDIR.value, _OUTPUT.value, formats, _OVERWRITE.value, fields, _DATA_DIR.value)
 
 
 if __name__ == "__main__":

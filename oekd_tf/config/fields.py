@@ -104,6 +104,12 @@ FIELDS: dict[str, Field] = {
         "TFDS data directory, or the image folder's root; '' is TFDS's own.",
     ),
     "data.train_split": Field("train", *rules.text(), "Split to train on."),
+    "data.validation_split": Field(
+        "auto",
+        *rules.text(),
+        "Split to validate on; auto is the data set's own where there is one besides the test "
+        "split, or else hold_out, a part of the training data.",
+    ),
     "data.test_split": Field(
         "auto", *rules.text(), "Split for the final figures; auto is 'test', or else 'validation'."
     ),
@@ -118,8 +124,17 @@ FIELDS: dict[str, Field] = {
     "data.validation_fraction": Field(
         0.1, *rules.fraction(), "Share of the training data that is held out for validation."
     ),
+    "data.test_fraction": Field(
+        0.1, *rules.fraction(), "Share of an image folder without splits that is tested on."
+    ),
     "data.split_seed": Field(
-        0, *rules.at_least(0), "Random seed of the validation split and of max_examples."
+        0, *rules.at_least(0), "Random seed of splits that are held out, and of max_examples."
+    ),
+    "data.group_key": Field(
+        "",
+        *rules.text(empty=True),
+        "What stays in one split, such as frames of a track: a TFDS feature; of an image folder "
+        "'folder' or a regular expression on '<class>/<file>' with the group in parentheses.",
     ),
     "data.max_examples": Field(0, *rules.at_least(0), "Use this many training examples; 0 is all."),
     "data.augmentation": Field(

@@ -54,6 +54,17 @@ def write_text(path: str | Path, text: str) -> None:
         partial.write_text(text)
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a binary file atomically.
+
+    Args:
+        path: Path of the file, whose folder exists.
+        content: Content of the file.
+    """
+    with temporary_path(path) as partial:
+        partial.write_bytes(content)
+
+
 @contextlib.contextmanager
 def replaced(output: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """A temporary sibling that becomes `output` when the block succeeds.

@@ -59,6 +59,56 @@ class Summary(TypedDict):
     teacher_title: NotRequired[str]
 
 
+class Preparation(TypedDict):
+    """How a picture becomes an input of a network.
+
+    Attributes:
+        orientation: "exif": it is turned upright as its EXIF data say.
+        crop: Share of the largest center crop of the input's aspect ratio that is taken, of a
+            picture that has not the input's size already; None for the whole picture.
+        resize: "bilinear".
+        antialias: Whether resizing to a smaller size averages.
+    """
+
+    orientation: str
+    crop: float | None
+    resize: str
+    antialias: bool
+
+
+class SplitFacts(TypedDict):
+    """Number of examples of a split, and a digest of its files or shards and its labels."""
+
+    examples: int
+    fingerprint: str
+
+
+class Contract(TypedDict):
+    """What makes a network's inputs and outputs: `contract.json`, and in manifest and card.
+
+    What is not known is None; it is not guessed.
+
+    Attributes:
+        oekd_tf: Version of this package that wrote it.
+        data: Name of the data set.
+        class_names: Names of the classes, by index.
+        image_shape: (height, width, channels) of an input.
+        mean: Mean of each channel, in pixel units, that the network subtracts.
+        std: Standard deviation of each channel that it divides by.
+        preparation: How a picture becomes an input.
+        splits: Facts of "train", "validation" and "test".
+    """
+
+    oekd_tf: str
+    data: str | None
+    class_names: list[str] | None
+    image_shape: list[int]
+    mean: list[float] | None
+    std: list[float] | None
+    preparation: Preparation | None
+    splits: dict[str, SplitFacts] | None
+
+
 class TensorFacts(TypedDict):
     """Input or output of a file in `manifest.json`; -1 in `shape` is a free size."""
 
@@ -127,6 +177,7 @@ class Manifest(TypedDict):
     calibration_images: int
     students: list[StudentFiles]
     failures: list[str]
+    contract: NotRequired[Contract]
     devices: NotRequired[dict[str, Any]]
     cascades: NotRequired[dict[str, Any]]
 

@@ -1,5 +1,6 @@
 """Validation of images and labels given as arrays."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,25 @@ def check_arrays(
         limit = f" and below {num_classes}" if num_classes is not None else ""
         raise ValueError(f"Labels must be at least 0{limit}. Received: from {low} to {high}")
     return _as_uint8(images), labels.astype(np.int32)
+
+
+def array_fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
+    """A digest of images and labels, 32 hexadecimal digits."""
+    digest = hashlib.blake2b(repr(images.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(images).data)
+    digest.update(np.ascontiguousarray(labels).data)
+    return digest.hexdigest()
+
+
+def check_labels(labels: np.ndarray, class_names: list[str], split: str) -> None:
+    """Raises a ValueError if a label of a split stands for no class."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(class_names):
+        absent = "; -1 is TFDS's sign for no label" if low == -1 else ""
+        raise ValueError(
+            f"Labels of {split} must be from 0 to {len(class_names) - 1}. "
+            f"Received: from {low} to {high}{absent}"
+        )
 
 
 def check_no_empty_class(labels: np.ndarray, class_names: list[str]) -> None:

@@ -1,5 +1,10 @@
 """What every data set can say of itself, however its images are read."""
 
+import contextlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
 
 class SizedData:
     """Numbers of a data set's examples, and what follows from them.
@@ -12,6 +17,11 @@ class SizedData:
         num_validation: Number of validation examples; 0 if there are none.
         num_test: Number of test examples; 0 if there are none.
         held: Where the images are between epochs, in words.
+        class_names: Names of the classes.
+        mean: Mean of the training images for each channel, in pixel units.
+        std: Standard deviation of the training images for each channel, in pixel units.
+        notes: What a user should know of the data, one line each.
+        files: Names of the files of each split of an image folder; None for other sources.
     """
 
     name: str
@@ -21,6 +31,24 @@ class SizedData:
     num_validation: int
     num_test: int
     held: str
+    class_names: list[str]
+    mean: Any
+    std: Any
+    notes: Sequence[str] = ()
+    files: dict[str, list[str]] | None = None
+
+    def take_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Takes the mean and standard deviation that a run was trained with.
+
+        Args:
+            mean: Mean of each channel, in pixel units.
+            std: Standard deviation of each channel, in pixel units.
+        """
+        self.mean, self.std = tuple(mean), tuple(std)
+
+    def naming_damage(self) -> AbstractContextManager:
+        """A context in which the failure of a pipeline is an error that names the picture."""
+        return contextlib.nullcontext()
 
     def splits_summary(self) -> str:
         """One line about the data set."""

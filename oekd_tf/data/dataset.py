@@ -1,17 +1,19 @@
 """Splits of a data set as `tf.data`; batches are functions of (seed, epoch, example)."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+import oekd_tf
+from oekd_tf.core.records import Contract, Preparation
 from oekd_tf.data.augmentation import augment, crop_draws, draws_needed
 from oekd_tf.data.base import SizedData
 from oekd_tf.data.mixing import Mixing, check_mixing, mix
-from oekd_tf.data.splits import ArraySplit, Split
-from oekd_tf.data.tfds_source import unpacked
+from oekd_tf.data.splits import ArraySplit, Split, unpacked
 from oekd_tf.models.distributed.share import Share
 
 # Number of training images for mean and standard deviation, if not all are in memory.
@@ -32,6 +34,8 @@ class Data(SizedData):
         num_train: Number of training examples, without those of the validation split.
         num_validation: Number of examples of the validation split; 0 if there is none.
         num_test: Number of examples of the test split; 0 if there is none.
+        notes: What a user should know of the data, one line each.
+        files: Names of the files of each split of an image folder; None for other sources.
     """
 
     def __init__(
@@ -43,6 +47,13 @@ class Data(SizedData):
         validation: Split | None,
         read_test: Callable[[], Split] | None,
         num_test: int,
+        *,
+        preparation: Preparation | None = None,
+        fingerprints: Mapping[str, Callable[[], str]] | None = None,
+        all_for_statistics: bool = True,
+        files: dict[str, list[str]] | None = None,
+        notes: Sequence[str] = (),
+        find_damaged: Callable[[], str | None] | None = None,
     ):
         self.name = name
         self.image_shape = image_shape
@@ -52,19 +63,58 @@ class Data(SizedData):
         self.num_validation = validation.size if validation else 0
         self.num_test = num_test
         self.held = f"training images {train.held}"
+        self.notes = list(notes)
+        self.files = files
         self._train = train
         self._validation = validation
         self._read_test = read_test
+        self._preparation = preparation
+        self._fingerprints = dict(fingerprints or {})
+        self._all_for_statistics = all_for_statistics
+        self._find_damaged = find_damaged
 
-    @property
+    @functools.cached_property
+    def contract(self) -> Contract:
+        """What a network that is trained on this data takes and gives; for `export_students`."""
+        sizes = {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}
+        return {
+            "oekd_tf": oekd_tf.__version__,
+            "data": self.name,
+            "class_names": self.class_names,
+            "image_shape": [int(size) for size in self.image_shape],
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "preparation": self._preparation,
+            "splits": {
+                name: {"examples": sizes[name], "fingerprint": fingerprint()}
+                for name, fingerprint in self._fingerprints.items()
+            },
+        }
+
+    @contextlib.contextmanager
+    def naming_damage(self) -> Iterator[None]:
+        """Turns the failure of a pipeline on a damaged picture into a line that names the file."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            damaged = self._find_damaged() if self._find_damaged else None
+            if damaged is None:
+                raise
+            raise ValueError(
+                "Pictures must be readable; remove or replace what is not, and start again. "
+                f"Received: {damaged}"
+            ) from error
+
+    @functools.cached_property
     def mean(self) -> tuple[float, ...]:
         """Mean of the training images for each channel, in pixel units.
 
-        Mean and `std` are over 5,000 images if they are streamed, over all images otherwise.
+        Mean and `std` are over all images if they have one size and take at most 2 GiB, over 5,000
+        images otherwise.
         """
         return self._statistics[0]
 
-    @property
+    @functools.cached_property
     def std(self) -> tuple[float, ...]:
         """Standard deviation of the training images for each channel, in pixel units."""
         return self._statistics[1]
@@ -223,8 +273,8 @@ class Data(SizedData):
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         total = np.zeros((2, self.image_shape[2]))
         count = 0
-        in_memory = isinstance(self._train, ArraySplit)
-        sample = self._train.sample(-1 if in_memory else _STATISTICS_IMAGES)
+        # Which images does not depend on where they are stored.
+        sample = self._train.sample(-1 if self._all_for_statistics else _STATISTICS_IMAGES)
         for images, _ in _batches(self._train, 250, sample):
             pixels = images.numpy().astype(np.float64)
             total += [pixels.sum((0, 1, 2)), (pixels**2).sum((0, 1, 2))]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from oekd_tf.core.records import Preparation
 from oekd_tf.core.types import Tensor
 from oekd_tf.data.cropping import central_window, random_window, to_uint8
 from oekd_tf.device.picture_headers import read_header
@@ -34,6 +35,15 @@ class ImageDecoder(NamedTuple):
     image_shape: tuple[int, int, int]
     varying: bool = False
     central_crop: float = 0.875
+
+    def preparation(self) -> Preparation:
+        """How evaluation makes an input of a picture."""
+        return {
+            "orientation": "exif",
+            "crop": self.central_crop if self.varying else None,
+            "resize": "bilinear",
+            "antialias": True,
+        }
 
     def whole(self, encoded: Tensor, kind: Tensor | None = None) -> Tensor:
         """An image for evaluation.
@@ -76,6 +86,7 @@ class ImageDecoder(NamedTuple):
             # Pillow has no mode for such images; they come from arrays, not from cameras.
             image = tf.io.decode_image(encoded, channels, expand_animations=False)
             return _cut(image, choose)
+        encoded = tf.convert_to_tensor(encoded)
         kind = kinds(encoded[None])[0] if kind is None else kind
 
         def jpeg() -> Tensor:

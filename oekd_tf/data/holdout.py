@@ -9,6 +9,7 @@ def hold_out(
     fraction: float,
     seed: int,
     max_examples: int | None = None,
+    groups: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Splits examples into training and validation, decided by the seed alone.
 
@@ -19,15 +20,22 @@ def hold_out(
         fraction: Share of examples that is held out, at least 0 and below 1.
         seed: Random seed of the split and of the choice of `max_examples`.
         max_examples: Number of training examples to keep; all if None.
+        groups: Number of each example's group, (count,), such as a track, a patient or a device;
+            a group is held out as a whole or not at all. None if each example is its own.
 
     Returns:
         Indices of the training and of the validation examples, disjoint.
+
+    Raises:
+        ValueError: No group can be held out.
 
     Example:
         >>> train, validation = hold_out(4, np.array([0, 0, 1, 1]), 0.5, seed=0)
     """
     order = np.random.default_rng(seed).permutation(count)
-    if labels is None:
+    if groups is not None and fraction:
+        held_out = _whole_groups(order, labels, groups, fraction)
+    elif labels is None:
         held_out = order[: round(fraction * count)]
     else:
         ordered = labels[order]
@@ -40,3 +48,31 @@ def hold_out(
         # were held out class by class.
         train = train[-max_examples:]
     return train, held_out
+
+
+def _whole_groups(
+    order: np.ndarray, labels: np.ndarray | None, groups: np.ndarray, fraction: float
+) -> np.ndarray:
+    """Takes groups in random order as long as that brings each class nearer to its share."""
+    labels = np.zeros(len(groups), int) if labels is None else labels
+    totals = np.bincount(labels)
+    missing = fraction * totals
+    chosen = []
+    left = totals.copy()
+    members = np.argsort(groups, kind="stable")
+    numbers, starts = np.unique(groups[members], return_index=True)
+    examples = dict(zip(numbers.tolist(), np.split(members, starts[1:]), strict=True))
+    for group in dict.fromkeys(groups[order].tolist()):
+        counts = np.bincount(labels[examples[group]], minlength=len(totals))
+        nearer = np.abs(missing - counts).sum() < np.abs(missing).sum()
+        # No class is held out whole.
+        if nearer and not ((left == counts) & (counts > 0)).any():
+            chosen.append(examples[group])
+            missing = missing - counts
+            left = left - counts
+    if not chosen:
+        raise ValueError(
+            "group_key must give groups of which some can be held out. Received: "
+            f"{len(numbers)} groups of {len(groups)} examples, to hold out {fraction:g} of them"
+        )
+    return np.concatenate(chosen)

@@ -12,8 +12,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import oekd_tf
 from oekd_tf.core.choices import ARRAY_AUGMENTATIONS
 from oekd_tf.core.errors import ConfigError
+from oekd_tf.core.records import Contract
+from oekd_tf.data.arrays import array_fingerprint
 from oekd_tf.data.base import SizedData
 from oekd_tf.data.holdout import hold_out
 
@@ -86,12 +89,31 @@ class ArrayData(SizedData):
         self.num_test = len(self._test[0])
         self.held = "arrays"
 
-    @property
+    @functools.cached_property
+    def contract(self) -> Contract:
+        """What a network that is trained on this data takes and gives; for `export_students`."""
+        splits = {"train": self._train, "validation": self._validation, "test": self._test}
+        return {
+            "oekd_tf": oekd_tf.__version__,
+            "data": self.name,
+            "class_names": self.class_names,
+            "image_shape": [int(size) for size in self.image_shape],
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "preparation": None,
+            "splits": {
+                name: {"examples": len(labels), "fingerprint": array_fingerprint(images, labels)}
+                for name, (images, labels) in splits.items()
+                if len(labels)
+            },
+        }
+
+    @functools.cached_property
     def mean(self) -> tuple[float, ...]:
         """Mean of the training images for each channel, in pixel units."""
         return self._statistics[0]
 
-    @property
+    @functools.cached_property
     def std(self) -> tuple[float, ...]:
         """Standard deviation of the training images for each channel, in pixel units."""
         return self._statistics[1]

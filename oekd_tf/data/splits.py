@@ -11,6 +11,9 @@ from oekd_tf.core.types import Tensor
 from oekd_tf.data.cropping import crop_and_resize
 from oekd_tf.data.decoding import ImageDecoder, kinds
 
+# Largest size of a decoded split that is held in memory, the same on every machine.
+MEMORY_LIMIT_BYTES = 2 * 2**30
+
 # Size of the shuffle buffer of a streamed epoch.
 SHUFFLE_BUFFER = 10_000
 
@@ -29,11 +32,13 @@ class Split(Protocol):
         size: Number of examples.
         total: Number of examples before any `select`; indices are below it.
         held: Description of where the examples are stored.
+        indices: Indices of the examples, rising, (size,).
     """
 
     size: int
     total: int
     held: str
+    indices: np.ndarray
 
     def ordered(self) -> tf.data.Dataset:
         """References to all examples in a fixed order."""
@@ -63,31 +68,37 @@ class IndexedSplit:
     Args:
         labels: Class indices, int32 (examples,).
         indices: Indices of the examples to use; all if None.
+        by_class: Whether the examples are ordered by class, as files are, rather than shuffled
+            when the data set was written.
     """
 
     held = ""
 
-    def __init__(self, labels: np.ndarray, indices: np.ndarray | None = None):
+    def __init__(
+        self, labels: np.ndarray, indices: np.ndarray | None = None, by_class: bool = False
+    ):
         self._labels = labels
         self.total = len(labels)
-        self._indices = np.arange(len(labels)) if indices is None else np.sort(indices)
-        self.size = len(self._indices)
+        self.indices = np.arange(len(labels)) if indices is None else np.sort(indices)
+        self.size = len(self.indices)
+        self.by_class = by_class
 
     @property
     def labels(self) -> np.ndarray:
-        return self._labels[self._indices]
+        return self._labels[self.indices]
 
     def ordered(self) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensor_slices(self._indices)
+        return tf.data.Dataset.from_tensor_slices(self.indices)
 
     def shuffled(self, seed: int, epoch: Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
-            tf.constant(self._indices), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
+            tf.constant(self.indices), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
         )
         return tf.data.Dataset.from_tensor_slices(order)
 
     def sample(self, count: int) -> tf.data.Dataset:
-        # A prepared data set was shuffled when it was written.
+        if self.by_class:
+            return self.shuffled(0, tf.constant(0, tf.int64)).take(count)
         return self.ordered().take(count)
 
 
@@ -98,12 +109,19 @@ class ArraySplit(IndexedSplit):
         images: Images in uint8, (examples, height, width, channels).
         labels: Class indices, int32 (examples,).
         indices: Indices of the examples to use; all if None.
+        by_class: As in `IndexedSplit`.
     """
 
     held = "decoded, in memory"
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray | None = None):
-        super().__init__(labels, indices)
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        indices: np.ndarray | None = None,
+        by_class: bool = False,
+    ):
+        super().__init__(labels, indices, by_class)
         self._images = images
 
     def fetch(self, references: Any, crops: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,11 +132,11 @@ class ArraySplit(IndexedSplit):
         return references, images, tf.gather(labels, references)
 
     def select(self, indices: np.ndarray) -> "ArraySplit":
-        return ArraySplit(self._images, self._labels, indices)
+        return ArraySplit(self._images, self._labels, indices, self.by_class)
 
     def arrays(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The first images and labels, without a pipeline."""
-        indices = self._indices[:count]
+        indices = self.indices[:count]
         return self._images[indices], self._labels[indices]
 
     @functools.cached_property
@@ -147,7 +165,7 @@ class FileSplit(IndexedSplit):
         decoder: ImageDecoder,
         indices: np.ndarray | None = None,
     ):
-        super().__init__(labels, indices)
+        super().__init__(labels, indices, by_class=True)
         self._paths = paths
         self._decoder = decoder
 
@@ -156,10 +174,6 @@ class FileSplit(IndexedSplit):
         encoded = tf.map_fn(tf.io.read_file, tf.gather(paths, references))
         images = decode_batch(self._decoder, encoded, crops)
         return references, images, tf.gather(labels, references)
-
-    def sample(self, count: int) -> tf.data.Dataset:
-        # Files are ordered by class.
-        return self.shuffled(0, tf.constant(0, tf.int64)).take(count)
 
     def select(self, indices: np.ndarray) -> "FileSplit":
         return FileSplit(self._paths, self._labels, self._decoder, indices)
@@ -203,8 +217,8 @@ class StreamSplit:
         self.num_shards = num_shards
         self._decoder = decoder
         self.total = total
-        self._indices = np.arange(total) if indices is None else np.sort(indices)
-        self.size = len(self._indices)
+        self.indices = np.arange(total) if indices is None else np.sort(indices)
+        self.size = len(self.indices)
 
     def ordered(self) -> tf.data.Dataset:
         return self._chosen(tf.range(self.num_shards), at_a_time=1)
@@ -243,7 +257,7 @@ class StreamSplit:
         if self.size == self.total:
             return examples
         chosen = np.zeros(self.total, bool)
-        chosen[self._indices] = True
+        chosen[self.indices] = True
         return examples.filter(lambda index, image, label: tf.gather(chosen, index))
 
 
@@ -267,3 +281,33 @@ def decode_batch(decoder: ImageDecoder, encoded: Tensor, crops: Tensor | None) -
     return tf.map_fn(
         lambda values: decoder.random_crop(*values), (encoded, crops, how), fn_output_signature=spec
     )
+
+
+def unpacked(reference: tuple) -> Any:
+    """A reference from the arguments of a mapped function.
+
+    `map` unpacks a tuple into arguments, and passes anything else as one argument.
+    """
+    return reference[0] if len(reference) == 1 else reference
+
+
+def decoded(source: Split) -> ArraySplit:
+    """The examples of a split, decoded in memory.
+
+    Args:
+        source: The whole split, without any `select`.
+
+    Returns:
+        The same examples under the same indices.
+    """
+    images, labels = None, np.empty(source.total, np.int32)
+    references = source.ordered().batch(256)
+    examples = references.map(lambda *batch: source.fetch(unpacked(batch)), tf.data.AUTOTUNE)
+    for indices, pixels, classes in examples.prefetch(2).as_numpy_iterator():
+        if images is None:
+            images = np.empty((source.total, *pixels.shape[1:]), np.uint8)
+        images[indices] = pixels
+        labels[indices] = classes
+    assert images is not None, "A split has an example"
+    by_class = isinstance(source, IndexedSplit) and source.by_class
+    return ArraySplit(images, labels, by_class=by_class)

@@ -1,5 +1,6 @@
-"""Reading of TFDS data sets, the embedded data set and image folders."""
+"""Reading of TFDS data sets and the embedded data set."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,12 +11,13 @@ import tensorflow as tf
 
 from oekd_tf.core.types import Tensor
 from oekd_tf.data.decoding import ImageDecoder
-from oekd_tf.data.splits import ArraySplit, FileSplit, Split, StreamSplit
+from oekd_tf.data.splits import MEMORY_LIMIT_BYTES, Split, StreamSplit, decoded
+from oekd_tf.data.survey import file_key
 
 EMBEDDED = "fashion_mnist_mini"
-IMAGE_FOLDER = "image_folder"
-# Largest size of a decoded split that is held in memory, the same on every machine.
-MEMORY_LIMIT_BYTES = 2 * 2**30
+
+# Examples at the start of a split whose labels are looked at.
+_LOOKED_AT = 100
 
 # Share of the free memory that an encoded split may take.
 _ENCODED_SHARE = 0.25
@@ -33,7 +35,6 @@ class TfdsSource(NamedTuple):
         label_key: Feature that holds the label.
         decoder: Decoder of the images.
         class_names: Names of the classes.
-        folder: Root of an image folder; None for other sources.
     """
 
     builder: Any
@@ -41,7 +42,14 @@ class TfdsSource(NamedTuple):
     label_key: str
     decoder: ImageDecoder
     class_names: list[str]
-    folder: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return self.builder.name
+
+    @property
+    def splits(self) -> list[str]:
+        return list(self.builder.info.splits)
 
     def read(self, split: str, cache: str = "auto") -> Split:
         """Opens a split; an example's index does not depend on the cache.
@@ -56,18 +64,66 @@ class TfdsSource(NamedTuple):
             The split.
         """
         total = self.size(split)
-        if self.folder is not None:
-            paths, labels = self._files(self.folder, split)
-            source: Any = FileSplit(paths, labels, self.decoder)
-        else:
-            source = self._stream(split, total)
+        source = self._stream(split, total)
         if cache == "auto":
-            cache = self._cache_that_fits(split, total)
+            cache = self._cache_that_fits(split)
         if cache == "decoded":
-            return self._decoded(source)
-        if cache == "encoded" and self.folder is None:
-            return self._encoded(split, source)
-        return source
+            return decoded(source)
+        return self._encoded(split, source) if cache == "encoded" else source
+
+    def is_small(self, split: str) -> bool:
+        """Whether all images have one size, and fit into memory decoded."""
+        size = self.size(split) * int(np.prod(self.decoder.image_shape))
+        # Random crops of images that differ in size use more than the center crop.
+        return size <= MEMORY_LIMIT_BYTES and not self.decoder.varying
+
+    def fingerprint(self, split: str) -> str:
+        """A digest of the split's name and of its shards."""
+        digest = hashlib.blake2b(split.encode(), digest_size=16)
+        for shard in self.builder.info.splits[split].file_instructions:
+            size, key, _, _ = file_key(str(shard.filename))
+            part = f"{Path(shard.filename).name} {size} {shard.skip} {shard.take}"
+            digest.update(part.encode() + key)
+        return digest.hexdigest()
+
+    def is_labelled(self, split: str) -> bool:
+        """Whether the split's first examples have labels: TFDS gives -1 where there is none."""
+        first = self._stream(split, self.size(split)).ordered().take(_LOOKED_AT)
+        labels = [int(label) for _, _, label in first.as_numpy_iterator()]
+        return any(label >= 0 for label in labels)
+
+    def labels_and_groups(self, split: str, key: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """Labels and groups of a split, whose images are read but not decoded.
+
+        Args:
+            split: Name of the split.
+            key: Feature that holds the group; "" for none.
+
+        Returns:
+            Class index and number of the group of each example, by index.
+
+        Raises:
+            ValueError: There is no such feature, or it is no scalar.
+        """
+        features = self.builder.info.features
+        scalars = sorted(k for k, f in features.items() if f.shape == () and k != self.label_key)
+        if key and key not in scalars:
+            raise ValueError(
+                f"group_key must name a feature of one value: {', '.join(scalars) or 'none'}. "
+                f"Received: {key!r}"
+            )
+        pairs = self._in_order(split).map(
+            lambda e: (e[self.label_key], e[key] if key else e[self.label_key])
+        )
+        labels, groups = [], []
+        for some_labels, some_groups in pairs.batch(4096).as_numpy_iterator():
+            labels.append(some_labels)
+            groups.append(some_groups)
+        found = np.unique(np.concatenate(groups), return_inverse=True)[1]
+        return np.concatenate(labels).astype(np.int32), found
+
+    def files(self) -> None:
+        """None: a prepared data set does not grow."""
 
     def size(self, split: str, argument: str = "split") -> int:
         """Number of examples of a split.
@@ -80,16 +136,12 @@ class TfdsSource(NamedTuple):
             ValueError: There is no such split, or it is empty.
         """
         splits = self.builder.info.splits
-        whole = self.folder is not None
         try:
-            if whole and split not in list(splits):
-                raise KeyError(split)
             size = int(splits[split].num_examples)
         except (KeyError, ValueError) as error:
             raise ValueError(
-                f"{argument} must be one of {', '.join(splits)}"
-                f"{'' if whole else ', or a slice of one'}, in {self.builder.name}. "
-                f"Received: {split!r}"
+                f"{argument} must be one of {', '.join(splits)}, or a slice of one, in "
+                f"{self.builder.name}. Received: {split!r}"
             ) from error
         if size < 1:
             raise ValueError(
@@ -98,19 +150,29 @@ class TfdsSource(NamedTuple):
             )
         return size
 
-    def _cache_that_fits(self, split: str, total: int) -> str:
-        size = total * int(np.prod(self.decoder.image_shape))
-        # Random crops of images that differ in size use more than the center crop.
-        if size <= MEMORY_LIMIT_BYTES and not self.decoder.varying:
+    def _cache_that_fits(self, split: str) -> str:
+        if self.is_small(split):
             return "decoded"
-        if self.folder is not None:
-            return "none"
         shards = self.builder.info.splits[split].file_instructions
         size = sum(
             Path(shard.filename).stat().st_size * _count(shard) / shard.examples_in_shard
             for shard in shards
         )
         return "encoded" if size <= _ENCODED_SHARE * psutil.virtual_memory().available else "none"
+
+    def _in_order(self, split: str) -> tf.data.Dataset:
+        """The examples with their images encoded, by index."""
+        info = self.builder.info
+        if info.file_format.value != "tfrecord":
+            return self._as_dataset(split)
+        records = None
+        for shard in info.splits[split].file_instructions:
+            part = tf.data.TFRecordDataset(str(shard.filename)).skip(shard.skip)
+            part = part.take(_count(shard))
+            records = part if records is None else records.concatenate(part)
+        assert records is not None, "A split has a shard"
+        decoders = self._skip_decoding()
+        return records.map(lambda r: info.features.deserialize_example(r, decoders=decoders))
 
     def _stream(self, split: str, total: int) -> StreamSplit:
         if self.builder.info.file_format.value != "tfrecord":
@@ -159,11 +221,13 @@ class TfdsSource(NamedTuple):
         )
 
     def _all(self, split: str) -> tf.data.Dataset:
-        examples = self.builder.as_dataset(
+        numbered = self._as_dataset(split).enumerate()
+        return numbered.map(lambda index, example: (index, *self._image_and_label(example)))
+
+    def _as_dataset(self, split: str) -> tf.data.Dataset:
+        return self.builder.as_dataset(
             split=split, shuffle_files=False, decoders=self._skip_decoding()
         )
-        numbered = examples.enumerate()
-        return numbered.map(lambda index, example: (index, *self._image_and_label(example)))
 
     def _skip_decoding(self) -> dict[str, Any]:
         import tensorflow_datasets as tfds
@@ -172,26 +236,6 @@ class TfdsSource(NamedTuple):
 
     def _image_and_label(self, example: dict) -> tuple[Tensor, Tensor]:
         return example[self.image_key], tf.cast(example[self.label_key], tf.int32)
-
-    def _files(self, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-        paths, labels = [], []
-        for label, name in enumerate(self.class_names):
-            # A split may lack a class that another has.
-            files = sorted((folder / split / name).glob("*"))
-            files = [file for file in files if file.suffix.lower() in (".jpg", ".jpeg", ".png")]
-            paths += [str(file) for file in files]
-            labels += [label] * len(files)
-        return np.array(paths), np.array(labels, np.int32)
-
-    def _decoded(self, source: Split) -> ArraySplit:
-        images = np.empty((source.total, *self.decoder.image_shape), np.uint8)
-        labels = np.empty(source.total, np.int32)
-        references = source.ordered().batch(256)
-        examples = references.map(lambda *batch: source.fetch(unpacked(batch)), tf.data.AUTOTUNE)
-        for indices, pixels, classes in examples.prefetch(2).as_numpy_iterator():
-            images[indices] = pixels
-            labels[indices] = classes
-        return ArraySplit(images, labels)
 
 
 def _extents(shards: list) -> tuple[Tensor, Tensor]:
@@ -212,14 +256,6 @@ def _in_turns(
     )
 
 
-def unpacked(reference: tuple) -> Any:
-    """A reference from the arguments of a mapped function.
-
-    `map` unpacks a tuple into arguments, and passes anything else as one argument.
-    """
-    return reference[0] if len(reference) == 1 else reference
-
-
 def _count(shard: Any) -> int:
     return shard.take if shard.take >= 0 else shard.examples_in_shard - shard.skip
 
@@ -236,8 +272,8 @@ def open_tfds(
     """Opens a data set, and prepares it if need be.
 
     Args:
-        name: TFDS name of the data set, `EMBEDDED`, or `IMAGE_FOLDER`.
-        data_dir: TFDS data directory; for `IMAGE_FOLDER` its root.
+        name: TFDS name of the data set, or `EMBEDDED`.
+        data_dir: TFDS data directory.
         image_key: Feature that holds the image; "auto" finds it.
         label_key: Feature that holds the label; "auto" finds it.
         image_size: (height, width) to resize images to; None keeps their size.
@@ -262,7 +298,7 @@ def open_tfds(
             f"image_size must be (height, width) for {name}, whose images differ in size. "
             "Received: None"
         )
-    if image_size is not None and not _is_size(image_size):
+    if image_size is not None and not is_image_size(image_size):
         raise ValueError(
             f"image_size must be (height, width), both at least 1. Received: {image_size}"
         )
@@ -276,7 +312,6 @@ def open_tfds(
         label_key,
         ImageDecoder(image_shape, None in shape[:2], central_crop),
         list(features[label_key].names),
-        Path(data_dir) if data_dir and name == IMAGE_FOLDER else None,
     )
 
 
@@ -284,14 +319,6 @@ def _builder(tfds: Any, name: str, data_dir: str | None, download: bool) -> Any:
     if name in (EMBEDDED, f"{EMBEDDED}:1.0.0") and data_dir is None:
         package = Path(__file__).parent.parent
         return tfds.builder_from_directory(package / "data" / "datasets" / EMBEDDED / "1.0.0")
-    if name == IMAGE_FOLDER:
-        root = Path(data_dir or "")
-        if not data_dir or not any(root.glob("*/*/*")):
-            raise ValueError(
-                "data_dir must be a folder of images as <split>/<class>/<image>. "
-                f"Received: {data_dir}"
-            )
-        return tfds.ImageFolder(str(root))
     where = data_dir or "TFDS's data directory"
     failure = ""
     try:
@@ -330,7 +357,7 @@ def _feature(features: Any, kind: type, key: str, preferred: str, name: str) -> 
     )
 
 
-def _is_size(size: Any) -> bool:
+def is_image_size(size: Any) -> bool:
     return isinstance(size, Sequence) and len(size) == 2 and min(size) >= 1
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from oekd_tf.core.files import is_replaceable, replaced
 from oekd_tf.core.records import Manifest, TensorFacts
+from oekd_tf.device.contract import in_words
 from oekd_tf.device.exported import ExportedFile, verified_path
 
 
@@ -58,9 +59,11 @@ def deliver(
             shutil.copytree(source, folder / source.name)
         else:
             shutil.copy2(source, folder / source.name)
-        (folder / "labels.txt").write_text("".join(f"{n}\n" for n in manifest["class_names"]))
+        (folder / "labels.txt").write_text(
+            "".join(f"{n}\n" for n in manifest["class_names"]), encoding="utf-8"
+        )
         (folder / "card.json").write_text(json.dumps(content, indent=2) + "\n")
-        (folder / "CARD.md").write_text(card_text(content))
+        (folder / "CARD.md").write_text(card_text(content), encoding="utf-8")
     return content
 
 
@@ -80,7 +83,7 @@ def card(
 
     Returns:
         `student` and `format` as in the manifest (`format.path` is below the card's folder),
-        `devices` with the results of this file, `class_names`, `limits` and `source`.
+        `devices` with the results of this file, `class_names`, `contract`, `limits` and `source`.
     """
     student = {name: value for name, value in file.student.items() if name != "formats"}
     devices = {
@@ -94,6 +97,7 @@ def card(
         "limits": dict(limits),
         "devices": devices,
         "class_names": manifest["class_names"],
+        "contract": manifest.get("contract"),
         "source": {
             "exports": str(exports),
             "path": file.facts["path"],
@@ -118,6 +122,8 @@ def card_text(card: Mapping[str, Any]) -> str:
         "an image",
         f"- {len(card['class_names'])} classes, by line in `labels.txt`",
     ]
+    if card.get("contract"):
+        lines += [f"- {line}" for line in in_words(card["contract"])]
     lines += [f"- {end}: {_tensor(form[end])}" for end in ("input", "output") if end in form]
     for name, device in card["devices"].items():
         for threads, times in device["results"]["threads"].items():
@@ -132,8 +138,7 @@ def card_text(card: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"From `{source['exports']}/{source['path']}`, exported {made_by.get('time', '')} by "
-        f"oekd_tf {made_by.get('oekd_tf', '')}. The input is raw pixels from 0 to 255; all facts "
-        "are in `card.json`.",
+        f"oekd_tf {made_by.get('oekd_tf', '')}. All facts are in `card.json`.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -3,6 +3,8 @@
 `manifest.json` is one object:
 
 - `made_by`: versions, platform, UTC time, and entries of the caller (config, command);
+- `contract`: how a picture becomes an input, class names, mean, std, and the splits that it was
+  trained and tested on; null stands for what is not known (`oekd_tf.core.records.Contract`);
 - `class_names`, `checked_on_images` (number of test images that every file was run on),
   `calibration_images`;
 - `failures`: one line for each file that was not delivered;

@@ -1,7 +1,6 @@
 """Pictures as inputs of a network: the one decoder of training, evaluation and devices."""
 
 import io
-import json
 import os
 import warnings
 from collections import Counter
@@ -16,22 +15,11 @@ from oekd_tf.device.picture_headers import exif_orientation, read_header
 
 # Extensions of the formats that are read.
 EXTENSIONS = frozenset(
-    [
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
+    {
+        *(".bmp", ".gif", ".png", ".tif", ".tiff", ".webp"),
+        *(".jfif", ".jpe", ".jpeg", ".jpg"),
+        *(".pbm", ".pgm", ".pnm", ".ppm"),
+    }
 )
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
@@ -43,7 +31,6 @@ _SYSTEM_NAMES = {
 
 # For each EXIF orientation what turns the stored picture upright: Pillow's Transpose.
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
-_DEFAULT_CROP = 0.875
 
 
 def check_pillow() -> None:
@@ -238,33 +225,6 @@ def central_box(
     )
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
     return left, top, left + width, top + height
-
-
-def trained_crop(model: str | Path) -> float:
-    """The center crop of evaluation in training, from the manifest or card beside a model.
-
-    Args:
-        model: Path of a file of an export or of `oekd pick`.
-
-    Returns:
-        The config's `data.central_crop` where images were resized to `data.image_size`; 1 where
-        all images had the same size, or nothing is known.
-    """
-    model = Path(model)
-    data = {}
-    for path in (model.parent / "card.json", model.parent.parent / "manifest.json"):
-        if path.exists():
-            try:
-                data = _data_config(json.loads(path.read_text()))
-            except (ValueError, AttributeError):
-                data = {}
-            break
-    return float(data.get("central_crop", _DEFAULT_CROP)) if data.get("image_size") else 1.0
-
-
-def _data_config(facts: dict[str, Any]) -> dict[str, Any]:
-    made_by = facts.get("source", facts).get("made_by", {})
-    return made_by.get("config", {}).get("data", {})
 
 
 def _eight_bits(image: Any) -> Any:

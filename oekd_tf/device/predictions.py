@@ -69,7 +69,11 @@ def read_labels(path: str | Path | None, beside: Path, classes: int) -> list[str
     found = Path(path) if path else beside.parent / "labels.txt"
     if not path and not found.exists():
         return [str(index) for index in range(classes)]
-    labels = found.read_text().splitlines()
+    try:
+        # With a byte order mark in front, as some editors write it, or without.
+        labels = found.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{found} must be text in UTF-8. Received: {error}") from None
     if len(labels) != classes:
         raise ValueError(
             f"{found} must have one label a line for each of {classes} classes. "

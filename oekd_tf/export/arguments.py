@@ -7,8 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
+import oekd_tf
 from oekd_tf.core.errors import ExportError
 from oekd_tf.core.files import is_replaceable
+from oekd_tf.core.records import Contract
 from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
 
@@ -27,6 +29,7 @@ def check_arguments(
     limits: Mapping[str, Mapping[str, float]],
     overwrite: bool,
     widths: Sequence[float] | None,
+    contract: Contract | None = None,
 ) -> None:
     """Checks the arguments of `export_students`, whose names they have.
 
@@ -44,6 +47,7 @@ def check_arguments(
         limits: "max_accuracy_drop" and "min_agreement", each by name of the format.
         overwrite: Whether to replace what is there.
         widths: One width a student, or None.
+        contract: What the network was trained on, or None.
 
     Raises:
         ExportError: An argument breaks its rule; the first one that does is named.
@@ -85,6 +89,16 @@ def check_arguments(
         raise ExportError(
             f"class_names must be {classes} names, one a class. Received: {len(class_names)}"
         )
+    if not np.issubdtype(test_labels.dtype, np.integer) or not (
+        test_labels.min() >= 0 and test_labels.max() < classes
+    ):
+        kind = test_labels.dtype
+        found = f"from {test_labels.min()} to {test_labels.max()}" if kind.kind in "iuf" else "text"
+        raise ExportError(
+            f"test_labels must be class indices from 0 to {classes - 1}. Received: {kind}, {found}"
+        )
+    if contract is not None:
+        _check_contract(contract, shape, classes, class_names)
     if batch_size is not None and batch_size < 1:
         raise ExportError(f"batch_size must be at least 1, or None. Received: {batch_size}")
     if calibration_batch_size < 1 or (calibration_batch_size > 1 and batch_size is not None):
@@ -99,6 +113,56 @@ def check_arguments(
                 f"{calibrated[0]} needs calibration_images from the training split. Received: None"
             )
         _check_images(np.asarray(calibration_images), shape, "calibration_images")
+
+
+def known_contract(
+    ensemble: Any, student: keras.Model, class_names: Sequence[str] | None
+) -> Contract:
+    """The contract of a network of which nobody says what it was trained on.
+
+    Args:
+        ensemble: The ensemble, or None.
+        student: One of the students.
+        class_names: Names of the classes, or None.
+
+    Returns:
+        A contract in which None stands for what is not known.
+    """
+    config = ensemble.get_config() if ensemble is not None else {}
+    return {
+        "oekd_tf": oekd_tf.__version__,
+        "data": None,
+        "class_names": None if class_names is None else list(class_names),
+        "image_shape": [int(size) for size in student.input_shape[1:]],
+        "mean": _numbers(config.get("mean")),
+        "std": _numbers(config.get("std")),
+        "preparation": None,
+        "splits": None,
+    }
+
+
+def _numbers(values: Any) -> list[float] | None:
+    return None if values is None else [float(value) for value in np.ravel(values)]
+
+
+def _check_contract(
+    contract: Contract, shape: tuple[int, ...], classes: int, class_names: Sequence[str] | None
+) -> None:
+    if not isinstance(contract, dict) or "class_names" not in contract:
+        raise ExportError(
+            f"contract must be that of a data set, data.contract. Received: {type(contract)}"
+        )
+    names = contract["class_names"]
+    if tuple(contract["image_shape"]) != shape or (names is not None and len(names) != classes):
+        raise ExportError(
+            f"contract must be of the network's inputs, {shape}, and its {classes} classes. "
+            f"Received: {tuple(contract['image_shape'])} and {len(names or ())} classes"
+        )
+    if class_names is not None and names is not None and list(class_names) != list(names):
+        raise ExportError(
+            "class_names must be those of contract, or None. Received: others, such as "
+            f"{next(a for a, b in zip(class_names, names, strict=True) if a != b)!r}"
+        )
 
 
 def check_formats(names: Sequence[str]) -> None:

@@ -89,7 +89,9 @@ class Conversions:
         """
         with write_errors(self._folder):
             (self._folder / name).mkdir()
-            (self._folder / name / "labels.txt").write_text("".join(f"{c}\n" for c in class_names))
+            (self._folder / name / "labels.txt").write_text(
+                "".join(f"{c}\n" for c in class_names), encoding="utf-8"
+            )
         self._references[name] = reference, labels
 
     def submit(

@@ -9,10 +9,10 @@ import numpy as np
 
 from oekd_tf.core.errors import ExportError, RefusedFilesError
 from oekd_tf.core.files import remove, replaced, write_errors
-from oekd_tf.core.records import Manifest, StudentFiles
+from oekd_tf.core.records import Contract, Manifest, StudentFiles
 from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
-from oekd_tf.export.arguments import check_arguments
+from oekd_tf.export.arguments import check_arguments, known_contract
 from oekd_tf.export.plain_student import plain_student
 from oekd_tf.export.pool import Workers, sensible_processes
 from oekd_tf.export.session import Conversions
@@ -31,6 +31,7 @@ def export_students(
     batch_size: int | None = 1,
     fine_tuning: Any = None,
     class_names: Sequence[str] | None = None,
+    contract: Contract | None = None,
     max_accuracy_drop: Mapping[str, float] | None = None,
     min_agreement: Mapping[str, float] | None = None,
     widths: Sequence[float] | None = None,
@@ -63,7 +64,11 @@ def export_students(
             time.
         batch_size: Batch size of the TFLite and ONNX files; None for any at run time.
         fine_tuning: An `oekd_tf.compression.FineTuning`, for the formats that need one.
-        class_names: One name a class, written to `labels.txt`, one a line; numbers if None.
+        class_names: One name a class, written to `labels.txt`, one a line; the contract's, or
+            numbers, if None.
+        contract: What the network was trained on, `Data.contract`: it tells devices how a picture
+            becomes an input, and is written to the manifest. If None, the manifest says what the
+            network knows, and that the rest is not known.
         max_accuracy_drop: For each format, the largest difference by which a file's test accuracy
             may be below the Keras student's, from 0 to 1; by default 0.005 for float formats,
             0.02 for the others.
@@ -95,6 +100,8 @@ def export_students(
         if widths is None:
             by_name = dict(zip(ensemble.output_names, ensemble.widths, strict=False))
             widths = [by_name.get(student.name, 1.0) for student in students]
+    else:
+        ensemble = None
     # A model may be iterable, but not of models.
     students = [students] if hasattr(students, "output_shape") else list(students)
     output = Path(output)
@@ -103,10 +110,12 @@ def export_students(
     check_arguments(
         students, output, formats, test_images, test_labels, calibration_images,
         calibration_batch_size, batch_size, fine_tuning, class_names, limits, overwrite, widths,
+        contract,
     )  # fmt: skip
+    contract = contract or known_contract(ensemble, students[0], class_names)
     wanted = [forms.parse(name) for name in formats]
     num_classes = students[0].output_shape[-1]
-    names = list(class_names) if class_names else [str(index) for index in range(num_classes)]
+    names = list(class_names or contract["class_names"] or map(str, range(num_classes)))
     if processes is None:
         processes = sensible_processes(len(students) * len(wanted), students[0])
     with (
@@ -161,6 +170,7 @@ def export_students(
             raise ExportError(conversions.failures[0])
         result: Manifest = {
             "made_by": {**manifest.provenance(), **(provenance or {})},
+            "contract": contract,
             "class_names": names,
             "checked_on_images": len(test_images),
             "calibration_images": num_calibration,

@@ -6,6 +6,8 @@ _PUBLIC = {
     "build_model": ".restore",
     "export_run": ".export",
     "load_data": ".restore",
+    "load_data_of_run": ".restore",
+    "restore_model": ".restore",
     "restore_run": ".restore",
     "set_runtime": ".hosts",
     "train": ".run",

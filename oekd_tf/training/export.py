@@ -32,6 +32,7 @@ def export_run(
     formats: tuple[str, ...] | None = None,
     overwrite: bool | None = None,
     fields: Mapping[str, Any] | None = None,
+    data_dir: str | Path | None = None,
     log: Callable[[str], None] = print,
 ) -> Manifest:
     """Exports every student of a finished run.
@@ -42,18 +43,20 @@ def export_run(
         formats: Names of `oekd_tf.export.formats`; the config's if None.
         overwrite: Whether to replace an existing export; the config's if None.
         fields: Values for fields of the config's `export` and `fine_tuning`, by dotted path.
+        data_dir: Where the run's data are now; where they were if None.
         log: Called with each progress message.
 
     Returns:
         The manifest, which is also written to `output`.
 
     Raises:
-        ConfigError: The workdir holds no ensemble, or a field breaks its rule.
+        ConfigError: The workdir holds no ensemble, the data have changed since the run began, or a
+            field breaks its rule.
         ExportError: A file failed its check against the Keras student; the others are delivered.
     """
     from oekd_tf.export import export_students
 
-    config, data, model = restore_run(workdir)
+    config, data, model = restore_run(workdir, data_dir)
     config_module.set_fields(config, fields or {}, within=("export", "fine_tuning"))
     if config.only_student:
         raise ConfigError(
@@ -81,7 +84,7 @@ def export_run(
             fine_tuning=_fine_tuning(config, data, model) if tuned else None,
             test_images=images,
             test_labels=labels,
-            class_names=data.class_names,
+            contract=data.contract,
             max_accuracy_drop=drops,
             min_agreement=dict.fromkeys(exact, config.export.min_agreement_float),
             widths=list(config.ensemble.widths),

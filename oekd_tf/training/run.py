@@ -17,10 +17,11 @@ from oekd_tf.core.records import Summary
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 from oekd_tf.training import report
 from oekd_tf.training.build import describe_method, describe_students
+from oekd_tf.training.contract import adopt, read_contract, write_contract
 from oekd_tf.training.export import export_folder, export_run, refuse_existing_export
 from oekd_tf.training.hosts import Hosts, make_hosts, set_runtime
 from oekd_tf.training.loop import fit
-from oekd_tf.training.restore import build_model, load_data
+from oekd_tf.training.restore import build_model, load_data, validate_as_before_contracts
 from oekd_tf.training.workdir import locked, refuse_workdir_of_another, run_folder
 
 
@@ -92,22 +93,33 @@ def _finished_run(
         log(f"The run in {workdir} is already finished. Choose another --workdir to train again.")
         return json.loads(summary_path.read_text()), False
     set_runtime(config)
-    data = load_data(config) if data is None else data
+    begun = any(workdir.glob("checkpoints/epoch_*"))
+    contract = read_contract(workdir) if begun else None
+    if begun and contract is None:
+        validate_as_before_contracts(config)
+    data = load_data(config, log=log) if data is None else data
     log(f"data: {data.splits_summary()}")
+    for note in data.notes:
+        log(f"data: {note}")
     if not data.num_test:
         raise ConfigError(
             "config.data.test_split must be a split of the data set, to test on at the end. "
             f"Received: {config.data.test_split!r}, and {data.name} has none"
         )
+    if contract is not None:
+        adopt(data, contract, workdir)
     model = build_model(config, data, hosts)
     if hosts.is_chief:
         write_text(workdir / "config.json", config_module.to_json(config))
-    seconds = fit(config, data, model, hosts, workdir, log)
-    log("evaluating on the test split ...")
-    size = hosts.evaluation_batch_size(data.num_test, config.batch_size)
-    test = model.evaluate(
-        hosts.batches(lambda share: data.test(size, share)), verbose=0, return_dict=True
-    )
+        if contract is None:
+            write_contract(workdir, data)
+    with data.naming_damage():
+        seconds = fit(config, data, model, hosts, workdir, log)
+        log("evaluating on the test split ...")
+        size = hosts.evaluation_batch_size(data.num_test, config.batch_size)
+        test = model.evaluate(
+            hosts.batches(lambda share: data.test(size, share)), verbose=0, return_dict=True
+        )
     test = {name: float(value) for name, value in test.items()}
     summary: Summary = {
         "name": config.name,

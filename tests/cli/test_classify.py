@@ -13,7 +13,8 @@ from oekd_tf.cli import classify
 from oekd_tf.data.cropping import central_window
 from oekd_tf.data.decoding import ImageDecoder
 from oekd_tf.device import TfliteModel
-from oekd_tf.device.pictures import central_box, image_files, read_image, trained_crop
+from oekd_tf.device.contract import read_contract
+from oekd_tf.device.pictures import central_box, image_files, read_image
 from oekd_tf.device.predictions import probabilities, top_predictions
 
 
@@ -105,26 +106,49 @@ class TestPictures:
         for name in ("b/2.PNG", "b/1.jpeg", "a.webp", "note.txt"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
-        found = [str(path.relative_to(tmp_path)) for path in image_files(tmp_path)]
-        assert found == ["a.webp", "b/1.jpeg", "b/2.PNG"]
-        assert list(image_files(tmp_path / "note.txt")) == [tmp_path / "note.txt"]
+        files, others = image_files(tmp_path)
+        assert [str(path.relative_to(tmp_path)) for path in files] == [
+            "a.webp", "b/1.jpeg", "b/2.PNG",
+        ]  # fmt: skip
+        assert others == {".txt": 1}
+        assert image_files(tmp_path / "note.txt") == ([tmp_path / "note.txt"], {})
 
-    def test_crop_of_the_manifest(self, tmp_path):
+    def test_manifests_of_version_0_1_say_what_they_know(self, tmp_path):
         model = tmp_path / "student_1" / "int8.tflite"
         model.parent.mkdir()
-        assert trained_crop(model) == 1.0
-        for data, expected in (
-            ({}, 1.0),
-            ({"image_size": [], "central_crop": 0.5}, 1.0),
-            ({"image_size": [64, 64]}, 0.875),
-            ({"image_size": [64, 64], "central_crop": 0.5}, 0.5),
+        assert read_contract(model) is None
+        for data, known, expected in (
+            ({"source": "cifar10", "image_size": []}, True, None),
+            ({"source": "image_folder", "image_size": [64, 64]}, True, 0.875),
+            ({"source": "image_folder", "image_size": [64, 64], "central_crop": 0.5}, True, 0.5),
+            # It may have been resized whole or not.
+            ({"source": "svhn_cropped", "image_size": [16, 16]}, False, None),
         ):
-            made_by = {"made_by": {"config": {"data": data}}}
-            (tmp_path / "manifest.json").write_text(json.dumps(made_by))
-            assert trained_crop(model) == expected
-        (model.parent / "card.json").write_text(json.dumps({"source": made_by}))
-        (tmp_path / "manifest.json").unlink()
-        assert trained_crop(model) == 0.5
+            students = [{"input_shape": [8, 8, 3]}]
+            manifest = {"made_by": {"config": {"data": data}}, "students": students}
+            (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+            preparation = read_contract(model)["preparation"]
+            assert (preparation is not None) == known
+            assert not known or preparation["crop"] == expected
+        card = {"source": manifest, "student": students[0]}
+        (model.parent / "card.json").write_text(json.dumps(card))
+        assert read_contract(model)["image_shape"] == [8, 8, 3]
+
+    def test_damaged_manifests_are_one_line(self, tmp_path):
+        model = tmp_path / "student_1" / "int8.tflite"
+        model.parent.mkdir()
+        good = {"image_shape": [8, 8, 3], "preparation": None}
+        crop = {"orientation": "exif", "crop": 2, "resize": "bilinear", "antialias": True}
+        for contract in (
+            {},
+            {"image_shape": 3},
+            {**good, "preparation": crop},
+            {"image_shape": []},
+        ):
+            (tmp_path / "manifest.json").write_text(json.dumps({"contract": contract, "a": 1}))
+            if contract:
+                with pytest.raises(ValueError, match=r"manifest\.json must be what was exported"):
+                    read_contract(model)
 
 
 class TestPredictions:

@@ -35,6 +35,30 @@ def write_folder(root, mode="RGB", sizes=((20, 16), (12, 12))):
                 Image.fromarray(pixels).save(root / split / name / f"{index}.png")
 
 
+def store(folder, name, counts, unlabelled=None):
+    """A TFDS data set of numbered images, two classes in turn, five images a track."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(8, 8, 3)),
+            "label": tfds.features.ClassLabel(names=["a", "b"]),
+            "track": tfds.features.Scalar(np.int64),
+        }
+    )
+    splits = {}
+    for split, count in counts.items():
+        images, labels = numbered(count)
+        labels = np.full(count, -1) if split == unlabelled else labels
+        tracks = np.arange(count, dtype=np.int64) // 5
+        examples = {"image": images, "label": labels, "track": tracks}
+        splits[split] = tf.data.Dataset.from_tensor_slices(examples)
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name=name, version="1.0.0", features=features, split_datasets=splits, data_dir=str(folder)
+    )
+
+
 @pytest.fixture(scope="module")
 def mini():
     return oekd_tf.data.load("fashion_mnist_mini")
@@ -278,14 +302,36 @@ class TestTfds:
         with pytest.raises(ValueError, match=r"must be one of train.*Received: 'training'"):
             oekd_tf.data.load("two_labels", train_split="training", **arguments)
 
-    def test_imagenets_test_split_is_not_used(self):
-        from types import SimpleNamespace
+    def test_a_test_split_without_labels_is_not_used(self, tmp_path):
+        store(tmp_path, "no_labels", {"train": 40, "validation": 10, "test": 8}, unlabelled="test")
+        data = oekd_tf.data.load("no_labels", data_dir=str(tmp_path), validation_fraction=0.25)
+        assert (data.num_train, data.num_validation, data.num_test) == (30, 10, 10)
+        with pytest.raises(ValueError, match=r"test_split must have labels\. Received: 'test'"):
+            oekd_tf.data.load("no_labels", data_dir=str(tmp_path), test_split="test")
+        store(tmp_path, "imagenet_like", {"train": 40, "validation": 10, "test": 8})
+        assert oekd_tf.data.load("imagenet_like", data_dir=str(tmp_path)).num_test == 10
 
-        from oekd_tf.data.loading import _test_name
+    def test_its_own_validation_split_is_validated_on(self, tmp_path):
+        store(tmp_path, "three", {"train": 40, "validation": 10, "test": 8})
+        arguments = {"data_dir": str(tmp_path), "validation_fraction": 0.25}
+        data = oekd_tf.data.load("three", **arguments)
+        assert (data.num_train, data.num_validation, data.num_test) == (40, 10, 8)
+        held = oekd_tf.data.load("three", validation_split="hold_out", **arguments)
+        assert (held.num_train, held.num_validation, held.num_test) == (30, 10, 8)
 
-        splits = SimpleNamespace(splits={"train": 0, "validation": 0, "test": 0})
-        assert _test_name(SimpleNamespace(name="imagenet2012", info=splits), "auto") == "validation"
-        assert _test_name(SimpleNamespace(name="cifar10", info=splits), "auto") == "test"
+    def test_groups_stay_together(self, tmp_path):
+        store(tmp_path, "tracks", {"train": 60})
+        for cache in ("decoded", "none"):
+            data = oekd_tf.data.load(
+                "tracks", data_dir=str(tmp_path), group_key="track", validation_fraction=0.2,
+                cache=cache,
+            )  # fmt: skip
+            held_out = set(data.validation_arrays()[0][:, 0, 0, 0] // 5)
+            trained = set(data.train_images(data.num_train)[:, 0, 0, 0] // 5)
+            assert len(held_out) * 5 == data.num_validation == 10
+            assert not held_out & trained
+        with pytest.raises(ValueError, match=r"group_key .*: track\. Received: 'patient'"):
+            oekd_tf.data.load("tracks", data_dir=str(tmp_path), group_key="patient")
 
     def test_missing_data_set(self, tmp_path):
         with pytest.raises(ValueError, match=r"run `tfds build cifar10 --data_dir"):
@@ -349,7 +395,11 @@ class TestArrays:
             ("arrays", {"image_size": (4, 4)}, r"resize arrays .*Received: \(4, 4\)"),
             ("fashion_mnist_mini", {"image_size": 14}, r"\(height, width\).*Received: 14"),
             ("fashion_mnist_mini", {"image_size": (0, 4)}, r"at least 1.*Received: \(0, 4\)"),
-            ("fashion_mnist_mini", {"num_classes": 3}, "are for arrays.*Received: 3 and None"),
+            (
+                "fashion_mnist_mini",
+                {"num_classes": 3},
+                "are for arrays.*Received: 3, None",
+            ),
             ("arrays", {"max_examples": 0}, "max_examples must be .*Received: 0"),
             ("arrays", {"max_examples": -1}, "max_examples must be .*Received: -1"),
             ("arrays", {"cache": "yes"}, "cache must be .*Received: 'yes'"),

@@ -1,0 +1,117 @@
+"""The contract of a run: what makes its inputs and outputs, written when training starts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from oekd_tf.core.errors import ConfigError
+from oekd_tf.core.files import write_text
+from oekd_tf.core.records import Contract
+from oekd_tf.data.folder import changes
+from oekd_tf.data.recorded import Recorded, RecordedData, read_files, write_files
+
+FILE_NAME = "contract.json"
+_FILES_NAME = "data_files.json.gz"
+
+
+def write_contract(workdir: str | Path, data: Any) -> None:
+    """Writes the contract of a run that starts now, and the names of its files.
+
+    Args:
+        workdir: Folder of the run.
+        data: The data set.
+    """
+    workdir = Path(workdir)
+    if data.files is not None:
+        write_files(workdir / _FILES_NAME, data.files)
+    write_text(workdir / FILE_NAME, json.dumps(data.contract, indent=2) + "\n")
+
+
+def read_contract(workdir: str | Path) -> Contract | None:
+    """Reads the contract of a run.
+
+    Args:
+        workdir: Folder of the run.
+
+    Returns:
+        The contract; None of runs of version 0.1, which have none.
+
+    Raises:
+        ConfigError: The file is damaged.
+    """
+    path = Path(workdir) / FILE_NAME
+    try:
+        contract = json.loads(path.read_text())
+        RecordedData(contract)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} must be a run's contract. Received: {error}") from None
+    return contract
+
+
+def recorded(workdir: str | Path) -> Recorded | None:
+    """What the data set of a run is opened by, so that it is what it was; None without contract."""
+    contract = read_contract(workdir)
+    if contract is None:
+        return None
+    try:
+        files = read_files(Path(workdir) / _FILES_NAME)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return Recorded(contract["class_names"] or (), files)
+
+
+def adopt(data: Any, contract: Contract, workdir: str | Path) -> None:
+    """Makes a data set the one of a contract: its mean and standard deviation are the recorded.
+
+    Args:
+        data: The data set as it is today.
+        contract: The run's contract.
+        workdir: Folder of the run, for errors.
+
+    Raises:
+        ConfigError: What a label means, or what is trained or tested on, has changed.
+    """
+    data.take_statistics(contract["mean"], contract["std"])
+    refuse_changes(contract, data.contract, workdir)
+    data.contract = contract
+
+
+def refuse_changes(then: Contract, now: Contract, workdir: str | Path) -> None:
+    """Raises if data are not those that a run began with.
+
+    Args:
+        then: The run's contract.
+        now: The contract of the data as they are.
+        workdir: Folder of the run, for the error.
+
+    Raises:
+        ConfigError: They differ; the message says in what.
+    """
+    found = _difference(then, now)
+    if found:
+        raise ConfigError(
+            f"The data have changed since the run in {workdir} began: {found}. Put them back "
+            "(--config.data.data_dir or --data_dir is where they are), or train anew in another "
+            "--workdir."
+        )
+
+
+def _difference(then: Contract, now: Contract) -> str:
+    if then["class_names"] != now["class_names"]:
+        return "classes, " + changes(then["class_names"] or (), now["class_names"] or ())
+    for field in ("image_shape", "preparation"):
+        if then[field] != now[field]:
+            return f"{field} was {then[field]}, is {now[field]}"
+    before, today = then["splits"] or {}, now["splits"] or {}
+    for name in ("train", "validation", "test"):
+        old, new = before.get(name), today.get(name)
+        if old == new:
+            continue
+        if old is None or new is None:
+            return f"there {'was no' if old is None else 'is no'} {name} split"
+        if old["examples"] != new["examples"]:
+            return f"{name} had {old['examples']:,} pictures, has {new['examples']:,}"
+        return f"{name} has as many pictures, but their names, contents or labels differ"
+    return ""
