@@ -143,10 +143,9 @@ def _splits(workdir: Path, data_dir: str | None) -> dict[str, tuple[np.ndarray, 
     from oekd_tf.cli.parts.flags import quiet_tensorflow
 
     quiet_tensorflow()
-    from oekd_tf import config
-    from oekd_tf.training import load_data_of_run
+    from oekd_tf.training import load_data_of_run, read_config
 
-    data = load_data_of_run(workdir, config.from_json(path.read_text()), data_dir)
+    data = load_data_of_run(workdir, read_config(workdir), data_dir)
     if not data.num_validation or not data.num_test:
         raise ValueError(
             "A cascade needs a validation split to choose on and a test split to tell what it "

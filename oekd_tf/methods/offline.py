@@ -70,6 +70,10 @@ class Offline(Method):
         else:
             self.network = _copy(teacher)
 
+    @property
+    def files(self) -> dict[str, Path]:
+        return {} if self._teacher_file is None else {"teacher": self._teacher_file}
+
     def build(self, network: Network) -> None:
         if self.network is None:
             self.network = _copy(keras.models.load_model(self._teacher_file, compile=False))

@@ -7,6 +7,7 @@ _PUBLIC = {
     "export_run": ".export",
     "load_data": ".restore",
     "load_data_of_run": ".restore",
+    "read_config": ".restore",
     "restore_model": ".restore",
     "restore_run": ".restore",
     "set_runtime": ".hosts",

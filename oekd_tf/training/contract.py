@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from oekd_tf.core.errors import ConfigError
-from oekd_tf.core.files import write_text
+from oekd_tf.core.files import write_bytes, write_text
 from oekd_tf.core.records import Contract
 from oekd_tf.data.folder import changes
 from oekd_tf.data.recorded import Recorded, RecordedData, read_files, write_files
 
 FILE_NAME = "contract.json"
+_KEPT = "method_"
 _FILES_NAME = "data_files.json.gz"
 
 
@@ -25,6 +26,27 @@ def write_contract(workdir: str | Path, data: Any) -> None:
     if data.files is not None:
         write_files(workdir / _FILES_NAME, data.files)
     write_text(workdir / FILE_NAME, json.dumps(data.contract, indent=2) + "\n")
+
+
+def keep_files(workdir: str | Path, method: Any) -> None:
+    """Keeps the files that arguments of a run's method name, such as its teacher.
+
+    Args:
+        workdir: Folder of the run.
+        method: The method.
+    """
+    for argument, path in method.files.items():
+        write_bytes(_kept(workdir, argument, path.suffix), path.read_bytes())
+
+
+def kept_files(workdir: str | Path) -> dict[str, str]:
+    """Paths of the files that `keep_files` has kept, by argument of the method."""
+    found = Path(workdir).glob(_kept(workdir, "*", ".*").name)
+    return {path.stem.removeprefix(_KEPT): str(path) for path in found}
+
+
+def _kept(workdir: str | Path, argument: str, suffix: str) -> Path:
+    return Path(workdir) / f"{_KEPT}{argument}{suffix}"
 
 
 def read_contract(workdir: str | Path) -> Contract | None:

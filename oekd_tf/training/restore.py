@@ -1,5 +1,6 @@
 """Restores the data set and the model of a run from its config and checkpoints."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from oekd_tf.data.folder import changes
 from oekd_tf.data.recorded import Recorded, RecordedData
 from oekd_tf.training import build
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
-from oekd_tf.training.contract import adopt, read_contract, recorded
+from oekd_tf.training.contract import adopt, kept_files, read_contract, recorded
 from oekd_tf.training.hosts import Hosts, TensorFlowHosts, set_runtime, this_device
 from oekd_tf.training.workdir import run_folder
 
@@ -208,7 +209,13 @@ def read_config(workdir: str | Path) -> ConfigDict:
     path = Path(workdir) / "config.json"
     if not path.exists():
         raise ConfigError(f"A workdir must hold a run's config.json. Received: {workdir}")
-    return config_module.from_json(path.read_text())
+    # The files that the method was given may have been moved, or be others now.
+    text = path.read_text()
+    if kept := kept_files(workdir):
+        values = json.loads(text)
+        values["method"]["arguments"] |= kept
+        text = json.dumps(values)
+    return config_module.from_json(text)
 
 
 def restore_model(

@@ -17,7 +17,7 @@ from oekd_tf.core.records import Summary
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 from oekd_tf.training import report
 from oekd_tf.training.build import describe_method, describe_students
-from oekd_tf.training.contract import adopt, read_contract, write_contract
+from oekd_tf.training.contract import adopt, keep_files, read_contract, write_contract
 from oekd_tf.training.export import export_folder, export_run, refuse_existing_export
 from oekd_tf.training.hosts import Hosts, make_hosts, set_runtime
 from oekd_tf.training.loop import fit
@@ -113,6 +113,8 @@ def _finished_run(
         write_text(workdir / "config.json", config_module.to_json(config))
         if contract is None:
             write_contract(workdir, data)
+            if isinstance(model, OnlineEnsemble):
+                keep_files(workdir, model.method)
     with data.naming_damage():
         seconds = fit(config, data, model, hosts, workdir, log)
         log("evaluating on the test split ...")

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -189,6 +190,11 @@ class Method(keras.layers.Layer):
             All students by default; a method may deliver fewer, or others in their place.
         """
         return list(students)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files that arguments name, by argument: a run keeps copies of them."""
+        return {}
 
     @property
     def term_names(self) -> tuple[str, ...]:
