@@ -1,7 +1,7 @@
 """The command `oekd` and its subcommands, one module each.
 
 A subcommand is a module of this folder with a docstring, which is its help, and a function `main`;
-it has the module's name. Nothing else lists them.
+it has the module's name, with - or _ between words. Nothing else lists them.
 """
 
 import ast
@@ -16,7 +16,7 @@ from pathlib import Path
 def names() -> list[str]:
     """Names of all commands."""
     found = pkgutil.iter_modules(__path__)
-    return sorted(module.name for module in found if not module.ispkg)
+    return sorted(module.name.replace("_", "-") for module in found if not module.ispkg)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         print(f"oekd_tf {oekd_tf.__version__}")
         return
+    command = command.replace("_", "-")
     if command not in names():
         near = difflib.get_close_matches(command, names(), n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     # Flags are read from here, and errors name the program by it.
     sys.argv = [f"oekd {command}", *rest]
-    importlib.import_module(f"{__name__}.{command}").main()
+    importlib.import_module(f"{__name__}.{command.replace('-', '_')}").main()
 
 
 def _overview() -> str:
@@ -55,7 +56,7 @@ def _overview() -> str:
     width = max(map(len, names()))
     for name in names():
         # Read, not imported: help must not wait for what a command needs.
-        source = (Path(__file__).parent / f"{name}.py").read_text()
+        source = (Path(__file__).parent / f"{name.replace('-', '_')}.py").read_text()
         first = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
         lines.append(f"  {name.ljust(width)}  {first}")
     lines += ["", "oekd COMMAND --help says more of each; python -m oekd_tf does the same as oekd."]

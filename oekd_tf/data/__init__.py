@@ -5,7 +5,9 @@ from oekd_tf.core.lazy import attach
 _PUBLIC = {
     "ArrayData": ".npz",
     "Data": ".dataset",
+    "DataCheck": ".check",
     "Share": "oekd_tf.models.distributed.share",
+    "check_data": ".check",
     "load": ".loading",
 }
 __all__ = sorted(_PUBLIC)

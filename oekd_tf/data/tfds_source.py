@@ -1,7 +1,7 @@
 """Reading of TFDS data sets and the embedded data set."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,13 +105,8 @@ class TfdsSource(NamedTuple):
         Raises:
             ValueError: There is no such feature, or it is no scalar.
         """
-        features = self.builder.info.features
-        scalars = sorted(k for k, f in features.items() if f.shape == () and k != self.label_key)
-        if key and key not in scalars:
-            raise ValueError(
-                f"group_key must name a feature of one value: {', '.join(scalars) or 'none'}. "
-                f"Received: {key!r}"
-            )
+        if key:
+            self._check_group_key(key)
         pairs = self._in_order(split).map(
             lambda e: (e[self.label_key], e[key] if key else e[self.label_key])
         )
@@ -121,6 +116,16 @@ class TfdsSource(NamedTuple):
             groups.append(some_groups)
         found = np.unique(np.concatenate(groups), return_inverse=True)[1]
         return np.concatenate(labels).astype(np.int32), found
+
+    def encoded(self, split: str) -> Iterator[tuple[bytes, int]]:
+        """The encoded image and the label of each example, by index."""
+        for example in self._in_order(split).as_numpy_iterator():
+            yield example[self.image_key], int(example[self.label_key])
+
+    def group_values(self, split: str, key: str) -> list[Any]:
+        """The group of each example, by index; `key` as in `labels_and_groups`."""
+        self._check_group_key(key)
+        return [example[key] for example in self._in_order(split).as_numpy_iterator()]
 
     def files(self) -> None:
         """None: a prepared data set does not grow."""
@@ -159,6 +164,15 @@ class TfdsSource(NamedTuple):
             for shard in shards
         )
         return "encoded" if size <= _ENCODED_SHARE * psutil.virtual_memory().available else "none"
+
+    def _check_group_key(self, key: str) -> None:
+        features = self.builder.info.features
+        scalars = sorted(k for k, f in features.items() if f.shape == () and k != self.label_key)
+        if key not in scalars:
+            raise ValueError(
+                f"group_key must name a feature of one value: {', '.join(scalars) or 'none'}. "
+                f"Received: {key!r}"
+            )
 
     def _in_order(self, split: str) -> tf.data.Dataset:
         """The examples with their images encoded, by index."""
