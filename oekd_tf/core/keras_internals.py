@@ -42,6 +42,11 @@ def loss_tracker(model: keras.Model) -> keras.Metric:
     return model._loss_tracker
 
 
+def monitors_blindly(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback monitors a log and leaves it to Keras which way is up."""
+    return getattr(callback, "mode", None) == "auto" and hasattr(callback, "monitor_op")
+
+
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     """Index of a variable in an optimizer's lists of state variables."""
     return optimizer._get_variable_index(variable)

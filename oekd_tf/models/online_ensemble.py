@@ -20,6 +20,7 @@ from oekd_tf.models import optimizers, version_1
 from oekd_tf.models.after_epoch import AfterEpoch
 from oekd_tf.models.arguments import check_arguments, per_channel
 from oekd_tf.models.branches import build_branches
+from oekd_tf.models.directions import tell_directions
 from oekd_tf.models.trainer import Trainer
 
 
@@ -155,6 +156,12 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         """Names of the logits in the outputs of a call."""
         return [student.name for student in self.students] + ["teacher"]
 
+    @property
+    def log_names(self) -> list[str]:
+        """Names of what a step logs; in validation each has "val_" before it."""
+        accuracies = [f"{name}_accuracy" for name in self.output_names]
+        return ["loss", *self.method.term_names, *accuracies]
+
     def exported_models(self) -> list[keras.Model]:
         """The models that are exported: the students, unless the method delivers others."""
         return self.method.exported(self.students)
@@ -282,6 +289,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             self._set_plan(self._plan[0], given["epochs"])
         if type(self.method).after_epoch is not Method.after_epoch:
             given["callbacks"] = AfterEpoch.added(given["callbacks"], given["validation_data"])
+        self.check_validation(given["validation_data"])
+        tell_directions(given["callbacks"], self.log_names)
         return super().fit(**given)
 
     def before_first_step(self, steps_per_epoch: int | None) -> None:

@@ -1,6 +1,7 @@
 """Students that are trained alone."""
 
 import dataclasses
+import inspect
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.method import Method
 from oekd_tf.methods.parts.progress import Progress
+from oekd_tf.models.directions import tell_directions
 from oekd_tf.models.distributed.strategy import reducible
 
 
@@ -42,6 +44,12 @@ class StandaloneStudent(BuiltModel, keras.Model):
             method.terms(_with_teacher(method, batch)),
             method.loss_weights(Progress()),
         )
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains the student; arguments are those of `keras.Model.fit`."""
+        bound = inspect.signature(super().fit).bind(*args, **kwargs)
+        tell_directions(bound.arguments.get("callbacks"), ("loss", "accuracy"))
+        return super().fit(*bound.args, **bound.kwargs)
 
     def compute_loss(
         self,

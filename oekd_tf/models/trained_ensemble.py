@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         num_classes: int
         train_function: Any
         test_function: Any
+        predict_function: Any
 
         @property
         def trained_variables(self) -> list[keras.Variable]: ...
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
         def prepare_students(self) -> None: ...
 
         def choose_jit_compile(self, asked: bool | str) -> bool | str: ...
+
+        def check_validation(self, validation_data: Any) -> None: ...
 
         def steps_done(self) -> Tensor: ...
 

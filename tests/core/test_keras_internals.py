@@ -41,6 +41,14 @@ def test_loss_tracker():
     assert keras_internals.loss_tracker(model).name == "loss"
 
 
+def test_monitors_blindly():
+    for make in (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau):
+        assert keras_internals.monitors_blindly(make(monitor="val_accuracy"))
+        assert not keras_internals.monitors_blindly(make(monitor="val_accuracy", mode="max"))
+    assert keras_internals.monitors_blindly(keras.callbacks.ModelCheckpoint("a.keras"))
+    assert not keras_internals.monitors_blindly(keras.callbacks.TerminateOnNaN())
+
+
 def test_variable_index():
     model = small_model()
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)

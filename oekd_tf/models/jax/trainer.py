@@ -23,6 +23,10 @@ class JaxTrainer(TrainedEnsemble):
         """Whether to compile a step: the argument itself."""
         return asked
 
+    def check_validation(self, validation_data: Any) -> None:
+        """Does nothing: pictures are checked under TensorFlow."""
+        del validation_data
+
     def steps_done(self) -> Tensor:
         """Number of steps of the optimizer so far."""
         return self.optimizer.iterations if self._steps_done is None else self._steps_done

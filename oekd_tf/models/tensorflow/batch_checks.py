@@ -46,14 +46,16 @@ _FINITE_RULE = (
 
 
 def check_images(
-    images: Any, image_shape: Sequence[int], iterations: tf.Tensor | None = None
+    images: Any, image_shape: Sequence[int], *, first: tf.Tensor | bool, training: bool
 ) -> list[tf.Operation]:
     """Asserts that images are what the network takes.
 
     Args:
         images: A batch; may be empty, as a replica's share of a last batch.
         image_shape: (height, width, channels) that they must have.
-        iterations: Steps trained so far; None in evaluation, where the range of pixels is free.
+        first: Whether it is the first batch of a training or an evaluation, which may not lie
+            within 0 and 1 as a whole.
+        training: Whether pixels must be from 0 to 255; evaluation takes others too.
 
     Returns:
         Operations that fail at run time; the step must depend on them.
@@ -62,7 +64,8 @@ def check_images(
         ValueError: The static shape or type is wrong.
 
     Example:
-        >>> with tf.control_dependencies(check_images(images, (32, 32, 3))):
+        >>> checks = check_images(images, (32, 32, 3), first=True, training=False)
+        >>> with tf.control_dependencies(checks):
         ...     images = tf.identity(images)
     """
     shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
@@ -80,7 +83,7 @@ def check_images(
     if not tf.TensorShape(shape)[1:].is_fully_defined():
         size = tf.shape(images)[1:]
         checks += _assert("shape", tf.reduce_all(tf.equal(size, image_shape)), size)
-    if dtype == tf.uint8 or (dtype.is_integer and iterations is None):
+    if dtype == tf.uint8 or (dtype.is_integer and not training):
         return checks
     pixels = images if dtype.is_floating else tf.cast(images, tf.float32)
     finite = tf.reduce_all(tf.math.is_finite(pixels))
@@ -88,11 +91,11 @@ def check_images(
     low = tf.cast(tf.reduce_min(pixels), tf.float32)
     high = tf.cast(tf.reduce_max(pixels), tf.float32)
     good = finite
-    if iterations is not None:
+    if training:
         good &= (low >= -_PIXEL_TOLERANCE) & (high <= 255 + _PIXEL_TOLERANCE)
-        if dtype.is_floating:
-            # Only at first, because a batch of black images is as good as any other.
-            good &= ~(tf.equal(iterations, 0) & (high > 0) & (high <= 1))
+    if dtype.is_floating:
+        # Only at first, because a batch of black images is as good as any other.
+        good &= ~(first & (low >= -_PIXEL_TOLERANCE) & (high > 0) & (high <= 1))
     return checks + _assert("images", good, finite, low, high)
 
 
@@ -180,6 +183,21 @@ def check_gradients(gradients: Sequence[Any]) -> list[tf.Operation]:
     finite = tf.math.is_finite(tf.stack(sums))
     first = tf.argmin(tf.cast(finite, tf.int32))
     return _assert("gradients", tf.reduce_all(finite), first)
+
+
+def check_predicted(images: Any, when: str = "in prediction") -> None:
+    """Raises a ValueError if pictures, as a whole, are scaled to 0 and 1.
+
+    Args:
+        images: The first batch of a `predict`, or one replica's share of it.
+        when: What they are for, for the error.
+    """
+    dtype = getattr(images, "dtype", None)
+    if dtype is None or not tf.as_dtype(dtype).is_floating or not tf.size(images):
+        return
+    low, high = (float(f(tf.cast(images, tf.float32))) for f in (tf.reduce_min, tf.reduce_max))
+    if low >= -_PIXEL_TOLERANCE and 0 < high <= 1:
+        raise _clear_image_error(["1", f"{low:g}", f"{high:g}"], when)
 
 
 def of_all_replicas(checks: Sequence[Any]) -> Sequence[Any]:

@@ -13,9 +13,15 @@ from oekd_tf.models.tensorflow.fused_batch_norm import fuse_batch_norm
 from oekd_tf.models.tensorflow.strided_convolution import subsample_first
 from oekd_tf.models.trained_ensemble import TrainedEnsemble
 
+# Number of validation pictures that are looked at before training.
+_FIRST = 32
+
 
 class TensorFlowTrainer(TrainedEnsemble):
     """What `OnlineEnsemble` does on Keras's TensorFlow backend; a mixin before `keras.Model`."""
+
+    # Whether the next batch to predict is the first of a `predict`.
+    _predicts_first = False
 
     def prepare_students(self) -> None:
         """Makes the students' layers compute with fused kernels, and safely."""
@@ -47,6 +53,32 @@ class TensorFlowTrainer(TrainedEnsemble):
             )
         return self.test_function
 
+    def check_validation(self, validation_data: Any) -> None:
+        """Refuses arrays of pictures scaled to 0 and 1 before an epoch is trained."""
+        if isinstance(validation_data, tuple | list):
+            batch_checks.check_predicted(validation_data[0][:_FIRST], "in validation_data")
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Outputs of all students; arguments are those of `keras.Model.predict`."""
+        self._predicts_first = True
+        return super().predict(*args, **kwargs)
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        if self.predict_function is None or force:
+            super().make_predict_function(force=force)
+            self.predict_function = self._checking_first(self.predict_function)
+        return self.predict_function
+
+    def _checking_first(self, function: Any) -> Any:
+        def checked(data: Any) -> Any:
+            if self._predicts_first:
+                self._predicts_first = False
+                for own in self.distribute_strategy.experimental_local_results(data[0]):
+                    batch_checks.check_predicted(keras.utils.unpack_x_y_sample_weight(own)[0])
+            return function(data)
+
+        return checked
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One gradient step on one replica's share of a batch.
 
@@ -60,7 +92,7 @@ class TensorFlowTrainer(TrainedEnsemble):
             ValueError: The images' shape or type is wrong. Wrong values fail an assertion, before
                 any variable of the network has changed; see `batch_checks`.
         """
-        images, labels, sample_weight = self._checked(data, self.optimizer.iterations)
+        images, labels, sample_weight = self._checked(data, training=True)
         # With a scaled loss gradients overflow at times; its optimizer skips such a step.
         scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         with tf.GradientTape() as tape:
@@ -92,7 +124,7 @@ class TensorFlowTrainer(TrainedEnsemble):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The losses and accuracies of one replica's share of a batch; see `train_step`."""
-        images, labels, sample_weight = self._checked(data)
+        images, labels, sample_weight = self._checked(data, training=False)
         outputs = self(images, training=False, with_parts=True)
         loss = self.compute_loss(images, labels, outputs, sample_weight, training=False)
         return self._logs(loss, images, labels, outputs)
@@ -105,15 +137,18 @@ class TensorFlowTrainer(TrainedEnsemble):
             logs = {name: value * share for name, value in logs.items()}
         return reducible(logs)
 
-    def _checked(self, data: Any, iterations: Any = None) -> tuple:
+    def _checked(self, data: Any, training: bool) -> tuple:
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.check_labels_given(labels)
         if isinstance(images, np.ndarray):  # As Keras's train_on_batch passes it in eager mode.
             images = tf.convert_to_tensor(images)
-        training = iterations is not None
+        # The loss of an evaluation is reset before its first batch.
+        done = self.optimizer.iterations if training else self.metrics[0].count
         views = training and self.method.views == "students"
         shape = (len(self.students), *self.image_shape) if views else self.image_shape
-        checks = batch_checks.check_images(images, shape, iterations)
+        checks = batch_checks.check_images(
+            images, shape, first=tf.equal(tf.identity(done), 0), training=training
+        )
         labels = tf.convert_to_tensor(labels)
         checks += batch_checks.check_labels(labels, self.num_classes)
         with tf.control_dependencies(checks):

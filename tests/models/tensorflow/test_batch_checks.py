@@ -167,6 +167,61 @@ class TestEvaluation:
             ensemble.fit(*batch, validation_data=(batch[0], np.full(8, 9)), verbose=0)
 
 
+class TestScaledPictures:
+    """Pictures from 0 to 1 are as wrong after training as in it."""
+
+    @pytest.mark.parametrize("eager", [False, True])
+    def test_evaluate(self, batch, eager):
+        scaled = batches(batch[0].astype(np.float32) / 255, batch[1], size=4)
+        ensemble = compiled(run_eagerly=eager)
+        message = "look scaled already. Received: pixels from 0 to 1 in .*, in evaluation$"
+        for _ in range(2):
+            refuses(ensemble, ValueError, message, lambda: ensemble.evaluate(scaled, verbose=0))
+        assert np.isfinite(ensemble.evaluate(*batch, verbose=0)[0])
+
+    def test_validation_arrays_before_anything_is_trained(self, batch):
+        ensemble = compiled()
+        scaled = batch[0].astype(np.float32) / 255
+        with pytest.raises(ValueError, match=r"scaled already.*, in validation_data$"):
+            ensemble.fit(*batch, validation_data=(scaled, batch[1]), verbose=0)
+        assert int(ensemble.optimizer.iterations) == 0
+
+    def test_validation_batches(self, batch):
+        ensemble = compiled(run_eagerly=True)
+        scaled = batches(batch[0].astype(np.float32) / 255, batch[1])
+        with pytest.raises(ValueError, match=r"scaled already.*, in evaluation$"):
+            ensemble.fit(*batch, validation_data=scaled, verbose=0)
+
+    def test_predict(self, batch):
+        ensemble = compiled()
+        scaled = batch[0].astype(np.float32) / 255
+        for images in (scaled, batches(scaled, batch[1]), tf.constant(scaled)):
+            with pytest.raises(ValueError, match=r"scaled already.*, in prediction$"):
+                ensemble.predict(images, verbose=0)
+        plain = ensemble.predict(batch[0].astype(np.float32), verbose=0)
+        np.testing.assert_allclose(plain["teacher"], ensemble(batch[0])["teacher"], atol=1e-5)
+
+    def test_black_pictures_pass(self, batch):
+        ensemble = compiled(run_eagerly=True)
+        black = np.zeros(batch[0].shape, np.float32)
+        ensemble.evaluate(black, batch[1], verbose=0)
+        ensemble.predict(black, verbose=0)
+        # Dark ones after the first batch too: they say nothing of the others.
+        dark = np.concatenate([batch[0].astype(np.float32), black + 1])
+        ensemble.evaluate(batches(dark, np.tile(batch[1], 2)), verbose=0)
+        ensemble.predict(dark, batch_size=8, verbose=0)
+
+    def test_replicas(self, mirrored, batch):
+        with mirrored.scope():
+            ensemble = compiled("sgd")
+        scaled = batch[0].astype(np.float32) / 255
+        with pytest.raises(ValueError, match="scaled already"):
+            ensemble.evaluate(scaled, batch[1], verbose=0)
+        with pytest.raises(ValueError, match="scaled already"):
+            ensemble.predict(scaled, verbose=0)
+        assert ensemble.predict(batch[0], verbose=0)["teacher"].shape == (8, 4)
+
+
 class TestGoodData:
     @pytest.mark.parametrize("dtype", ["uint8", "int32", "float16", "float32"])
     def test_types_of_images(self, batch, dtype):

@@ -98,7 +98,9 @@ def main():
         return identity(value)
 
     check_images, check_gradients = batch_checks.check_images, batch_checks.check_gradients
-    batch_checks.check_images = lambda images, *rest: check_images(late(images), *rest)
+    batch_checks.check_images = lambda images, *rest, **more: check_images(
+        late(images), *rest, **more
+    )
     batch_checks.check_gradients = lambda gradients: check_gradients(
         [late(gradients[0]), *gradients[1:]]
     )
