@@ -20,6 +20,7 @@ _MODULES = {
     "backbones": ".backbones",
     "callbacks": ".training.callbacks",
     "cascade": ".device.cascade",
+    "classes": ".core.classes",
     "comparison": ".studies",
     "compression": ".export.compression",
     "config": ".config",

@@ -70,6 +70,17 @@ def check(config: ConfigDict) -> None:
             "config.optimizer.weight_decay must be 0 unless config.optimizer.name is 'adamw'; "
             f"the others' is config.optimizer.l2. Received: {config.optimizer.weight_decay}"
         )
+    balancing = [
+        f"config.{path}={get(config, path)!r}"
+        for path in ("data.class_weight", "data.sampling", "label_loss.logit_adjustment")
+        if get(config, path) != FIELDS[path].default
+    ]
+    if len(balancing) > 1:
+        raise ConfigError(
+            "config.data.class_weight, config.data.sampling and config.label_loss.logit_adjustment "
+            "must not be set together: each makes up for rare classes by itself. "
+            f"Received: {' and '.join(balancing)}"
+        )
     make_backbone(config, synchronized_batch_norm=config.synchronized_batch_norm)
     method = make_method(config)
     fields = ["ensemble.widths", *(f"method.arguments.{name}" for name in method_arguments(config))]

@@ -10,8 +10,10 @@ from oekd_tf.config import rules
 from oekd_tf.core.choices import (
     AUGMENTATIONS,
     CACHES,
+    CLASS_WEIGHTS,
     OPTIMIZERS,
     PRECISIONS,
+    SAMPLINGS,
     SCHEDULES,
     STRATEGIES,
 )
@@ -152,6 +154,16 @@ FIELDS: dict[str, Field] = {
     "data.label_smoothing": Field(
         0.0, *rules.fraction(), "Share of a label that is spread over all classes."
     ),
+    "data.class_weight": Field(
+        "none",
+        *rules.one_of(*CLASS_WEIGHTS),
+        "Weight of an example's label loss in training; balanced lets all classes count the same.",
+    ),
+    "data.sampling": Field(
+        "natural",
+        *rules.one_of(*SAMPLINGS),
+        "Training examples of an epoch: each once, or as many with all classes equally often.",
+    ),
     "data.cache": Field(
         "auto",
         *rules.one_of(*CACHES),
@@ -198,6 +210,11 @@ FIELDS: dict[str, Field] = {
         _is_json,
         "a ConfigDict of what JSON can hold",
         "Arguments of the method's class; what is left out has the class's default.",
+    ),
+    "label_loss.logit_adjustment": Field(
+        0.0,
+        *rules.at_least(0),
+        "τ of the label loss in training, of logits + τ log(share of the class); 0 is off.",
     ),
     "optimizer.name": Field("adam", *rules.one_of(*OPTIMIZERS), "Name of the optimizer."),
     "optimizer.learning_rate": Field(1e-3, *rules.above(0), "Peak learning rate."),

@@ -8,6 +8,8 @@ AUGMENTATIONS = ("random_resized_crop", "pad_crop", "flip", "color_jitter", "ran
 # Augmentations that do not need TensorFlow.
 ARRAY_AUGMENTATIONS = ("pad_crop", "flip")
 CACHES = ("auto", "decoded", "encoded", "none")
+SAMPLINGS = ("natural", "balanced")
+CLASS_WEIGHTS = ("none", "balanced")
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "tpu")
 STEM_GRADIENTS = ("all", "mean", "pseudo_teacher", "none")
 FEATURE_SCALES = ("absolute", "relative")

@@ -95,6 +95,7 @@ class Contract(TypedDict):
         image_shape: (height, width, channels) of an input.
         mean: Mean of each channel, in pixel units, that the network subtracts.
         std: Standard deviation of each channel that it divides by.
+        class_counts: Number of training examples of each class.
         preparation: How a picture becomes an input.
         splits: Facts of "train", "validation" and "test".
     """
@@ -105,6 +106,7 @@ class Contract(TypedDict):
     image_shape: list[int]
     mean: list[float] | None
     std: list[float] | None
+    class_counts: list[int] | None
     preparation: Preparation | None
     splits: dict[str, SplitFacts] | None
 

@@ -1,9 +1,14 @@
 """What every data set can say of itself, however its images are read."""
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
+
+import numpy as np
+
+from oekd_tf.core.choices import SAMPLINGS
 
 
 class SizedData:
@@ -22,6 +27,7 @@ class SizedData:
         std: Standard deviation of the training images for each channel, in pixel units.
         notes: What a user should know of the data, one line each.
         files: Names of the files of each split of an image folder; None for other sources.
+        labels_at_hand: Whether the training labels are in memory.
     """
 
     name: str
@@ -36,6 +42,7 @@ class SizedData:
     std: Any
     notes: Sequence[str] = ()
     files: dict[str, list[str]] | None = None
+    labels_at_hand: bool = True
 
     def take_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Takes the mean and standard deviation that a run was trained with.
@@ -49,6 +56,27 @@ class SizedData:
     def naming_damage(self) -> AbstractContextManager:
         """A context in which the failure of a pipeline is an error that names the picture."""
         return contextlib.nullcontext()
+
+    @functools.cached_property
+    def class_counts(self) -> np.ndarray:
+        """Number of training examples of each class, (classes,).
+
+        Of a data set that is read from shards, the labels are read once; no image is decoded.
+        """
+        return self.count_labels()
+
+    def count_labels(self) -> np.ndarray:
+        """Counts the training examples of each class; see `class_counts`."""
+        raise NotImplementedError
+
+    def check_sampling(self, sampling: str) -> None:
+        """Raises a ValueError if classes cannot be drawn like this.
+
+        Args:
+            sampling: One of `oekd_tf.core.choices.SAMPLINGS`.
+        """
+        if sampling not in SAMPLINGS:
+            raise ValueError(f"sampling must be one of {SAMPLINGS}. Received: {sampling!r}")
 
     def splits_summary(self) -> str:
         """One line about the data set."""

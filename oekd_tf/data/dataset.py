@@ -13,7 +13,7 @@ from oekd_tf.core.records import Contract, Preparation
 from oekd_tf.data.augmentation import augment, crop_draws, draws_needed
 from oekd_tf.data.base import SizedData
 from oekd_tf.data.mixing import Mixing, check_mixing, mix
-from oekd_tf.data.splits import ArraySplit, Split, unpacked
+from oekd_tf.data.splits import ArraySplit, IndexedSplit, Split, unpacked
 from oekd_tf.models.distributed.share import Share
 
 # Number of training images for mean and standard deviation, if not all are in memory.
@@ -65,6 +65,7 @@ class Data(SizedData):
         self.held = f"training images {train.held}"
         self.notes = list(notes)
         self.files = files
+        self.labels_at_hand = isinstance(train, IndexedSplit)
         self._train = train
         self._validation = validation
         self._read_test = read_test
@@ -84,12 +85,18 @@ class Data(SizedData):
             "image_shape": [int(size) for size in self.image_shape],
             "mean": list(self.mean),
             "std": list(self.std),
+            "class_counts": self._known_counts(),
             "preparation": self._preparation,
             "splits": {
                 name: {"examples": sizes[name], "fingerprint": fingerprint()}
                 for name, fingerprint in self._fingerprints.items()
             },
         }
+
+    def _known_counts(self) -> list[int] | None:
+        # Those of a stream only if something else has read all labels.
+        known = self.labels_at_hand or "class_counts" in self.__dict__
+        return self.class_counts.tolist() if known else None
 
     @contextlib.contextmanager
     def naming_damage(self) -> Iterator[None]:
@@ -104,6 +111,17 @@ class Data(SizedData):
                 "Pictures must be readable; remove or replace what is not, and start again. "
                 f"Received: {damaged}"
             ) from error
+
+    def count_labels(self) -> np.ndarray:
+        return self._train.count_labels(self.num_classes)
+
+    def check_sampling(self, sampling: str) -> None:
+        super().check_sampling(sampling)
+        if sampling == "balanced" and not self.labels_at_hand:
+            raise ValueError(
+                f"sampling must be 'natural' for images {self._train.held}: balanced sampling "
+                "needs cache='decoded', or an image folder. Received: 'balanced'"
+            )
 
     @functools.cached_property
     def mean(self) -> tuple[float, ...]:
@@ -130,6 +148,7 @@ class Data(SizedData):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         label_smoothing: float = 0.0,
+        sampling: str = "natural",
         views: int = 1,
         share: Share | None = None,
     ) -> tf.data.Dataset:
@@ -150,6 +169,9 @@ class Data(SizedData):
             cutmix: α of cutmix's Beta distribution; 0 is off. With mixup too, each batch has one
                 of the two.
             label_smoothing: Share of each label that is spread evenly over all classes.
+            sampling: "natural", every example once an epoch, or "balanced": as many examples, all
+                classes equally often, so that some are left out of an epoch and others come back
+                in it, augmented anew.
             views: Number of augmentations of each image; with more than 1, images are
                 (batch, views, height, width, channels), and mixup and cutmix are refused.
             share: This host's share of every batch, for several hosts; the whole batch if None.
@@ -176,6 +198,8 @@ class Data(SizedData):
                 "views must be at least 1, and 1 with mixup or cutmix. "
                 f"Received: {views} with mixup {mixup} and cutmix {cutmix}"
             )
+        self.check_sampling(sampling)
+        balanced = sampling == "balanced"
         steps = self.steps_per_epoch(batch_size)
         share = share or Share()
         if not (first_epoch >= 0 and 0 <= first_step < steps):
@@ -188,12 +212,20 @@ class Data(SizedData):
             epoch_seed = tf.stack([tf.cast(seed, tf.int64), epoch])
             shape = (self._train.total, views * draws_an_example)
             draws = tf.random.stateless_uniform(shape, tf.random.fold_in(epoch_seed, 1))
-            references = self._train.shuffled(seed, epoch).batch(batch_size, drop_remainder=True)
+            draw = getattr(self._train, "balanced" if balanced else "shuffled")
+            references = draw(seed, epoch).batch(batch_size, drop_remainder=True)
             mixing_seed = tf.random.fold_in(epoch_seed, 2)
+
+            def rows(batch: tf.Tensor, reference: Any) -> tf.Tensor:
+                if balanced:
+                    # By place, because an example may come back in an epoch.
+                    return batch * batch_size + tf.range(batch_size, dtype=tf.int64)
+                return reference[0] if isinstance(reference, tuple) else reference
+
             return references.enumerate().map(
                 lambda batch, reference: (
                     reference,
-                    tf.gather(draws, reference[0] if isinstance(reference, tuple) else reference),
+                    tf.gather(draws, rows(batch, reference)),
                     # One seed per row, so that all parts can be split into shares alike.
                     tf.tile(tf.random.fold_in(mixing_seed, batch)[None], (batch_size, 1)),
                 )

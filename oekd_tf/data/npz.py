@@ -17,6 +17,7 @@ from oekd_tf.core.choices import ARRAY_AUGMENTATIONS
 from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.records import Contract
 from oekd_tf.data.arrays import array_fingerprint
+from oekd_tf.data.balanced import BalancedOrder
 from oekd_tf.data.base import SizedData
 from oekd_tf.data.holdout import hold_out
 
@@ -100,6 +101,7 @@ class ArrayData(SizedData):
             "image_shape": [int(size) for size in self.image_shape],
             "mean": list(self.mean),
             "std": list(self.std),
+            "class_counts": self.class_counts.tolist(),
             "preparation": None,
             "splits": {
                 name: {"examples": len(labels), "fingerprint": array_fingerprint(images, labels)}
@@ -107,6 +109,9 @@ class ArrayData(SizedData):
                 if len(labels)
             },
         }
+
+    def count_labels(self) -> np.ndarray:
+        return np.bincount(self._train[1], minlength=self.num_classes)
 
     @functools.cached_property
     def mean(self) -> tuple[float, ...]:
@@ -130,6 +135,7 @@ class ArrayData(SizedData):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         label_smoothing: float = 0.0,
+        sampling: str = "natural",
         share: None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Endless training batches; pass `steps_per_epoch` to `fit`.
@@ -149,6 +155,7 @@ class ArrayData(SizedData):
             mixup: Must be 0; mixup is not supported.
             cutmix: Must be 0; cutmix is not supported.
             label_smoothing: Must be 0; label smoothing is not supported.
+            sampling: "natural" or "balanced", as in `oekd_tf.data.Data.train`.
             share: Must be None; arrays are for one device.
 
         Returns:
@@ -164,7 +171,11 @@ class ArrayData(SizedData):
                 f"mixup, cutmix, label smoothing and shares. Received: {list(augmentation)}, "
                 f"{mixup}, {cutmix}, {label_smoothing} and {share}"
             )
-        return self._batches(batch_size, seed, first_epoch, first_step, tuple(augmentation), views)
+        self.check_sampling(sampling)
+        return self._batches(
+            batch_size, seed, first_epoch, first_step, tuple(augmentation), views,
+            BalancedOrder(self._train[1]) if sampling == "balanced" else None,
+        )  # fmt: skip
 
     def validation(self, batch_size: int, share: None = None) -> "Batches":
         """Validation batches in a fixed order without augmentation; the last may be smaller."""
@@ -209,12 +220,14 @@ class ArrayData(SizedData):
         first_step: int,
         augmentation: tuple[str, ...],
         views: int,
+        balanced: BalancedOrder | None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         images, labels = self._train
         steps = self.steps_per_epoch(batch_size)
         epoch, first = first_epoch, first_step
         while True:
-            order = np.random.default_rng((seed, epoch)).permutation(len(images))
+            shuffle = np.random.default_rng((seed, epoch))
+            order = balanced.draw(shuffle) if balanced else shuffle.permutation(len(images))
             for step in range(first, steps):
                 chosen = order[step * batch_size : (step + 1) * batch_size]
                 rng = np.random.default_rng((seed, epoch, step))

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from oekd_tf.core.files import write_bytes
 from oekd_tf.core.records import Contract
 from oekd_tf.data.base import SizedData
@@ -47,10 +49,16 @@ class RecordedData(SizedData):
         self.class_names = list(names)
         self.num_classes = len(names)
         self.mean, self.std = tuple(mean), tuple(std)
+        self._counts = contract["class_counts"]
         self.num_train, self.num_validation, self.num_test = (
             splits[name]["examples"] if name in splits else 0
             for name in ("train", "validation", "test")
         )
+
+    def count_labels(self) -> np.ndarray:
+        if self._counts is None:
+            raise ValueError("A run's contract must have class_counts. Received: one without")
+        return np.array(self._counts)
 
 
 def write_files(path: Path, files: Mapping[str, Sequence[str]]) -> None:

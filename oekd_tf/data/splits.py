@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from oekd_tf.core.types import Tensor
+from oekd_tf.data.balanced import BalancedOrder
 from oekd_tf.data.cropping import crop_and_resize
 from oekd_tf.data.decoding import ImageDecoder, kinds
 
@@ -58,6 +59,9 @@ class Split(Protocol):
                 image; None for the whole images.
         """
 
+    def count_labels(self, num_classes: int) -> np.ndarray:
+        """Number of examples of each class."""
+
     def select(self, indices: np.ndarray) -> "Split":
         """The split of these examples only."""
 
@@ -95,6 +99,19 @@ class IndexedSplit:
             tf.constant(self.indices), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
         )
         return tf.data.Dataset.from_tensor_slices(order)
+
+    def count_labels(self, num_classes: int) -> np.ndarray:
+        """Number of examples of each class."""
+        return np.bincount(self.labels, minlength=num_classes)
+
+    def balanced(self, seed: int, epoch: Tensor) -> tf.data.Dataset:
+        """References to as many examples, all classes equally often, a function as `shuffled`."""
+        chosen = tf.gather(tf.constant(self.indices), self._balance.draw_tensor(seed, epoch))
+        return tf.data.Dataset.from_tensor_slices(chosen)
+
+    @functools.cached_property
+    def _balance(self) -> BalancedOrder:
+        return BalancedOrder(self.labels)
 
     def sample(self, count: int) -> tf.data.Dataset:
         if self.by_class:
@@ -246,6 +263,14 @@ class StreamSplit:
     def fetch(self, references: Any, crops: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         indices, encoded, labels = references
         return indices, decode_batch(self._decoder, encoded, crops), labels
+
+    def count_labels(self, num_classes: int) -> np.ndarray:
+        """Number of examples of each class; images are not decoded."""
+        counts = np.zeros(num_classes, np.int64)
+        labels = self.ordered().map(lambda index, image, label: label)
+        for batch in labels.batch(4096).as_numpy_iterator():
+            counts += np.bincount(batch, minlength=num_classes)
+        return counts
 
     def select(self, indices: np.ndarray) -> "StreamSplit":
         return StreamSplit(

@@ -130,6 +130,7 @@ def _of_version_0_1(facts: Mapping[str, Any]) -> Contract | None:
         "image_shape": list(shape),
         "mean": None,
         "std": None,
+        "class_counts": None,
         # Whether images of a TFDS data set differed in size it does not say.
         "preparation": {"orientation": "exif", "crop": crop, "resize": "bilinear",
                         "antialias": True} if known else None,

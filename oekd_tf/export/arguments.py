@@ -136,6 +136,7 @@ def known_contract(
         "image_shape": [int(size) for size in student.input_shape[1:]],
         "mean": _numbers(config.get("mean")),
         "std": _numbers(config.get("std")),
+        "class_counts": None,
         "preparation": None,
         "splits": None,
     }

@@ -34,6 +34,35 @@ def per_channel(value: float | Sequence[float], channels: int, name: str) -> tup
     return values
 
 
+def per_class(
+    values: Sequence[float] | None, num_classes: int, name: str
+) -> tuple[float, ...] | None:
+    """One finite number for each class.
+
+    Args:
+        values: A number for each class, or None.
+        num_classes: Number of classes.
+        name: Name of the argument, "class_weight", which may not be below 0, or another.
+
+    Returns:
+        The numbers; None for None.
+
+    Raises:
+        ValueError: There is another number of them, or one breaks its rule.
+    """
+    if values is None:
+        return None
+    found = tuple(float(value) for value in values)
+    valid = all(math.isfinite(v) and (name != "class_weight" or v >= 0) for v in found)
+    if len(found) != num_classes or not valid:
+        least = ", none below 0" if name == "class_weight" else ""
+        raise ValueError(
+            f"{name} must be None or {num_classes} finite numbers, one a class{least}. "
+            f"Received: {found}"
+        )
+    return found
+
+
 def check_arguments(
     backbone: Backbone, input_shape: Sequence[int], num_classes: int, widths: tuple[float, ...]
 ) -> None:

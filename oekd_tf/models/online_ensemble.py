@@ -18,7 +18,7 @@ from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.models import optimizers, version_1
 from oekd_tf.models.after_epoch import AfterEpoch
-from oekd_tf.models.arguments import check_arguments, per_channel
+from oekd_tf.models.arguments import check_arguments, per_channel, per_class
 from oekd_tf.models.branches import build_branches
 from oekd_tf.models.directions import tell_directions
 from oekd_tf.models.trainer import Trainer
@@ -49,6 +49,12 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         std: Standard deviation that it then divides by: a number, or one per channel.
         shared_stem: Whether students share the stem; otherwise each has a full-width stem of its
             own, and only the method connects them.
+        class_weight: A weight for each class in the label loss of training, for classes that have
+            few examples: `oekd_tf.classes.balanced_weights(counts)`. Distillation and evaluation
+            are not weighed.
+        logit_adjustment: A number for each class that the label loss of training adds to the
+            logits: `oekd_tf.classes.logit_adjustment(counts, tau)`. The logits that students give
+            are without it.
         name: Name of the model.
         **kwargs: Other arguments of `keras.Model`, such as `dtype`.
 
@@ -87,6 +93,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         mean: float | Sequence[float] = 127.5,
         std: float | Sequence[float] = 127.5,
         shared_stem: bool = True,
+        class_weight: Sequence[float] | None = None,
+        logit_adjustment: Sequence[float] | None = None,
         name: str = "online_ensemble",
         **kwargs: Any,
     ):
@@ -108,6 +116,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         self.mean = per_channel(mean, self.image_shape[-1], "mean")
         self.std = per_channel(std, self.image_shape[-1], "std")
         self.shared_stem = bool(shared_stem)
+        self.class_weight = per_class(class_weight, self.num_classes, "class_weight")
+        self.logit_adjustment = per_class(logit_adjustment, self.num_classes, "logit_adjustment")
 
         # Set while layers are made, so that a saved ensemble is restored with its own policy.
         previous = keras.config.dtype_policy()
@@ -337,6 +347,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             teacher=outputs["teacher"],
             students=self.students,
             training=training,
+            class_weight=self.class_weight if training else None,
+            logit_adjustment=self.logit_adjustment if training else None,
             progress=self._progress(training),
         )
         if training and self._pseudo_teacher_only:
@@ -426,6 +438,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             "mean": list(self.mean),
             "std": list(self.std),
             "shared_stem": self.shared_stem,
+            "class_weight": self.class_weight and list(self.class_weight),
+            "logit_adjustment": self.logit_adjustment and list(self.logit_adjustment),
         }
 
     @classmethod

@@ -1,7 +1,6 @@
 """Students that are trained alone."""
 
 import dataclasses
-import inspect
 from typing import Any
 
 import keras
@@ -12,11 +11,11 @@ from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.method import Method
 from oekd_tf.methods.parts.progress import Progress
-from oekd_tf.models.directions import tell_directions
 from oekd_tf.models.distributed.strategy import reducible
+from oekd_tf.models.labelled_student import LabelledStudent
 
 
-class StandaloneStudent(BuiltModel, keras.Model):
+class StandaloneStudent(BuiltModel, LabelledStudent):
     """A functional model that Keras's own `fit` can train on several hosts.
 
     Args:
@@ -45,12 +44,6 @@ class StandaloneStudent(BuiltModel, keras.Model):
             method.loss_weights(Progress()),
         )
 
-    def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Trains the student; arguments are those of `keras.Model.fit`."""
-        bound = inspect.signature(super().fit).bind(*args, **kwargs)
-        tell_directions(bound.arguments.get("callbacks"), ("loss", "accuracy"))
-        return super().fit(*bound.args, **bound.kwargs)
-
     def compute_loss(
         self,
         x: Tensor = None,
@@ -63,7 +56,8 @@ class StandaloneStudent(BuiltModel, keras.Model):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         batch = Batch(
             images=x, labels=y, sample_weight=sample_weight, logits=[y_pred], training=True,
-            stem=(), blocks=(), features=(),
+            stem=(), blocks=(), features=(), class_weight=self._class_weight,
+            logit_adjustment=self._logit_adjustment,
         )  # fmt: skip
         terms, weights = self._terms(batch)
         loss = sum(weights[name] * keras.ops.mean(term) for name, term in terms.items())

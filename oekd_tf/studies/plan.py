@@ -28,7 +28,7 @@ MUTUAL_FIELDS = {
 }
 
 # Sections that an ablation may change. Data, batch size, epochs and seed are the same in all runs.
-_SECTIONS = ("method", "ensemble", "backbone", "optimizer", "schedule")
+_SECTIONS = ("method", "ensemble", "backbone", "optimizer", "schedule", "label_loss")
 # File extensions of the report.
 _FILES = ("json", "md", "csv", "png", "lock")
 

@@ -25,7 +25,7 @@ from oekd_tf.studies.plan import ALONE, MUTUAL, OFFLINE
 from oekd_tf.studies.statistics import ONE_SEED, Interval, Spread
 
 # Fields that change the training of baselines, too.
-_RECIPE = ("optimizer.", "schedule.", "backbone.")
+_RECIPE = ("optimizer.", "schedule.", "backbone.", "label_loss.")
 
 _WHAT = {
     OFFLINE: "Each student distilled from student 1, which was trained alone before: "

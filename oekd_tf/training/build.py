@@ -1,18 +1,21 @@
 """Construction of compiled networks and optimizers from a config."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from ml_collections import ConfigDict
 
 from oekd_tf import config as config_module
 from oekd_tf import methods
+from oekd_tf.core import classes
 from oekd_tf.core.errors import ConfigError, as_config_error
 from oekd_tf.core.records import StudentSummary
 from oekd_tf.methods.offline import Offline
 from oekd_tf.methods.parts import losses, metrics
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.models import optimizers
+from oekd_tf.models.labelled_student import LabelledStudent
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 from oekd_tf.models.optimizers import schedules
 from oekd_tf.models.size import count_flops, count_parameters
@@ -33,6 +36,8 @@ def build(
     *,
     replicas: int = 1,
     teacher: keras.Model | None = None,
+    class_weight: Sequence[float] | None = None,
+    logit_adjustment: Sequence[float] | None = None,
 ) -> keras.Model:
     """Builds the compiled ensemble, or one student to be trained alone.
 
@@ -48,6 +53,8 @@ def build(
         steps_per_epoch: Number of steps per epoch, for the learning rate schedule.
         replicas: Number of replicas of the strategy in whose scope this is called.
         teacher: Teacher that the one student is distilled from; None for training on labels only.
+        class_weight: As of `OnlineEnsemble`.
+        logit_adjustment: As of `OnlineEnsemble`.
 
     Returns:
         A compiled `OnlineEnsemble`, or a compiled functional model.
@@ -73,6 +80,8 @@ def build(
         mean=mean,
         std=std,
         shared_stem=config.ensemble.shared_stem,
+        class_weight=class_weight,
+        logit_adjustment=logit_adjustment,
         dtype=config.precision,
     )
     optimizer = make_optimizer(config, steps_per_epoch)
@@ -83,6 +92,7 @@ def build(
         ensemble.plan(steps_per_epoch, config.epochs)
         return ensemble
     student = _alone(ensemble.students[config.only_student - 1], teacher, config)
+    student.balance(class_weight, logit_adjustment)
     student.compile(
         optimizer,
         # Labels are class indices, or probabilities in training with soft labels.
@@ -120,6 +130,30 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> keras.optimizers
         momentum, nesterov = config.optimizer.momentum, config.optimizer.nesterov
         return optimizers.SGD(rate, momentum, nesterov, **common)
     return optimizers.Adam(rate, weight_decay=config.optimizer.weight_decay or None, **common)
+
+
+@as_config_error(
+    ["data.class_weight", "label_loss.logit_adjustment"], "config.data.source must suit the config"
+)
+def label_balance(config: ConfigDict, data: Any) -> dict[str, Any]:
+    """What makes up for classes with few examples, as arguments of `build`.
+
+    Args:
+        config: The config.
+        data: The data set, whose training labels are counted if they must be.
+
+    Returns:
+        `class_weight` and `logit_adjustment`, where the config asks for them.
+
+    Raises:
+        ConfigError: A class has no training example.
+    """
+    found = {}
+    if config.data.class_weight == "balanced":
+        found["class_weight"] = classes.balanced_weights(data.class_counts)
+    if tau := config.label_loss.logit_adjustment:
+        found["logit_adjustment"] = classes.logit_adjustment(data.class_counts, tau)
+    return found
 
 
 def describe_students(
@@ -164,9 +198,9 @@ def describe_method(config: ConfigDict) -> str:
     return ", ".join([f"{config.method.name} ({title})" if title else config.method.name, *given])
 
 
-def _alone(branch: keras.Model, teacher: keras.Model | None, config: ConfigDict) -> keras.Model:
+def _alone(branch: keras.Model, teacher: keras.Model | None, config: ConfigDict) -> LabelledStudent:
     if keras.backend.backend() != "tensorflow":
-        return keras.Model(branch.inputs, branch.outputs[0], name=branch.name)
+        return LabelledStudent(branch.inputs, branch.outputs[0], name=branch.name)
     from oekd_tf.models.standalone_student import StandaloneStudent
 
     student = StandaloneStudent(branch.inputs, branch.outputs[0], name=branch.name)

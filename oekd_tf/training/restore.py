@@ -127,6 +127,7 @@ def training_batches(config: ConfigDict, data: Any, **arguments: Any) -> Any:
         mixup=config.data.mixup,
         cutmix=config.data.cutmix,
         label_smoothing=config.data.label_smoothing,
+        sampling=config.data.sampling,
         **arguments,
     )
 
@@ -156,6 +157,7 @@ def build_model(config: ConfigDict, data: Any, hosts: Hosts | Any = None) -> ker
     teacher = _teacher(config.teacher_workdir, data) if config.teacher_workdir else None
     with as_config_error(["batch_size"], "config.batch_size must suit the data"):
         steps_per_epoch = data.steps_per_epoch(config.batch_size)
+    balance = build.label_balance(config, data)
     with hosts.scope():
         return build.build(
             config,
@@ -166,6 +168,7 @@ def build_model(config: ConfigDict, data: Any, hosts: Hosts | Any = None) -> ker
             steps_per_epoch,
             replicas=hosts.replicas,
             teacher=teacher,
+            **balance,
         )
 
 

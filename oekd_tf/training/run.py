@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from oekd_tf import config as config_module
 from oekd_tf.core import machine
-from oekd_tf.core.errors import ConfigError, ExportError
+from oekd_tf.core.errors import ConfigError, ExportError, as_config_error
 from oekd_tf.core.files import temporary_path, write_text
 from oekd_tf.core.records import Summary
 from oekd_tf.models.online_ensemble import OnlineEnsemble
@@ -108,6 +108,8 @@ def _finished_run(
         )
     if contract is not None:
         adopt(data, contract, workdir)
+    with as_config_error(["data.sampling"], "config.data.sampling must suit the data"):
+        data.check_sampling(config.data.sampling)
     model = build_model(config, data, hosts)
     if hosts.is_chief:
         write_text(workdir / "config.json", config_module.to_json(config))

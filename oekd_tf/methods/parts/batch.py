@@ -30,6 +30,9 @@ class Batch:
         teacher: What `Method.teacher` returned, (batch, classes); None before it was asked.
         students: The functional models themselves.
         training: Whether the batch is trained on.
+        class_weight: In training, a weight for each class in the label loss; None weighs none.
+        logit_adjustment: In training, what the label loss adds to the logits, one number a class;
+            None adds nothing.
         progress: How far training has come.
     """
 
@@ -43,10 +46,15 @@ class Batch:
     sample_weight: Tensor | None = None
     teacher: Tensor | None = None
     training: bool = False
+    class_weight: Sequence[float] | None = None
+    logit_adjustment: Sequence[float] | None = None
     progress: Progress = dataclasses.field(default_factory=Progress)
 
     def label_loss(self, logits: Tensor) -> Tensor:
-        """Cross-entropy with the labels, an example's times its weight if there are weights.
+        """Cross-entropy with the labels, as the network weighs and adjusts it in training.
+
+        An example's is times its weight if there are weights: its own, and that of its class; of
+        soft labels the classes' mean weight under them.
 
         Args:
             logits: Shape (..., batch, classes).
@@ -54,7 +62,11 @@ class Batch:
         Returns:
             Nats, shape (..., batch).
         """
+        if self.logit_adjustment is not None:
+            logits = logits + ops.convert_to_tensor(self.logit_adjustment, dtype=logits.dtype)
         loss = losses.label_loss(self.labels, logits)
+        if self.class_weight is not None:
+            loss = loss * losses.label_weights(self.labels, self.class_weight, loss.dtype)
         if self.sample_weight is None:
             return loss
         return loss * ops.reshape(ops.cast(self.sample_weight, loss.dtype), (-1,))

@@ -82,6 +82,25 @@ def label_probabilities(labels: Tensor, num_classes: int, dtype: str = "float32"
     return ops.one_hot(ops.cast(labels, "int32"), num_classes, dtype=dtype)
 
 
+def label_weights(labels: Tensor, class_weight: Sequence[float], dtype: str = "float32") -> Tensor:
+    """The weight of each example's label loss from those of the classes.
+
+    Args:
+        labels: As in `label_loss`.
+        class_weight: One weight a class.
+        dtype: Of the result.
+
+    Returns:
+        Shape (batch,); of soft labels the mean weight of the classes under them.
+
+    Example:
+        >>> label_weights(np.array([[0.5, 0.5]]), [1.0, 3.0])  # [2.0]
+    """
+    weights = ops.convert_to_tensor(class_weight, dtype=dtype)
+    probabilities = label_probabilities(labels, weights.shape[0], dtype)
+    return ops.sum(probabilities * weights, axis=-1)
+
+
 def distillation_loss(teacher_logits: Tensor, logits: Tensor, temperature: float) -> Tensor:
     """KL divergence from the softened teacher to the softened student, times T² (equation 6).
 

@@ -31,7 +31,8 @@ ensemble.compile(oekd_tf.optimizers.Adam(0.01, l2=1e-4))
 first = oekd_tf.callbacks.PseudoTeacherFirst(1)
 history = ensemble.fit(
     images, labels, batch_size=16, epochs=8, validation_data=(images, labels),
-    verbose=0, callbacks=[first, keras.callbacks.EarlyStopping("val_student_3_accuracy", patience=8)],
+    verbose=0,
+    callbacks=[first, keras.callbacks.EarlyStopping("val_student_3_accuracy", patience=8)],
 ).history
 assert history["feature_loss"][0] == 0 < history["feature_loss"][1], history["feature_loss"]
 assert history["loss"][-1] < 0.7 * history["loss"][1], history["loss"]
