@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
@@ -11,6 +11,9 @@ from oekd_tf.config.building import make_backbone, make_method, method_arguments
 from oekd_tf.config.fields import FIELDS, Field, get
 from oekd_tf.config.migration import MOVED
 from oekd_tf.core.errors import ConfigError, as_config_error, format_value
+
+if TYPE_CHECKING:
+    from oekd_tf.methods.parts.method import Method
 
 
 def check(config: ConfigDict) -> None:
@@ -86,6 +89,28 @@ def check(config: ConfigDict) -> None:
     fields = ["ensemble.widths", *(f"method.arguments.{name}" for name in method_arguments(config))]
     with as_config_error(fields, "config.method.arguments must suit the ensemble"):
         method.check(students, config.epochs)
+    _check_early_stopping(config, method)
+
+
+def _check_early_stopping(config: ConfigDict, method: "Method") -> None:
+    monitor = config.early_stopping.monitor
+    if not monitor:
+        return
+    if not config.data.validation_fraction:
+        raise ConfigError(
+            "config.data.validation_fraction must be above 0 for config.early_stopping.monitor, "
+            f"because nothing is chosen on the test split. Received: 0 with {monitor!r}"
+        )
+    students = [f"student_{number}" for number, _ in enumerate(config.ensemble.widths, start=1)]
+    accuracies = [f"{name}_accuracy" for name in (*students, "teacher")]
+    logs = [f"val_{name}" for name in ("loss", *method.term_names, *accuracies)]
+    if config.only_student:
+        logs.append("val_accuracy")
+    if monitor not in logs:
+        raise ConfigError(
+            f"config.early_stopping.monitor must be '' or one of {', '.join(logs)}. "
+            f"Received: {monitor!r}"
+        )
 
 
 def check_field(path: str, field: Field, value: Any) -> None:

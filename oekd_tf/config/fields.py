@@ -243,6 +243,24 @@ FIELDS: dict[str, Field] = {
     "schedule.final_fraction": Field(
         0.0, *rules.share(), "Share of the learning rate at which the cosine schedule ends."
     ),
+    "early_stopping.monitor": Field(
+        "",
+        lambda v: not v or v.startswith("val_"),
+        "'' or a log of the validation split, such as 'val_teacher_accuracy'",
+        "Log by which the best epoch is chosen; '' trains to the last epoch and keeps that. A "
+        "student alone has val_accuracy or val_loss in its place.",
+    ),
+    "early_stopping.patience": Field(
+        10, *rules.at_least(1), "Epochs without a better value after which training ends."
+    ),
+    "early_stopping.min_delta": Field(
+        0.0, *rules.at_least(0), "By how much a value must be better."
+    ),
+    "early_stopping.restore_best": Field(
+        True,
+        *rules.boolean(),
+        "With a monitor: evaluate, save and export the weights of the best epoch, not of the last.",
+    ),
     "export.formats": Field(
         (),
         lambda v: all(is_format(f) for f in v) and len(set(v)) == len(v),

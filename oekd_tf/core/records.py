@@ -23,13 +23,33 @@ class StudentSummary(TypedDict):
     test_accuracy: float
 
 
+class EarlyStopping(TypedDict):
+    """Early stopping of a run in `summary.json`.
+
+    Attributes:
+        monitor: Name of the log, of the validation split.
+        best_value: Its best value.
+        best_epoch: Epoch of that value, from 1.
+        stopped_epoch: The last epoch that was trained.
+        planned_epochs: Number of epochs of the config.
+        restored_epoch: Epoch whose weights the run ended with.
+    """
+
+    monitor: str
+    best_value: float
+    best_epoch: int
+    stopped_epoch: int
+    planned_epochs: int
+    restored_epoch: int
+
+
 class Summary(TypedDict):
     """A finished run: `summary.json`.
 
     Attributes:
         name: Name of the config.
         seed: Random seed.
-        epochs: Number of epochs.
+        epochs: Number of epochs that were trained.
         steps: Number of training steps.
         replicas: Number of replicas that trained together.
         train_seconds: Seconds of training, those before a resume included.
@@ -41,6 +61,7 @@ class Summary(TypedDict):
         exports: Folder of the export, where the run has one.
         trained_by: The method and its arguments in words; runs of version 0.1 lack it.
         teacher_title: What the teacher is, likewise.
+        early_stopping: The best epoch, where the config has a monitor.
     """
 
     name: str
@@ -57,6 +78,7 @@ class Summary(TypedDict):
     exports: NotRequired[str]
     trained_by: NotRequired[str]
     teacher_title: NotRequired[str]
+    early_stopping: NotRequired[EarlyStopping]
 
 
 class Preparation(TypedDict):

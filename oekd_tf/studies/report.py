@@ -160,8 +160,7 @@ def markdown(results: Results) -> str:
         "is killed and goes on are not in it." + _untimed(results["runs"]),
         "## Training",
         "![training curves](curves.png)",
-        "Mean over seeds. Nothing was chosen by these curves: every run is judged after its last "
-        "epoch.",
+        "Mean over seeds. " + _choice(results),
         "## How it was made",
         _provenance(results),
     ]
@@ -207,10 +206,28 @@ def _setting(results: Results) -> str:
     return (
         f"Data: {data}. Seeds: {seeds}. Every run, together or alone: {length}, with the same "
         "data and augmentation, and, but for methods that say otherwise, the same optimizer and "
-        "schedule. It is measured on the test split after the last epoch, never at the best one. A "
+        f"schedule. It is measured on the test split {_when(results)}. A "
         "student alone is the very network that it is in the ensemble, with the same initial "
         "weights, and learns from the labels only."
     )
+
+
+def _monitor(results: Results) -> str:
+    """The log by which each run's epoch was chosen; "" where it is the last."""
+    early = results["config"].get("early_stopping", {})
+    return early.get("monitor", "") if early.get("restore_best") else ""
+
+
+def _when(results: Results) -> str:
+    if monitor := _monitor(results):
+        return f"with the weights of the epoch that was best on the validation split (`{monitor}`)"
+    return "after the last epoch, never at the best one"
+
+
+def _choice(results: Results) -> str:
+    if monitor := _monitor(results):
+        return f"Each run's epoch was chosen by `{monitor}`, or by its like of a student alone."
+    return "Nothing was chosen by these curves: every run is judged after its last epoch."
 
 
 def _difference(method: Method) -> str:

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from ml_collections import ConfigDict
@@ -12,10 +12,27 @@ from oekd_tf import config as config_module
 from oekd_tf.models.after_epoch import AfterEpoch
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 from oekd_tf.training import callbacks
-from oekd_tf.training.callbacks.checkpoint_files import Position, delete_abandoned
+from oekd_tf.training.callbacks.checkpoint_files import Best, Position, delete_abandoned
 from oekd_tf.training.callbacks.preemption import set_metric_totals
 from oekd_tf.training.hosts import Hosts
 from oekd_tf.training.restore import training_batches
+
+# Folder of the best epoch's weights, in a run's.
+_BEST = "best"
+
+
+class Trained(NamedTuple):
+    """A training that has ended.
+
+    Attributes:
+        seconds: Seconds of training, those before a resume included.
+        epochs: Number of epochs that were trained.
+        best: The best epoch, where it is kept.
+    """
+
+    seconds: float
+    epochs: int
+    best: Best | None = None
 
 
 def fit(
@@ -25,8 +42,10 @@ def fit(
     hosts: Hosts,
     workdir: Path,
     log: Callable[[str], None],
-) -> float:
-    """Trains to the config's last epoch; resumes from the newest checkpoint in the workdir.
+) -> Trained:
+    """Trains to the config's last epoch, or until it stops early.
+
+    Resumes from the newest checkpoint in the workdir.
 
     A resumed run gives the same result as one that was never stopped: order and augmentation are
     functions of (seed, epoch, example), a checkpoint holds all variables that a step reads, and one
@@ -41,22 +60,27 @@ def fit(
         log: Called with each progress message.
 
     Returns:
-        Seconds of training, those before a resume included.
+        What was trained; the model has the weights of the best epoch, where the config asks so.
 
     Raises:
         NonFiniteLossError: A loss became NaN; the last checkpoint stays.
         Preempted: SIGTERM was received; there is a checkpoint of the last step.
-        CheckpointError: All checkpoints are damaged.
+        CheckpointError: All checkpoints are damaged, or the best epoch's is.
     """
+    best = _best_epoch(config, workdir, hosts)
     checkpoints = callbacks.Checkpoints(
         workdir / "checkpoints",
         config.checkpoint_every,
         config.checkpoints_kept,
         read_only=not hosts.is_chief,
+        best=best,
     )
     if hosts.is_chief:
         delete_abandoned(checkpoints.folder)
+        delete_abandoned(workdir / _BEST)
     position = checkpoints.restore_position(model, log)
+    if best and best.state:
+        best.checked_path()
     hosts.assert_same(
         config=zlib.crc32(config_module.to_json(config).encode()),
         epoch=position.epochs,
@@ -89,7 +113,7 @@ def fit(
                     workdir / "tensorboard", write_graph=False, profile_batch=0
                 )
             )
-    followers += [checkpoints, preemption]
+    followers += [*([best] if best else []), checkpoints, preemption]
     if isinstance(model, OnlineEnsemble):
         followers.append(callbacks.PseudoTeacherFirst(config.ensemble.pseudo_teacher_epochs))
 
@@ -117,9 +141,34 @@ def fit(
         elif position.steps:
             _end_epoch(model, position, config.epochs, steps, validation, followers)
         first_epoch = position.epochs + (position.steps > 0)
-        if first_epoch < config.epochs:
+        if first_epoch < config.epochs and not (best and best.stopped):
             train(first_epoch, 0)
-    return checkpoints.seconds
+    if best is None or best.state is None:
+        return Trained(checkpoints.seconds, config.epochs)
+    log(best.describe(config.epochs))
+    if config.early_stopping.restore_best:
+        log(f"weights of epoch {best.restore(model)} are evaluated, saved and exported")
+    return Trained(checkpoints.seconds, best.state.epoch + best.state.waited, best.state)
+
+
+def _best_epoch(config: ConfigDict, workdir: Path, hosts: Hosts) -> callbacks.BestEpoch | None:
+    if not config.early_stopping.monitor:
+        return None
+    return callbacks.BestEpoch(
+        workdir / _BEST,
+        monitored(config),
+        config.early_stopping.patience,
+        config.early_stopping.min_delta,
+        read_only=not hosts.is_chief,
+    )
+
+
+def monitored(config: ConfigDict) -> str:
+    """The log that early stopping looks at; a student alone has only two of validation."""
+    monitor = config.early_stopping.monitor
+    if not config.only_student:
+        return monitor
+    return "val_accuracy" if monitor.endswith("accuracy") else "val_loss"
 
 
 def _has_views(model: keras.Model) -> bool:

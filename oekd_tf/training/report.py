@@ -38,8 +38,8 @@ def write_report(workdir: str | Path) -> str:
     draw_accuracy(summary, baselines, picture)
     write_text(
         workdir / "report.md",
-        f"# {summary['name']}\n\nTest accuracy after the last of {summary['epochs']} epochs, seed "
-        f"{summary['seed']}. {method}Data: {summary['data']}.\n\n{table}\n\n{teacher} "
+        f"# {summary['name']}\n\nTest accuracy {_when(summary)}, seed {summary['seed']}. "
+        f"{method}Data: {summary['data']}.\n\n{table}\n\n{teacher} "
         "*alone* is the same student trained by itself for as many steps; *gain* is relative "
         "to it. MFLOPs count a multiplication and an addition as two.\n\n"
         f"![accuracy against size](accuracy.png)\n\n{files_table}"
@@ -50,6 +50,17 @@ def write_report(workdir: str | Path) -> str:
     if exports and Path(exports).exists():
         files += f"\nstudents: {exports}"
     return f"\n{table}\n\n{teacher}\n{files}"
+
+
+def _when(summary: Summary) -> str:
+    """Which epoch's weights were tested."""
+    early = summary.get("early_stopping")
+    if early is None:
+        return f"after the last of {summary['epochs']} epochs"
+    done, planned = early["stopped_epoch"], early["planned_epochs"]
+    ended = f"stopped after epoch {done} of {planned}" if done < planned else f"{done} epochs"
+    best = f"{early['monitor']} was best in epoch {early['best_epoch']}, {early['best_value']:.4f}"
+    return f"with the weights of epoch {early['restored_epoch']} ({ended}; {best})"
 
 
 def student_rows(

@@ -13,6 +13,7 @@ from oekd_tf.core.errors import ConfigError, as_config_error
 from oekd_tf.data.folder import changes
 from oekd_tf.data.recorded import Recorded, RecordedData
 from oekd_tf.training import build
+from oekd_tf.training.callbacks.best_epoch import restore_best
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
 from oekd_tf.training.contract import adopt, kept_files, read_contract, recorded
 from oekd_tf.training.hosts import Hosts, TensorFlowHosts, set_runtime, this_device
@@ -185,7 +186,8 @@ def restore_run(
         data_dir: Where the data are now; the config's `data.data_dir` if None.
 
     Returns:
-        The config, the data set, and the model with the weights of the newest checkpoint.
+        The config, the data set, and the model with the weights of the newest checkpoint, or
+        of the best epoch, where the config restores it.
 
     Raises:
         ConfigError: The folder holds no run, or no checkpoint, or the data have changed.
@@ -252,8 +254,11 @@ def restore_model(
     with config.unlocked():
         config.teacher_workdir = ""
     model = build_model(config, data)
-    if not Checkpoints(workdir / "checkpoints").restore(model):
+    position = Checkpoints(workdir / "checkpoints").restore_position(model)
+    if not position.epochs:
         raise ConfigError(f"A workdir must hold a checkpoint. Received: none in {workdir}")
+    if config.early_stopping.restore_best:
+        restore_best(workdir, position, model, log=print)
     return model
 
 

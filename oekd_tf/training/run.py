@@ -20,7 +20,7 @@ from oekd_tf.training.build import describe_method, describe_students
 from oekd_tf.training.contract import adopt, keep_files, read_contract, write_contract
 from oekd_tf.training.export import export_folder, export_run, refuse_existing_export
 from oekd_tf.training.hosts import Hosts, make_hosts, set_runtime
-from oekd_tf.training.loop import fit
+from oekd_tf.training.loop import fit, monitored
 from oekd_tf.training.restore import build_model, load_data, validate_as_before_contracts
 from oekd_tf.training.workdir import locked, refuse_workdir_of_another, run_folder
 
@@ -110,6 +110,11 @@ def _finished_run(
         adopt(data, contract, workdir)
     with as_config_error(["data.sampling"], "config.data.sampling must suit the data"):
         data.check_sampling(config.data.sampling)
+    if config.early_stopping.monitor and not data.num_validation:
+        raise ConfigError(
+            "config.data.validation_fraction must hold out an image for "
+            f"config.early_stopping.monitor. Received: {config.data.validation_fraction}"
+        )
     model = build_model(config, data, hosts)
     if hosts.is_chief:
         write_text(workdir / "config.json", config_module.to_json(config))
@@ -118,7 +123,7 @@ def _finished_run(
             if isinstance(model, OnlineEnsemble):
                 keep_files(workdir, model.method)
     with data.naming_damage():
-        seconds = fit(config, data, model, hosts, workdir, log)
+        trained = fit(config, data, model, hosts, workdir, log)
         log("evaluating on the test split ...")
         size = hosts.evaluation_batch_size(data.num_test, config.batch_size)
         test = model.evaluate(
@@ -128,16 +133,27 @@ def _finished_run(
     summary: Summary = {
         "name": config.name,
         "seed": config.seed,
-        "epochs": config.epochs,
-        "steps": config.epochs * data.steps_per_epoch(config.batch_size),
+        "epochs": trained.epochs,
+        "steps": trained.epochs * data.steps_per_epoch(config.batch_size),
         "replicas": hosts.replicas,
-        "train_seconds": round(seconds, 1),
+        "train_seconds": round(trained.seconds, 1),
         "data": data.splits_summary(),
         "students": describe_students(config, model, test),
         "teacher_test_accuracy": test.get("teacher_accuracy"),
         "test_logs": test,
         "versions": machine.versions(),
     }
+    if trained.best:
+        summary["early_stopping"] = {
+            "monitor": monitored(config),
+            "best_value": trained.best.value,
+            "best_epoch": trained.best.epoch,
+            "stopped_epoch": trained.epochs,
+            "planned_epochs": config.epochs,
+            "restored_epoch": (
+                trained.best.epoch if config.early_stopping.restore_best else trained.epochs
+            ),
+        }
     if exports:
         summary["exports"] = str(export_folder(config))
     if isinstance(model, OnlineEnsemble):

@@ -1,5 +1,6 @@
 """Keras callbacks for training an ensemble, also in user code."""
 
+from oekd_tf.training.callbacks.best_epoch import BestEpoch
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
 from oekd_tf.training.callbacks.metrics_csv import MetricsCsv
 from oekd_tf.training.callbacks.preemption import Preempted, Preemption
@@ -9,6 +10,7 @@ from oekd_tf.training.callbacks.rest_of_epoch import RestOfEpoch
 from oekd_tf.training.callbacks.stop_on_nan import NonFiniteLossError, StopOnNan
 
 __all__ = [
+    "BestEpoch",
     "Checkpoints",
     "MetricsCsv",
     "NonFiniteLossError",

@@ -1,11 +1,12 @@
 """Checkpoint files: atomic writes, and detection of damaged files."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,20 @@ _ARRAYS = "arrays.npz"
 _STATE = "checkpoint.json"
 
 
+class Best(NamedTuple):
+    """The best epoch of a run so far.
+
+    Attributes:
+        value: Value of the log that is monitored.
+        epoch: Number of the epoch, from 1.
+        waited: Number of epochs since.
+    """
+
+    value: float
+    epoch: int
+    waited: int
+
+
 class Position(NamedTuple):
     """Progress of a run.
 
@@ -30,12 +45,14 @@ class Position(NamedTuple):
         seconds: Seconds of training so far.
         metrics: State of the epoch's metrics, in the order of the model's metric variables; empty
             between epochs.
+        best: The best epoch so far, where it is kept.
     """
 
     epochs: int = 0
     steps: int = 0
     seconds: float = 0.0
     metrics: tuple[Any, ...] = ()
+    best: Best | None = None
 
     @property
     def name(self) -> str:
@@ -70,6 +87,7 @@ def save(folder: str | Path, model: keras.Model, position: Position) -> Path:
             "steps": position.steps,
             "seconds": position.seconds,
             "metrics": [np.asarray(value).tolist() for value in position.metrics],
+            **({"best": position.best._asdict()} if position.best else {}),
             "bytes": arrays.stat().st_size,
             "sha256": _sha256(arrays),
         }
@@ -101,6 +119,7 @@ def load(path: str | Path, model: keras.Model) -> Position:
             int(state["steps"]),
             float(state["seconds"]),
             tuple(np.asarray(value, np.float32) for value in state["metrics"]),
+            _best(state),
         )
         # Unpickling could run code.
         with np.load(path / _ARRAYS, allow_pickle=False) as arrays:
@@ -156,6 +175,15 @@ def newest_first(folder: str | Path) -> list[Path]:
     return [path for _, path in sorted(_found(Path(folder)), reverse=True)]
 
 
+def best_epochs(folder: str | Path) -> list[Best]:
+    """The best epochs that checkpoints name, damaged ones too as far as they can be read."""
+    found = []
+    for path in newest_first(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found.append(_best(json.loads((path / _STATE).read_text())))
+    return [best for best in found if best is not None]
+
+
 def delete_old(folder: str | Path, count: int) -> None:
     """Deletes all but the newest checkpoints.
 
@@ -163,7 +191,20 @@ def delete_old(folder: str | Path, count: int) -> None:
         folder: Folder of the checkpoints.
         count: Number of checkpoints to keep.
     """
-    for path in newest_first(folder)[count:]:
+    kept = {path.name for path in newest_first(folder)[:count]}
+    delete_others(folder, kept)
+
+
+def delete_others(folder: str | Path, names: Collection[str]) -> None:
+    """Deletes all checkpoints but those of these names.
+
+    Args:
+        folder: Folder of the checkpoints.
+        names: Names to keep.
+    """
+    for path in newest_first(folder):
+        if path.name in names:
+            continue
         # Renamed first, so that a partially deleted one is not taken for a checkpoint.
         gone = path.with_name(f".partial-{os.getpid()}-{path.name}")
         path.rename(gone)
@@ -178,6 +219,13 @@ def delete_abandoned(folder: str | Path) -> None:
     """
     for path in Path(folder).glob(".partial-*"):
         remove(path)
+
+
+def _best(state: dict[str, Any]) -> Best | None:
+    best = state.get("best")
+    if best is None:
+        return None
+    return Best(float(best["value"]), int(best["epoch"]), int(best["waited"]))
 
 
 def _variables(model: keras.Model) -> list[Any]:

@@ -8,6 +8,7 @@ import keras
 
 from oekd_tf.core.errors import CheckpointError
 from oekd_tf.training.callbacks import checkpoint_files
+from oekd_tf.training.callbacks.best_epoch import BestEpoch
 from oekd_tf.training.callbacks.checkpoint_files import Position
 
 
@@ -25,6 +26,8 @@ class Checkpoints(keras.callbacks.Callback):
         kept: Number of newest checkpoints to keep. With 2, there is an older one if the newest is
             damaged.
         read_only: Whether to write none; of several hosts only the chief writes.
+        best: Callback that keeps the best epoch, whose state each checkpoint then holds; it must
+            be called before this one.
 
     Raises:
         ValueError: `every` or `kept` is below 1.
@@ -36,7 +39,13 @@ class Checkpoints(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, folder: str | Path, every: int = 1, kept: int = 2, *, read_only: bool = False
+        self,
+        folder: str | Path,
+        every: int = 1,
+        kept: int = 2,
+        *,
+        read_only: bool = False,
+        best: BestEpoch | None = None,
     ):
         super().__init__()
         for name, value in (("every", every), ("kept", kept)):
@@ -46,6 +55,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.every = every
         self.kept = kept
         self.read_only = read_only
+        self.best = best
         self._seconds = 0.0
         self._start = time.monotonic()
 
@@ -88,6 +98,8 @@ class Checkpoints(keras.callbacks.Callback):
                 log(f"checkpoint {path} is damaged ({reason}); trying the one before")
                 continue
             position = checkpoint_files.load(path, model)
+            if self.best:
+                self.best.state = position.best
             self._seconds = position.seconds
             return position
         if found:
@@ -108,12 +120,16 @@ class Checkpoints(keras.callbacks.Callback):
         """
         if self.read_only:
             return None
-        position = position._replace(seconds=round(self.seconds, 3))
+        state = self.best.state if self.best else None
+        position = position._replace(seconds=round(self.seconds, 3), best=state)
         path = checkpoint_files.save(self.folder, self.model, position)
         checkpoint_files.delete_old(self.folder, self.kept)
+        if self.best:
+            self.best.delete_unused(self.folder)
         return path
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         epochs = epoch + 1
-        if epochs % self.every == 0 or epochs == self.params.get("epochs"):
+        last = epochs == self.params.get("epochs") or (self.best is not None and self.best.stopped)
+        if epochs % self.every == 0 or last:
             self.save(Position(epochs))
