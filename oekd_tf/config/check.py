@@ -37,7 +37,7 @@ def check(config: ConfigDict) -> None:
         raise ConfigError(f"config.{min(known)} must be set; start from default_config().")
     for path, field in FIELDS.items():
         check_field(path, field, get(config, path))
-    students = len(config.ensemble.widths)
+    students = _count_students(config)
     if config.only_student > students:
         raise ConfigError(
             f"config.only_student must be at most the number of students, {students}. "
@@ -111,6 +111,17 @@ def _check_early_stopping(config: ConfigDict, method: "Method") -> None:
             f"config.early_stopping.monitor must be '' or one of {', '.join(logs)}. "
             f"Received: {monitor!r}"
         )
+
+
+def _count_students(config: ConfigDict) -> int:
+    widths, budgets = config.ensemble.widths, config.ensemble.int8_bytes
+    # Widths of a run that is under way are those that its budgets were given.
+    if budgets and widths != FIELDS["ensemble.widths"].default and len(widths) != len(budgets) + 1:
+        raise ConfigError(
+            "config.ensemble.widths must be left out with config.ensemble.int8_bytes, which finds "
+            f"them. Received: {widths} and {budgets}"
+        )
+    return len(budgets) + 1 if budgets else len(widths)
 
 
 def check_field(path: str, field: Field, value: Any) -> None:

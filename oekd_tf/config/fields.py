@@ -187,6 +187,13 @@ FIELDS: dict[str, Field] = {
         "a ConfigDict of what JSON can hold",
         "The class's arguments.",
     ),
+    "ensemble.int8_bytes": Field(
+        (),
+        rules.are_falling_sizes,
+        "falling whole numbers above 0",
+        "In place of widths: the most bytes of the int8 file of student 2, 3 and so on. The widest "
+        "students that fit are found when the run starts.",
+    ),
     "ensemble.widths": Field(
         (1.0, 0.8, 0.6, 0.4, 0.2),
         rules.are_widths,

@@ -102,3 +102,8 @@ def are_widths(values: Sequence[Any]) -> bool:
 def are_rising_epochs(values: Sequence[Any]) -> bool:
     whole = all(is_whole(v) and v > 0 for v in values)
     return whole and all(a < b for a, b in itertools.pairwise(values))
+
+
+def are_falling_sizes(values: Sequence[Any]) -> bool:
+    whole = all(is_whole(v) and v > 0 for v in values)
+    return whole and all(a > b for a, b in itertools.pairwise(values))

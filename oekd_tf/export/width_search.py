@@ -24,6 +24,8 @@ def widths_for(
     *,
     input_shape: Sequence[int] = (32, 32, 3),
     num_classes: int = 10,
+    batch_size: int | None = 1,
+    progress: Callable[[str], None] = print,
 ) -> tuple[float, ...]:
     """The width of the widest student that fits each budget.
 
@@ -38,6 +40,9 @@ def widths_for(
             least).
         input_shape: Shape of an image, (height, width, channels).
         num_classes: Number of classes.
+        batch_size: Batch size of the int8 file, as in `export_students`; a file of any batch size,
+            None, is some hundred bytes larger.
+        progress: Called with a message for each file that is measured and each width found.
 
     Returns:
         One width a budget, in thousandths, for `OnlineEnsemble(widths=(1.0, *widths))` if the
@@ -54,8 +59,13 @@ def widths_for(
         raise ValueError(f"budgets must be a sequence, one budget a student. Received: {budgets!r}")
     for budget in budgets:
         _check_budget(budget)
-    sizes = _Sizes(backbone, tuple(input_shape), num_classes)
-    return tuple(_widest(sizes, budget) / _STEPS for budget in budgets)
+    sizes = _Sizes(backbone, tuple(input_shape), num_classes, batch_size, progress)
+    widths = []
+    for budget in budgets:
+        widths.append(_widest(sizes, budget) / _STEPS)
+        limits = ", ".join(f"{unit} {limit:,}" for unit, limit in budget.items())
+        progress(f"{limits}: width {widths[-1]:g}")
+    return tuple(widths)
 
 
 class _Sizes:
@@ -65,12 +75,23 @@ class _Sizes:
         backbone: Network family.
         input_shape: Shape of an image, (height, width, channels).
         num_classes: Number of classes.
+        batch_size: Batch size of the int8 file, or None.
+        progress: Called with a message for each file that is measured.
     """
 
-    def __init__(self, backbone: Backbone, input_shape: tuple[int, ...], num_classes: int):
+    def __init__(
+        self,
+        backbone: Backbone,
+        input_shape: tuple[int, ...],
+        num_classes: int,
+        batch_size: int | None,
+        progress: Callable[[str], None],
+    ):
         self.backbone = backbone
         self._input_shape = input_shape
         self._num_classes = num_classes
+        self._batch_size = batch_size
+        self._progress = progress
         self._bytes: dict[tuple[int, int], int] = {}
 
     @functools.cache  # noqa: B019 (lives as long as one search)
@@ -84,15 +105,12 @@ class _Sizes:
         counts = self.counts(step)
         # Widths of the same counts are the same network.
         if counts not in self._bytes:
-            self._bytes[counts] = int8_bytes(self._student(step))
+            self._bytes[counts] = int8_bytes(self._student(step), self._batch_size)
+            self._progress(f"width {step / _STEPS:g}: {self._bytes[counts]:,} bytes in int8")
         return self._bytes[counts]
 
     def _student(self, step: int) -> keras.Model:
-        zero, one = (0.0,) * self._input_shape[-1], (1.0,) * self._input_shape[-1]
-        built = build_branches(
-            self.backbone, self._input_shape, self._num_classes, [step / _STEPS], zero, one
-        )
-        return built.students[0]
+        return probe_student(self.backbone, self._input_shape, self._num_classes, step / _STEPS)
 
 
 def _widest(sizes: _Sizes, budget: Mapping[str, float]) -> int:
@@ -151,11 +169,38 @@ def _none_fits(sizes: _Sizes, budget: Mapping[str, float], narrowest: int) -> Va
     )
 
 
-def int8_bytes(student: keras.Model) -> int:
+def probe_student(
+    backbone: Backbone, input_shape: Sequence[int], num_classes: int, width: float
+) -> keras.Model:
+    """A student alone, for its size: untrained, with a normalization like that of real images.
+
+    Args:
+        backbone: Network family.
+        input_shape: Shape of an image, (height, width, channels).
+        num_classes: Number of classes.
+        width: Width of the student.
+
+    Returns:
+        Functional model from raw images to logits.
+
+    Example:
+        >>> int8_bytes(probe_student(oekd_tf.backbones.CifarResNet(8), (28, 28, 1), 10, 0.5))
+    """
+    channels = range(input_shape[-1])
+    # With mean 0 and deviation 1 the converter would leave the normalization out, and the file
+    # would lack some 700 bytes that a trained student's has.
+    mean, std = [120.0 + channel for channel in channels], [60.0 + channel for channel in channels]
+    built = build_branches(backbone, input_shape, num_classes, [width], mean, std)
+    return built.students[0]
+
+
+def int8_bytes(student: keras.Model, batch_size: int | None = 1) -> int:
     """Size of a student's int8 TFLite file, whatever its weights; they are overwritten.
 
     Args:
-        student: Functional model from raw images to logits.
+        student: Functional model from raw images to logits, with the normalization that it is
+            exported with.
+        batch_size: Batch size of the file, or None for any.
 
     Returns:
         The size, in bytes.
@@ -180,7 +225,7 @@ def int8_bytes(student: keras.Model) -> int:
     # The size does not depend on what the ranges are calibrated with.
     images = rng.integers(0, 256, (2, *student.input_shape[1:]), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        write_converter_input(plain_student(student), folder)
+        write_converter_input(plain_student(student), folder, batch_size)
         source = formats.Source(folder, student.name, calibration_images=images)
         return len(formats.kind("int8").convert(source))
 

@@ -19,6 +19,8 @@ from oekd_tf.studies.evaluate_run import EVALUATION
 from oekd_tf.studies.processes import Workers
 from oekd_tf.studies.report import write_report
 from oekd_tf.studies.scheduler import shares_of_cores, train_all
+from oekd_tf.training.restore import load_data
+from oekd_tf.training.widths import find_widths, has_open_budgets, with_known_widths
 from oekd_tf.training.workdir import locked
 
 
@@ -70,6 +72,7 @@ def compare(
     workdir = Path(workdir)
     ablations = ablations or {}
     path = workdir / results_file.FILE_NAME
+    config = _with_widths(config, path, log)
     runs = planning.plan(config, seeds, students, ablations, offline, mutual)
     shares = shares_of_cores(processes)
     workers = Workers(log)
@@ -226,6 +229,18 @@ class _Study:
                 self._log(f"no int8 size of {student['name']} of {run.method}: {error}")
                 return None
             return json.loads(output.read_text())
+
+
+def _with_widths(config: ConfigDict, path: Path, log: Callable[[str], None]) -> ConfigDict:
+    """The study's config with the widths that its budgets are given, or were given before."""
+    if not config.ensemble.int8_bytes:
+        return config
+    with tempfile.TemporaryDirectory() as given:
+        known = Path(given) / "config.json"
+        if path.exists():
+            known.write_text(json.dumps(results_file.read(path)["config"]))
+        config = with_known_widths(config, [known])
+    return find_widths(config, load_data(config), log) if has_open_budgets(config) else config
 
 
 def _refuse_other_config(config: ConfigDict, folder: Path) -> None:

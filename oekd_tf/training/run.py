@@ -22,6 +22,7 @@ from oekd_tf.training.export import export_folder, export_run, refuse_existing_e
 from oekd_tf.training.hosts import Hosts, make_hosts, set_runtime
 from oekd_tf.training.loop import fit, monitored
 from oekd_tf.training.restore import build_model, load_data, validate_as_before_contracts
+from oekd_tf.training.widths import find_widths, with_known_widths
 from oekd_tf.training.workdir import locked, refuse_workdir_of_another, run_folder
 
 
@@ -62,6 +63,7 @@ def train(
     config_module.check(config)
     parent_workdir = Path(workdir)
     workdir = run_folder(parent_workdir, config.only_student, offline=bool(config.teacher_workdir))
+    config = with_known_widths(config, [f / "config.json" for f in (workdir, parent_workdir)])
     refuse_workdir_of_another(config, workdir)
     exports = bool(config.export.formats) and not config.only_student and data is None
     if exports:
@@ -115,6 +117,7 @@ def _finished_run(
             "config.data.validation_fraction must hold out an image for "
             f"config.early_stopping.monitor. Received: {config.data.validation_fraction}"
         )
+    config = find_widths(config, data, log)
     model = build_model(config, data, hosts)
     if hosts.is_chief:
         write_text(workdir / "config.json", config_module.to_json(config))

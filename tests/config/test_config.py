@@ -38,6 +38,7 @@ BAD = {
     "data.central_crop": 0.0,
     "backbone.name": "NoSuchNet",
     "ensemble.widths": (1.0, 1.0),
+    "ensemble.int8_bytes": (8_000, 16_000),
     "ensemble.pseudo_teacher_epochs": -1,
     "method.name": "dlm",
     "label_loss.logit_adjustment": -1.0,

@@ -30,7 +30,9 @@ REPEATABLE = settings(
 
 # Fields whose rules are also about others: those may be named in their place.
 RELATED = {
-    "only_student": ["ensemble.widths"],
+    "only_student": ["ensemble.widths", "ensemble.int8_bytes"],
+    "ensemble.int8_bytes": ["ensemble.widths", "only_student"],
+    "ensemble.widths": ["ensemble.int8_bytes"],
     "method.arguments": ["method.name", "ensemble.widths", "epochs"],
     "method.name": ["method.arguments", "ensemble.widths"],
     "schedule.step_epochs": ["schedule.name"],

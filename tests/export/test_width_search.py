@@ -55,12 +55,22 @@ def test_int8_bytes_of_a_deep_network():
 
 
 @pytest.mark.slow
-def test_int8_bytes_are_those_of_a_trained_students_file(rng, tmp_path):
+@pytest.mark.parametrize("batch_size", [1, None])
+def test_int8_bytes_are_those_of_a_trained_students_file(rng, tmp_path, batch_size):
     limit = 30_000
-    (width,) = oekd_tf.widths_for(RESNET, [{"int8_bytes": limit}], input_shape=(16, 16, 3))
+    said = []
+    (width,) = oekd_tf.widths_for(
+        RESNET, [{"int8_bytes": limit}], input_shape=(16, 16, 3), batch_size=batch_size,
+        progress=said.append,
+    )  # fmt: skip
+    assert said[-1] == f"int8_bytes 30,000: width {width:g}"
+    assert len(said) > 2
 
     def file_size(width):
-        ensemble = oekd_tf.OnlineEnsemble(RESNET, (16, 16, 3), 10, widths=(1.0, width))
+        # As every data set's, the images' mean is not 0 nor their deviation 1.
+        ensemble = oekd_tf.OnlineEnsemble(
+            RESNET, (16, 16, 3), 10, widths=(1.0, width), mean=[127.0] * 3, std=[73.0] * 3
+        )
         images = rng.integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
         ensemble.compile("adam")
         ensemble.fit(images, rng.integers(0, 10, 64), batch_size=16, verbose=0)
@@ -68,6 +78,7 @@ def test_int8_bytes_are_those_of_a_trained_students_file(rng, tmp_path):
             [ensemble.students[1]],
             tmp_path / f"{width}",
             formats=["int8"],
+            batch_size=batch_size,
             calibration_images=images,
             test_images=images,
             test_labels=np.zeros(64, int),

@@ -35,6 +35,14 @@ def test_seed_by_seed(config):
     assert len({run.folder for run in runs}) == len(runs)
 
 
+def test_runs_have_the_widths_that_the_study_found(config):
+    config.ensemble.int8_bytes = (30_000, 20_000)
+    for run in plan(config, 1, (), {}, [], [2]):
+        own = run_config(config, run)
+        assert own.ensemble.int8_bytes == ()
+        assert own.ensemble.widths == ((1.0, 0.5) if run.method == "mutual" else (1.0, 0.5, 0.25))
+
+
 def test_all_runs_share_the_recipe(config):
     """Nothing but what makes the method differs between any two runs."""
     allowed = {

@@ -31,16 +31,14 @@ def main() -> None:
 def _measure() -> None:
     command_line.quiet_tensorflow()
     from oekd_tf.core.errors import ExportError
-    from oekd_tf.export.width_search import int8_bytes
-    from oekd_tf.models.branches import build_branches
+    from oekd_tf.export.width_search import int8_bytes, probe_student
 
     config = config_module.from_json(Path(_CONFIG.value).read_text())
     backbone = config_module.make_backbone(config)
     shape = tuple(int(size) for size in _SHAPE.value)
-    zero, one = (0.0,) * shape[-1], (1.0,) * shape[-1]
-    built = build_branches(backbone, shape, _CLASSES.value, [_WIDTH.value], zero, one)
+    student = probe_student(backbone, shape, _CLASSES.value, _WIDTH.value)
     try:
-        size = int8_bytes(built.students[0])
+        size = int8_bytes(student, config.export.batch_size or None)
     except ExportError as error:
         # A network without an int8 file is a result, not an error.
         print(f"no int8 file of width {_WIDTH.value:g}: {error}", flush=True)
