@@ -1,4 +1,4 @@
-"""Starts `oekd_tf.train`, with SIGKILL, SIGTERM or a full disk at a given point of it.
+"""Starts `oekd_tf.train`, with SIGKILL, SIGTERM, SIGINT or a full disk at a given point of it.
 
     python tests/killed_run.py POINT COUNT --config=... --workdir=...
 
@@ -32,6 +32,8 @@ POINTS = {
     "before_old_checkpoints_go": (checkpoint_files, "delete_old", signal.SIGKILL),
     "step": (Preemption, "on_train_batch_end", signal.SIGTERM),
     "step_killed": (Preemption, "on_train_batch_end", signal.SIGKILL),
+    "step_ctrl_c": (Preemption, "on_train_batch_end", signal.SIGINT),
+    "step_ctrl_c_twice": (Preemption, "on_train_batch_end", signal.SIGINT),
     "validation": (Preemption, "on_test_batch_end", signal.SIGTERM),
     "epoch_end": (Preemption, "on_epoch_end", signal.SIGTERM),
 }
@@ -67,7 +69,8 @@ def arm(point, count):
         nonlocal passed
         passed += 1
         if passed == count:
-            os.kill(os.getpid(), number)
+            for _ in range(2 if point.endswith("twice") else 1):
+                os.kill(os.getpid(), number)
         return original(*arguments, **keywords)
 
     setattr(owner, name, armed)

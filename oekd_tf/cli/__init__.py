@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from oekd_tf.core.signals import one_line_on_ctrl_c
+
 
 def names() -> list[str]:
     """Names of all commands."""
@@ -43,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     # Flags are read from here, and errors name the program by it.
     sys.argv = [f"oekd {command}", *rest]
-    importlib.import_module(f"{__name__}.{command.replace('-', '_')}").main()
+    with one_line_on_ctrl_c():
+        importlib.import_module(f"{__name__}.{command.replace('-', '_')}").main()
 
 
 def _overview() -> str:

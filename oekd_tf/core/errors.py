@@ -6,10 +6,12 @@ import signal
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from oekd_tf.core.signals import exit_code
+
 _LONGEST = 300
 
 # What a shell and a scheduler see of a process that SIGTERM ended.
-EXIT_CODE = 128 + signal.SIGTERM
+EXIT_CODE = exit_code(signal.SIGTERM)
 
 
 class ConfigError(ValueError):
@@ -33,10 +35,13 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class Preempted(SystemExit):
-    """The run was stopped by SIGTERM; the same command resumes it. The exit code is 143."""
+    """The run was stopped by a signal; the same command resumes it.
 
-    def __init__(self, message: str):
-        super().__init__(EXIT_CODE)
+    The exit code is 143 after SIGTERM, 130 after Ctrl-C.
+    """
+
+    def __init__(self, message: str, number: int = signal.SIGTERM):
+        super().__init__(exit_code(number))
         self.message = message
 
     def __str__(self) -> str:
@@ -60,10 +65,13 @@ class WorkerError(ValueError):
 
 
 class Stopped(SystemExit):
-    """The study was stopped; the same command resumes it. The exit code is 143."""
+    """The study was stopped; the same command resumes it.
 
-    def __init__(self, what: str):
-        super().__init__(EXIT_CODE)
+    The exit code is 143 after SIGTERM, 130 after Ctrl-C.
+    """
+
+    def __init__(self, what: str, number: int = signal.SIGTERM):
+        super().__init__(exit_code(number))
         self.message = f"stopped in {what}; run the same command again to resume"
 
 

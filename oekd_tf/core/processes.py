@@ -16,6 +16,7 @@ class PoolStoppedError(RuntimeError):
 class ProcessPool:
     """Starts modules as processes of this interpreter, and can stop them.
 
+    Each has a process group of its own, so that the terminal's Ctrl-C is this process's alone.
     May be used from several threads and from a signal's handler.
 
     Example:
@@ -58,6 +59,7 @@ class ProcessPool:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 env={**os.environ, "PYTHONPATH": paths, **(variables or {})},
+                process_group=0,
                 **options,
             )
             self._running.add(process)

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from oekd_tf.core.errors import EXIT_CODE, Stopped, WorkerError
 from oekd_tf.core.processes import PoolStoppedError, ProcessPool
+from oekd_tf.core.signals import end_at_once
 
 
 class Workers:
@@ -28,15 +30,19 @@ class Workers:
     def __init__(self, log: Callable[[str], None] = print):
         self._log = log
         self._pool = ProcessPool()
+        self._number: int = signal.SIGTERM
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Stops on SIGTERM, Ctrl-C and SIGHUP while the block runs; does nothing in a thread."""
+        """Stops on SIGTERM, Ctrl-C and SIGHUP while the block runs; does nothing in a thread.
+
+        A second Ctrl-C ends everything at once.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        previous = [signal.signal(number, lambda *_: self.stop()) for number in numbers]
+        previous = [signal.signal(number, self._ask) for number in numbers]
         try:
             yield
         finally:
@@ -57,16 +63,15 @@ class Workers:
             Stopped: The study or the worker was stopped.
             WorkerError: The worker failed.
         """
-        # In a group of its own a worker is not hit by the terminal's Ctrl-C: it gets SIGTERM from
-        # here, and leaves a checkpoint.
+        # The worker gets SIGTERM from here, and leaves a checkpoint.
         try:
             process = self._pool.start(
-                module, *arguments, process_group=0, text=True,
+                module, *arguments, text=True,
                 stdout=subprocess.PIPE if shared else None,
                 stderr=subprocess.STDOUT if shared else None,
             )  # fmt: skip
         except PoolStoppedError:
-            raise Stopped(what) from None
+            raise Stopped(what, self._number) from None
         try:
             for line in process.stdout or ():
                 self._log(f"[{what}] {line.rstrip()}")
@@ -74,11 +79,21 @@ class Workers:
         finally:
             self._pool.kill(process)
         if self._pool.stopped or code == EXIT_CODE:
-            raise Stopped(what)
+            raise Stopped(what, self._number)
         if code < 0:
             raise WorkerError(f"{what}: killed by {signal.Signals(-code).name}")
         if code:
             raise WorkerError(f"{what}: its error is above; exit code {code}")
+
+    def _ask(self, number: int, _: Any) -> None:
+        if self._pool.stopped and number == signal.SIGINT:
+            self._pool.stop(signal.SIGKILL)
+            end_at_once(
+                "stopped at once by a second Ctrl-C; run the same command again to resume from "
+                "the checkpoints before"
+            )
+        self._number = number
+        self.stop()
 
     def stop(self) -> None:
         """Ends all running workers and starts no others."""

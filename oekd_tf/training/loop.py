@@ -64,7 +64,7 @@ def fit(
 
     Raises:
         NonFiniteLossError: A loss became NaN; the last checkpoint stays.
-        Preempted: SIGTERM was received; there is a checkpoint of the last step.
+        Preempted: SIGTERM or Ctrl-C was received; there is a checkpoint of the last step.
         CheckpointError: All checkpoints are damaged, or the best epoch's is.
     """
     best = _best_epoch(config, workdir, hosts)

@@ -52,8 +52,8 @@ def train(
     Raises:
         ConfigError: The config breaks a rule or contradicts the workdir's.
         NonFiniteLossError: An image, a loss or a gradient was NaN; the last checkpoint stays.
-        Preempted: SIGTERM was received; there is a checkpoint of the last step. A SystemExit with
-            code 143.
+        Preempted: SIGTERM or Ctrl-C was received; there is a checkpoint of the last step. A
+            SystemExit with code 143 or 130.
         WorkerLostError: Another host died.
 
     Example:

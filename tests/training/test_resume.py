@@ -27,6 +27,7 @@ def test_kills_and_stops_at_chosen_points(uninterrupted, tmp_path):
         return done.stdout
 
     kill, terminate = -signal.SIGKILL, 128 + signal.SIGTERM
+    ctrl_c = 128 + signal.SIGINT
     checkpoints = tmp_path / "run" / "checkpoints"
     stopped("within_the_checkpoint", 2, kill)
     names = {path.name for path in checkpoints.iterdir()}
@@ -42,7 +43,12 @@ def test_kills_and_stops_at_chosen_points(uninterrupted, tmp_path):
 
     said = stopped("validation", 1, terminate, "stopped by SIGTERM after epoch 1 and 8 of 8 steps")
     assert "resuming after epoch 1 of 6 and 3 of 8 steps" in said
-    stopped("before_the_checkpoint", 2, kill)
+    # The first passing is the end of the epoch's validation.
+    stopped("step_ctrl_c", 2, ctrl_c, "stopped by Ctrl-C after epoch 2 and 2 of 8 steps; run the")
+    before = {path.name for path in checkpoints.iterdir()}
+    stopped("step_ctrl_c_twice", 2, ctrl_c, "stopped at once by a second Ctrl-C; run the same")
+    assert {path.name for path in checkpoints.iterdir()} == before
+    stopped("before_the_checkpoint", 1, kill)
     # The line of epoch 3 was written, its checkpoint was not: the line is written again.
     assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 4
     stopped("epoch_end", 1, terminate, "stopped by SIGTERM after epoch 3; run the same command")

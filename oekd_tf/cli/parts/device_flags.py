@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from oekd_tf.core.signals import one_line_on_ctrl_c
+
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -35,12 +37,11 @@ def run(
         argv: Command line without the program; the process's own if None.
     """
     flags = parser.parse_args(argv)
-    try:
-        main(flags)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted") from None
+    with one_line_on_ctrl_c():
+        try:
+            main(flags)
+        except (ValueError, OSError) as error:
+            raise SystemExit(f"error: {error}") from None
 
 
 def names(text: str) -> list[str]:

@@ -16,6 +16,7 @@ from oekd_tf.config.files import find_config
 from oekd_tf.config.migration import MOVED
 from oekd_tf.config.values import put_fields
 from oekd_tf.core.errors import missing_extra
+from oekd_tf.core.signals import one_line_on_ctrl_c
 
 # Arguments of classes, which the config does not know; another method has others.
 _LATER = ("method.", "backbone.arguments.")
@@ -154,7 +155,8 @@ def run(
                 print(message, file=sys.stderr)
             raise
 
-    app.run(guarded, argv=argv, flags_parser=_parse)
+    with one_line_on_ctrl_c():
+        app.run(guarded, argv=argv, flags_parser=_parse)
 
 
 def fields_help() -> str:

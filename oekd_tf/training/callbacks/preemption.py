@@ -1,4 +1,4 @@
-"""The callback that saves a checkpoint and ends a run on SIGTERM."""
+"""The callback that saves a checkpoint and ends a run on SIGTERM or Ctrl-C."""
 
 import contextlib
 import signal
@@ -9,22 +9,25 @@ from typing import Any
 import keras
 
 from oekd_tf.core.errors import Preempted
+from oekd_tf.core.signals import end_at_once, title
 from oekd_tf.training.callbacks.checkpoint_files import Position
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
 
 
 class Preemption(keras.callbacks.Callback):
-    """Saves a checkpoint and ends the process after the step in which SIGTERM was received.
+    """Saves a checkpoint and ends the process after the step in which a signal was received.
+
+    The signals are SIGTERM and Ctrl-C; a second Ctrl-C ends the process at once.
 
     Args:
         checkpoints: Callback that writes the checkpoint.
         steps_per_epoch: Number of steps per epoch.
         first_step: Number of steps of the first epoch that were finished before a resume.
-        agree: Function of whether this host received SIGTERM to whether any host did, because all
+        agree: Function of whether this host received a signal to whether any host did, because all
             hosts must stop at the same step.
 
     Raises:
-        Preempted: SIGTERM was received; raised by `fit`, or at once before the first step.
+        Preempted: A signal was received; raised by `fit`, or at once before the first step.
 
     Example:
         >>> preemption = Preemption(checkpoints, steps_per_epoch=390)
@@ -45,21 +48,25 @@ class Preemption(keras.callbacks.Callback):
         self.agree = agree
         self._first_step = first_step
         self._asked = False
+        # Of a host that stops because another received a signal, too.
+        self._number: int = signal.SIGTERM
         self._position: Position | None = None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles SIGTERM while the block runs; does nothing in a thread, which gets no signals."""
+        """Handles signals while the block runs; does nothing in a thread, which gets none."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = signal.signal(signal.SIGTERM, self._ask)
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        previous = [signal.signal(number, self._ask) for number in numbers]
         try:
             yield
             if self._asked:
-                raise Preempted("stopped by SIGTERM after the last epoch")
+                raise self._preempted("after the last epoch")
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in zip(numbers, previous, strict=True):
+                signal.signal(number, handler)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
@@ -83,10 +90,18 @@ class Preemption(keras.callbacks.Callback):
         self._position = Position(epoch + 1)
         self._stop_if_asked(self._position)
 
-    def _ask(self, *_: Any) -> None:
-        self._asked = True
+    def _ask(self, number: int, _: Any) -> None:
+        if self._asked and number == signal.SIGINT:
+            end_at_once(
+                "stopped at once by a second Ctrl-C; run the same command again to resume from "
+                "the checkpoint before"
+            )
+        self._asked, self._number = True, number
         if self._position is None:
-            raise Preempted("stopped by SIGTERM before the first step")
+            raise self._preempted("before the first step")
+
+    def _preempted(self, where: str) -> Preempted:
+        return Preempted(f"stopped by {title(self._number)} {where}", self._number)
 
     def _stop_if_asked(self, position: Position) -> None:
         if not self.agree(self._asked):
@@ -96,9 +111,7 @@ class Preemption(keras.callbacks.Callback):
         self.checkpoints.save(position)
         where = f"after epoch {position.epochs}"
         where += f" and {position.steps} of {self.steps_per_epoch} steps" if position.steps else ""
-        raise Preempted(
-            f"stopped by SIGTERM {where}; run the same command again to resume from there"
-        )
+        raise self._preempted(f"{where}; run the same command again to resume from there")
 
 
 def metric_totals(model: keras.Model) -> tuple[Any, ...]:

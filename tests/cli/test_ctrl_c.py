@@ -1,0 +1,96 @@
+"""Ctrl-C in a terminal: one line, exit code 130, nothing left over."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import small_runs
+
+from oekd_tf.cli.parts import device_flags
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.integration
+
+
+def _interrupted(folder, command, after, times=1):
+    """What a process says on stderr that the terminal's Ctrl-C hits after a line of output."""
+    process = subprocess.Popen(
+        command, cwd=folder, env=small_runs.environment(), text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        for line in process.stdout:
+            if line.startswith(after):
+                # The whole group is hit, workers too.
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    return [line for line in said.splitlines() if line.strip()]
+
+
+def test_train_leaves_a_checkpoint(tmp_path):
+    command = small_runs.command(tmp_path, "--config.epochs=200")
+    (line,) = _interrupted(tmp_path, command, "epoch 2/200")
+    assert line.startswith("stopped by Ctrl-C after epoch ")
+    assert line.endswith("; run the same command again to resume from there")
+    done = small_runs.start(tmp_path, "--config.epochs=200", point="step_ctrl_c", count=1)
+    assert "resuming after epoch" in done.stdout
+
+
+def test_train_before_the_first_step(tmp_path):
+    command = small_runs.command(tmp_path)
+    (line,) = _interrupted(tmp_path, command, "training 'tiny' in ")
+    assert line in ("stopped by Ctrl-C", "stopped by Ctrl-C before the first step")
+
+
+def test_compare(tmp_path):
+    small_runs.command(tmp_path)
+    command = [
+        sys.executable, "-m", "oekd_tf", "compare", f"--config={tmp_path / 'tiny.py'}",
+        f"--workdir={tmp_path / 'study'}", "--seeds=1", "--config.epochs=200",
+    ]  # fmt: skip
+    *_, line = _interrupted(tmp_path, command, "epoch 2/200")
+    assert line == "stopped in run 1 of 3: seed 0, ensemble; run the same command again to resume"
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_export(tmp_path, processes):
+    done = small_runs.start(tmp_path, "--config.epochs=1")
+    assert done.returncode == 0, done.stderr
+    command = [
+        sys.executable, "-m", "oekd_tf", "export", f"--workdir={tmp_path / 'run'}",
+        f"--output={tmp_path / 'exports' / 'one'}", "--formats=float32,float16,int8,int16x8",
+        f"--set=export.processes={processes}",
+    ]  # fmt: skip
+    assert _interrupted(tmp_path, command, "exporting to") == ["stopped by Ctrl-C"]
+    assert not list(tmp_path.glob("exports/*"))
+
+
+def test_bench(tmp_path):
+    shutil.copytree(ROOT / "tests" / "written_by_0_1" / "export", tmp_path / "export")
+    command = [
+        sys.executable, "-u", "-m", "oekd_tf", "bench", f"--exports={tmp_path / 'export'}",
+        "--runs=1000000",
+    ]  # fmt: skip
+    assert _interrupted(tmp_path, command, "") == ["stopped by Ctrl-C"]
+
+
+def test_commands_without_absl(capsys):
+    def main(flags):
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            device_flags.run(device_flags.Parser("any", "Any."), main, [])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"
