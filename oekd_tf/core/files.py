@@ -2,12 +2,17 @@
 
 import contextlib
 import ctypes
-import glob
+import itertools
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Not on Windows.
+    fcntl = None  # type: ignore[assignment]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -15,7 +20,9 @@ _RENAME_EXCHANGE = 2
 
 @contextlib.contextmanager
 def temporary_path(path: str | Path) -> Iterator[Path]:
-    """A sibling path to write a file or folder to, renamed to `path` when the block succeeds.
+    """A path nearby to write a file or folder to, renamed to `path` when the block succeeds.
+
+    What killed processes left of writing the same path is deleted.
 
     Args:
         path: Path of the file or folder; its parent must exist. An existing file is replaced, an
@@ -29,16 +36,11 @@ def temporary_path(path: str | Path) -> Iterator[Path]:
         ...     partial.write_bytes(content)
     """
     path = Path(path)
-    # The suffix stays last: Keras chooses a file's format by it.
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
+    with _claimed(path) as folder:
+        # The same name: Keras chooses a file's format by its suffix.
+        partial = folder / path.name
         yield partial
         os.replace(partial, path)
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        else:
-            partial.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -69,7 +71,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def replaced(output: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """A temporary sibling that becomes `output` when the block succeeds.
 
-    Temporary folders of killed processes beside `output` are deleted.
+    What killed processes left of writing the same `output` is deleted.
 
     Args:
         output: Path of the folder.
@@ -86,26 +88,23 @@ def replaced(output: str | Path, overwrite: bool = False) -> Iterator[Path]:
         ...     (folder / "manifest.json").write_text("{}")
     """
     output = Path(output)
-    partial = output.with_name(f".partial-{os.getpid()}-{output.name}")
-    with write_errors(output.parent):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(output)
-        partial.mkdir()
-    try:
+    with contextlib.ExitStack() as claim:
+        with write_errors(output.parent):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            partial = claim.enter_context(_claimed(output))
         yield partial
         if not (overwrite and output.exists()):
             partial.rename(output)
         elif not _exchange(partial, output):
             old = output.with_name(f".old-{os.getpid()}-{output.name}")
-            output.rename(old)
-            try:
-                partial.rename(output)
-            except OSError:
-                old.rename(output)
-                raise
-            remove(old)
-    finally:
-        remove(partial)
+            with _Lock(output):
+                output.rename(old)
+                try:
+                    partial.rename(output)
+                except OSError:
+                    old.rename(output)
+                    raise
+                remove(old)
 
 
 @contextlib.contextmanager
@@ -162,15 +161,98 @@ def _exchange(first: Path, second: Path) -> bool:
     return rename(*paths, _RENAME_EXCHANGE) == 0
 
 
-def _remove_abandoned(output: Path) -> None:
-    for path in output.parent.glob(f".partial-*-{glob.escape(output.name)}"):
-        process = re.fullmatch(r"\.partial-(\d+)-.*", path.name)
-        if process and not _runs(int(process[1])):
-            remove(path)
+class _Lock:
+    """The lock of a folder, which the system releases when the process ends, however it ends.
+
+    A process's number does not tell whether it runs: another process, or one in another container,
+    may have the same.
+
+    Args:
+        folder: An existing folder.
+
+    Attributes:
+        held: Whether this process has the lock; None where the system has no locks of folders.
+
+    Raises:
+        FileNotFoundError: There is no such folder any more.
+    """
+
+    def __init__(self, folder: Path):
+        self.held: bool | None = None
+        self._descriptor = -1
+        if fcntl is None:
+            return
+        self._descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.held = True
+        except BlockingIOError:
+            self.held = False
+        except OSError:
+            # Network file systems lock files only.
+            self.held = None
+
+    def __enter__(self) -> "_Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def is_of(self, folder: Path) -> bool:
+        """Whether the folder there is still the one that is locked."""
+        if self._descriptor < 0:
+            return True
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), folder.stat())
+        except FileNotFoundError:
+            return False
 
 
-def _runs(process: int) -> bool:
-    # In a container each start may have the number of the one that was killed.
-    if process == os.getpid():
-        return False
-    return Path(f"/proc/{process}").exists() or not Path("/proc/self").exists()
+@contextlib.contextmanager
+def _claimed(path: Path) -> Iterator[Path]:
+    """A new folder beside a path, of this process alone while the block runs, deleted after it."""
+    _clear_abandoned(path)
+    for number in itertools.count():
+        # Of several threads, or of a killed process where folders have no locks.
+        process = f"{os.getpid()}.{number}" if number else f"{os.getpid()}"
+        folder = path.with_name(f".partial-{process}-{path.name}")
+        try:
+            folder.mkdir()
+            lock = _Lock(folder)
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            if not path.parent.is_dir():
+                raise
+            continue
+        with lock:
+            # Another process may have taken the folder for abandoned before it was locked.
+            if lock.held is False or not lock.is_of(folder):
+                continue
+            try:
+                yield folder
+            finally:
+                remove(folder)
+        return
+
+
+def _clear_abandoned(path: Path) -> None:
+    """Deletes what killed processes left of writing a path; what they moved away is put back."""
+    name = re.compile(rf"\.(partial|old)-\d+(\.\d+)?-{re.escape(path.name)}")
+    try:
+        siblings = [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]
+    except OSError:
+        # Not there, or not to be read; writing says so.
+        return
+    for folder in siblings:
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        with contextlib.suppress(OSError), _Lock(folder) as lock:
+            # Without locks it may be of a process that runs elsewhere.
+            if not lock.held or not lock.is_of(folder):
+                continue
+            if folder.name.startswith(".old-") and not path.exists():
+                folder.rename(path)
+            else:
+                remove(folder)

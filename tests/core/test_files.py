@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from oekd_tf.core import files as replacement
-from oekd_tf.core.files import is_replaceable, remove, replaced
+from oekd_tf.core.files import is_replaceable, remove, replaced, temporary_path, write_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,14 +119,16 @@ def say(line):
 try:
     export_students(
         ensemble, {output!r}, formats=("saved_model", "float32"), overwrite=True,
-        test_images=images, test_labels=np.zeros(16, int), progress=say)
+        test_images=images, test_labels=np.zeros(16, int), progress=say, processes={processes})
 except OSError as error:
     print("error:", error, flush=True)
 """
 
 
-def start(there, limit=0, pause=0):
-    program = PROGRAM.format(root=str(ROOT), output=str(there), limit=limit, pause=pause)
+def start(there, limit=0, pause=0, processes=0):
+    program = PROGRAM.format(
+        root=str(ROOT), output=str(there), limit=limit, pause=pause, processes=processes
+    )
     return subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -140,8 +144,9 @@ def test_full_disk(there):
     assert os.listdir(there.parent) == ["run"]
 
 
-def test_kill_in_the_middle(there):
-    process = start(there, pause=60)
+@pytest.mark.parametrize("processes", [0, 2])
+def test_kill_in_the_middle(there, processes):
+    process = start(there, pause=60, processes=processes)
     first = process.stdout.readline()
     assert first.startswith("student_1 "), process.stderr.read()
     process.send_signal(signal.SIGKILL)
@@ -162,6 +167,136 @@ def test_a_running_exports_folder_is_not_cleared_away(there):
             pass
         assert other.exists()
     del other
+
+
+def test_a_running_export_of_the_same_place_is_not_cleared_away(there):
+    """Also one of this very process, in another thread for instance."""
+    with replaced(there, overwrite=True) as one:
+        (one / "a").write_text("one")
+        with replaced(there, overwrite=True) as two:
+            (two / "a").write_text("two")
+        assert content(there) == {"a": "two"}
+        assert content(one) == {"a": "one"}
+    assert content(there) == {"a": "one"}
+    assert os.listdir(there.parent) == ["run"]
+
+
+@pytest.mark.parametrize("of", ["a live process", "its thread"])
+def test_what_a_process_of_a_number_in_use_left_is_cleared_away(there, of):
+    """Numbers are used again, and a thread's is a number too: neither is the killed export."""
+    done, started = threading.Event(), threading.Event()
+    numbers = [os.getppid()]
+
+    def wait():
+        numbers.append(threading.get_native_id())
+        started.set()
+        done.wait()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    started.wait()
+    try:
+        left = there.parent / f".partial-{numbers[of == 'its thread']}-run"
+        (left / ".scratch").mkdir(parents=True)
+        with replaced(there, overwrite=True):
+            pass
+        assert os.listdir(there.parent) == ["run"]
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_only_what_is_of_the_same_place_is_cleared_away(there):
+    others = [
+        ".partial-1-my-run",
+        ".partial-x-run",
+        ".partial--run",
+        ".old-1-runs",
+        "partial-1-run",
+    ]
+    for name in others:
+        (there.parent / name).mkdir()
+    (there.parent / ".partial-1-run").write_text("a file of someone else")
+    (there.parent / ".partial-2-run").symlink_to(there)
+    with replaced(there, overwrite=True):
+        pass
+    assert {*os.listdir(there.parent)} == {"run", ".partial-1-run", ".partial-2-run", *others}
+
+
+def test_what_was_moved_away_is_put_back(there):
+    """Killed between two renames, where folders cannot change places in one step."""
+    there.rename(there.parent / ".old-1-run")
+    with pytest.raises(OSError, match="not empty"), replaced(there) as folder:
+        (folder / "a").write_text("new")
+    assert content(there) == {"manifest.json": "old", "mine.txt": "mine"}
+    # With the new folder in its place it is of no use.
+    (there.parent / ".old-2-run").mkdir()
+    with replaced(there, overwrite=True):
+        pass
+    assert os.listdir(there.parent) == ["run"]
+
+
+def test_without_locks_nothing_of_others_is_deleted(there, monkeypatch):
+    def flock(*_):
+        raise OSError(95, "not supported")
+
+    monkeypatch.setattr(replacement.fcntl, "flock", flock)
+    other = there.parent / f".partial-{os.getpid()}-run"
+    other.mkdir()
+    with replaced(there, overwrite=True) as folder:
+        (folder / "a").write_text("new")
+    assert content(there) == {"a": "new"}
+    assert {*os.listdir(there.parent)} == {"run", other.name}
+
+
+class TestTemporaryPath:
+    def test_the_name_and_so_the_suffix_are_kept(self, tmp_path):
+        with temporary_path(tmp_path / "model.keras") as partial:
+            assert partial.name == "model.keras"
+            partial.write_text("new")
+            assert not (tmp_path / "model.keras").exists()
+        assert content(tmp_path) == {"model.keras": "new"}
+        assert os.listdir(tmp_path) == ["model.keras"]
+
+    def test_what_a_killed_process_left_is_cleared_away(self, tmp_path):
+        program = (
+            "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
+            "from oekd_tf.core.files import temporary_path\n"
+            "with temporary_path(sys.argv[2]) as partial:\n"
+            "    partial.write_text('half')\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        path = tmp_path / "summary.json"
+        killed = [sys.executable, "-c", program, str(ROOT), str(path)]
+        assert subprocess.run(killed, check=False).returncode == -signal.SIGKILL
+        (left,) = os.listdir(tmp_path)
+        assert left.startswith(".partial-")
+        write_text(path, "whole")
+        assert os.listdir(tmp_path) == ["summary.json"]
+        assert path.read_text() == "whole"
+
+    def test_threads_write_the_same_file(self, tmp_path):
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda n: write_text(tmp_path / "a", f"{n}" * 1000), range(64)))
+        assert os.listdir(tmp_path) == ["a"]
+        assert len({*(tmp_path / "a").read_text()}) <= 2
+
+    def test_a_failure_leaves_what_was_there(self, tmp_path):
+        write_text(tmp_path / "a", "old")
+
+        def fail():
+            with temporary_path(tmp_path / "a") as partial:
+                partial.write_text("new")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert (tmp_path / "a").read_text() == "old"
+        assert os.listdir(tmp_path) == ["a"]
+
+    def test_a_folder_that_is_not_there(self, tmp_path):
+        with pytest.raises(FileNotFoundError), temporary_path(tmp_path / "no" / "a"):
+            pass
 
 
 def test_what_a_killed_process_of_the_same_number_left_is_cleared_away(there):
