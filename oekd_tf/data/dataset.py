@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import oekd_tf
+from oekd_tf.core.errors import one_line
 from oekd_tf.core.records import Contract, Preparation
 from oekd_tf.data.augmentation import augment, crop_draws, draws_needed
 from oekd_tf.data.base import SizedData
@@ -105,8 +107,9 @@ class Data(SizedData):
             yield
         except tf.errors.OpError as error:
             damaged = self._find_damaged() if self._find_damaged else None
-            if damaged is None:
+            if damaged is None and not re.search(r"(?i)jpe?g|png|picture", error.message):
                 raise
+            damaged = damaged or f"an example of {self.name}: {one_line(error.message)}"
             raise ValueError(
                 "Pictures must be readable; remove or replace what is not, and start again. "
                 f"Received: {damaged}"

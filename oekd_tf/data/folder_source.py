@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
+from oekd_tf.core.errors import one_line
 from oekd_tf.data.decoding import ImageDecoder
 from oekd_tf.data.folder import WHOLE, ImageFolder, Listing, group_numbers, list_folder
 from oekd_tf.data.holdout import hold_out
@@ -107,11 +109,17 @@ class FolderSource:
     def find_damaged(self) -> str | None:
         """The first file that cannot be decoded and why, for a pipeline that failed."""
         for listing in self.folder.listings.values():
-            for name, facts in zip(
-                listing.names, survey(listing.paths, thorough=True), strict=True
-            ):
+            found = survey(listing.paths, thorough=True)
+            for name, facts in zip(listing.names, found, strict=True):
                 if facts.problem:
                     return f"{listing.folder / name}: {facts.problem}"
+        # What Pillow reads TensorFlow may refuse.
+        for listing in self.folder.listings.values():
+            for name, path in zip(listing.names, listing.paths, strict=True):
+                try:
+                    self.decoder.whole(tf.io.read_file(path))
+                except tf.errors.OpError as error:
+                    return f"{listing.folder / name}: {one_line(error.message)}"
         return None
 
 

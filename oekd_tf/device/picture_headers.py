@@ -5,6 +5,7 @@ formats are left to Pillow.
 """
 
 import struct
+import zlib
 from typing import NamedTuple
 
 # Formats by their first bytes.
@@ -162,5 +163,11 @@ def _png(content: bytes, end: bytes) -> Header:
         # An orientation, transparency, or several pictures in one.
         if name in (b"eXIf", b"tRNS", b"acTL") or not name.isalpha():
             return Header("PNG", width, height)
-        place += 12 + length
+        after = place + 12 + length
+        # Pillow reads on where a checksum is wrong; other decoders do not.
+        if after <= len(content):
+            (checksum,) = struct.unpack_from(">I", content, after - 4)
+            if zlib.crc32(content[place + 4 : after - 4]) != checksum:
+                return Header("PNG", width, height)
+        place = after
     return Header("PNG", width, height, 1, plain=True)

@@ -93,7 +93,8 @@ def check_arguments(
         test_labels.min() >= 0 and test_labels.max() < classes
     ):
         kind = test_labels.dtype
-        found = f"from {test_labels.min()} to {test_labels.max()}" if kind.kind in "iuf" else "text"
+        numbers = kind.kind in "iuf"
+        found = f"from {test_labels.min()} to {test_labels.max()}" if numbers else "text"
         raise ExportError(
             f"test_labels must be class indices from 0 to {classes - 1}. Received: {kind}, {found}"
         )

@@ -1,6 +1,7 @@
 """Image files to labels: pixels as in training's evaluation, and the binary."""
 
 import json
+import os
 import re
 import shutil
 
@@ -13,7 +14,7 @@ from oekd_tf.cli import classify
 from oekd_tf.data.cropping import central_window
 from oekd_tf.data.decoding import ImageDecoder
 from oekd_tf.device import TfliteModel
-from oekd_tf.device.contract import read_contract
+from oekd_tf.device.contract import read_contract, read_input
 from oekd_tf.device.pictures import central_box, image_files, read_image
 from oekd_tf.device.predictions import probabilities, top_predictions
 
@@ -194,6 +195,64 @@ class TestBinary:
             assert len(predictions) == 3
             assert predictions[0]["label"] == data.class_names[share.argmax()]
             assert predictions[0]["probability"] == pytest.approx(share.max())
+
+    def test_a_picture_of_another_shape_as_training_would_see_it(
+        self, exported, data, rng, tmp_path, capsys
+    ):
+        model = exported / "student_1" / "float32.tflite"
+        photo(rng, 56, 112, 1).save(tmp_path / "a.png")
+        # All images of this data set have one size, so a whole one is resized.
+        decoder = ImageDecoder(data.image_shape)
+        expected = decoder.whole((tmp_path / "a.png").read_bytes()).numpy()
+        image = read_input(tmp_path / "a.png", read_contract(model))
+        assert np.abs(image.astype(int) - expected).max() <= 2
+        shares = probabilities(TfliteModel(model).logits(image[None])[0])
+        classify.main([f"--model={model}", "--json", "--top=1", str(tmp_path / "a.png")])
+        (answer,) = answers(capsys)
+        assert answer["predictions"][0]["probability"] == pytest.approx(shares.max())
+
+    def test_where_nothing_is_known_it_says_what_it_assumes(
+        self, exported, pictures, tmp_path, capsys
+    ):
+        model = shutil.copy(exported / "student_1" / "int8.tflite", tmp_path / "a.tflite")
+        classify.main([f"--model={model}", str(pictures[0] / "0.png")])
+        line = capsys.readouterr().err.strip()
+        assert line.startswith("How pictures became inputs in training is not known for ")
+        assert "--central_crop=0.875" in line
+        assert "\n" not in line
+        classify.main([f"--model={model}", "--central_crop=0.9", str(pictures[0] / "0.png")])
+        assert capsys.readouterr().err == ""
+
+    def test_every_file_has_its_answer_or_its_line(self, exported, pictures, tmp_path, capsys):
+        folder = shutil.copytree(pictures[0], tmp_path / "photos")
+        names = (b"b\xe9.png", b"two\nlines.png", "日本.png".encode())
+        for name in names:
+            shutil.copy(folder / "0.png", os.fsencode(folder) + b"/" + name)
+        exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + bytes(20)
+        Image.open(folder / "0.png").save(folder / "damaged_exif.jpg", exif=exif)
+        (folder / "empty.png").touch()
+        (folder / "x.heic").touch()
+        (folder / ".hidden.png").touch()
+        model = exported / "student_1" / "int8.tflite"
+        with pytest.raises(SystemExit) as stop:
+            classify.main([f"--model={model}", "--top=1", str(folder)])
+        assert stop.value.code == 1
+        shown = capsys.readouterr()
+        assert len(shown.out.splitlines()) == 4 + 3 + 1
+        assert "two\\nlines.png: " in shown.out
+        errors = shown.err.splitlines()
+        assert len(errors) == 2
+        assert "empty.png" in errors[0]
+        assert errors[1] == "left out, not of a format that is read: 1 .heic"
+
+    def test_a_byte_order_mark_is_no_part_of_a_label(self, exported, pictures, tmp_path, capsys):
+        labels = tmp_path / "labels.txt"
+        labels.write_text("".join(f"class {i}\n" for i in range(10)), encoding="utf-8-sig")
+        model = exported / "student_1" / "int8.tflite"
+        flags = [f"--model={model}", f"--labels={labels}", "--top=10", "--json"]
+        classify.main([*flags, str(pictures[0] / "0.png")])
+        (answer,) = answers(capsys)
+        assert {p["label"] for p in answer["predictions"]} == {f"class {i}" for i in range(10)}
 
     def test_text_and_other_labels(self, exported, pictures, tmp_path, capsys):
         labels = tmp_path / "labels.txt"

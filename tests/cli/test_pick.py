@@ -93,7 +93,13 @@ class TestBinary:
         assert card["limits"] == {"max_bytes": 50_000}
         assert card["source"]["made_by"] == manifest["made_by"]
         assert (output / "labels.txt").read_text().splitlines() == data.class_names
+        assert card["contract"] == manifest["contract"] == data.contract
         text = (output / "CARD.md").read_text()
+        assert (
+            "- an input is 28×28, grey, raw pixels from 0 to 255: a picture is turned upright "
+            "(EXIF) and the whole of it resized (bilinear, antialiased)\n"
+            "- trained on fashion_mnist_mini: 1,500 train, 600 validation, 2,000 test images\n"
+        ) in text
         assert card["format"]["sha256"] in text
         assert "value = 1 × (stored + 128)" in text
         shown = capsys.readouterr().out

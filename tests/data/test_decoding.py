@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from oekd_tf.data.decoding import ImageDecoder, _kind
 from oekd_tf.data.splits import decode_batch
+from oekd_tf.data.survey import survey
 from oekd_tf.device.picture_headers import exif_orientation, read_header
 from oekd_tf.device.pictures import decode, read_image
 
@@ -206,3 +207,46 @@ def test_damage_is_one_line():
                 messages.append(str(error))
     assert len(messages) > 100
     assert {len(message.splitlines()) for message in messages} == {1}
+
+
+@pytest.mark.slow
+def test_100_000_damaged_files_are_read_or_refused_alike(tmp_path):
+    """Each is a picture or one line, and TensorFlow reads what is sent to it."""
+    rng = np.random.default_rng(3)
+    decoder = ImageDecoder((24, 20, 3), varying=True)
+    whole = tf.function(decoder.whole, input_signature=[tf.TensorSpec((), tf.string)])
+    path = tmp_path / "picture"
+    contents = [content for content, _ in TABLE.values()]
+    refused = read = trained = 0
+    for number in range(100_000):
+        damaged = bytearray(contents[number % len(contents)])
+        for _ in range(rng.integers(1, 5)):
+            place = int(rng.integers(0, len(damaged)))
+            change = rng.integers(0, 3)
+            if change == 0:
+                damaged[place] = rng.integers(0, 256)
+            elif change == 1:
+                damaged[place : place + int(rng.integers(1, 9))] = b""
+            else:
+                damaged[place:place] = rng.bytes(int(rng.integers(1, 9)))
+        damaged = bytes(damaged)
+        if rng.integers(0, 20) == 0:
+            damaged = damaged[: rng.integers(0, len(damaged))]
+        path.write_bytes(damaged)
+        (facts,) = survey([bytes(path)], thorough=number % 2 == 0)
+        assert len(facts.problem.splitlines()) <= 1
+        try:
+            image = read_image(path, (24, 20, 3), 0.875)
+        except ValueError as error:
+            refused += 1
+            message = str(error)
+            assert len(message.splitlines()) == 1, message
+            continue
+        read += 1
+        assert image.shape == (24, 20, 3)
+        if facts.problem or number % 10:
+            continue
+        trained += 1
+        assert whole(tf.constant(damaged)).shape == (24, 20, 3)
+    assert min(refused, read) > 10_000
+    assert trained > 1000

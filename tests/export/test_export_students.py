@@ -60,6 +60,16 @@ def exported(ensemble, data, test_set, tmp_path_factory):
     return output, manifest, lines
 
 
+def test_the_contract_of_user_code(exported, ensemble, data):
+    """What is not known is said to be so, rather than guessed."""
+    contract = exported[1]["contract"]
+    assert contract["class_names"] == data.class_names
+    np.testing.assert_allclose(contract["mean"], ensemble.get_config()["mean"])
+    assert contract["image_shape"] == [28, 28, 1]
+    unknown = ("data", "preparation", "splits", "class_counts")
+    assert [contract[name] for name in unknown] == [None] * 4
+
+
 def leftovers(folder):
     return [path.name for path in folder.iterdir()]
 
@@ -299,6 +309,30 @@ class TestWholeOrNotAtAll:
         ),
         ({"test_images": np.zeros((0, 28, 28, 1), np.uint8)}, "test_images must be .*not empty"),
         ({"test_labels": np.zeros(3)}, r"test_labels must be one class .*Received: shape \(3,\)"),
+        (
+            {"test_labels": np.arange(400) % 10 + 1},
+            r"test_labels must be class indices from 0 to 9\. Received: int64, from 1 to 10",
+        ),
+        (
+            {"test_labels": np.array(["cat"] * 400)},
+            r"test_labels must be class indices from 0 to 9\. Received: <U3, text",
+        ),
+        (
+            {"test_labels": np.full(400, -1)},
+            r"class indices from 0 to 9\. Received: int64, from -1 to -1",
+        ),
+        ({"contract": "data"}, "contract must be that of a data set, data.contract"),
+        (
+            {"contract": {"class_names": list("abc"), "image_shape": [28, 28, 1]}},
+            r"contract must be of the network's inputs, \(28, 28, 1\), and its 10 classes",
+        ),
+        (
+            {
+                "contract": {"class_names": list("abcdefghij"), "image_shape": [28, 28, 1]},
+                "class_names": list("abcdefghix"),
+            },
+            "class_names must be those of contract, or None. Received: others, such as 'j'",
+        ),
         ({"class_names": ["a"]}, "class_names must be 10 names.*Received: 1"),
         ({"min_agreement": {"int9": 1.0}}, "A format must be one of saved_model, float32"),
         ({"max_accuracy_drop": {"int9": 1.0}}, "A format must be one of saved_model, float32"),
