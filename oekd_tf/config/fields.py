@@ -300,6 +300,12 @@ FIELDS: dict[str, Field] = {
     "export.max_accuracy_drop": Field(
         0.02, *rules.share(), "The same for a file that is quantized or was fine-tuned."
     ),
+    "export.max_class_drop": Field(
+        1.0,
+        *rules.share(),
+        "Most that a file's recall of a class with at least 10 test images may be below the Keras "
+        "student's, of 1; 1.0 allows any.",
+    ),
     "export.min_agreement_float": Field(
         0.99, *rules.share(), "Least top-1 agreement of a float file with the Keras student."
     ),

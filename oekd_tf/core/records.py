@@ -23,6 +23,38 @@ class StudentSummary(TypedDict):
     test_accuracy: float
 
 
+class ClassScores(TypedDict):
+    """A network's recall on the test split, in `summary.json`.
+
+    Attributes:
+        balanced_accuracy: Mean recall of the classes that have test images, from 0 to 1.
+        worst_class: Name of the class of the lowest recall.
+        worst_recall: That recall.
+        recall: Recall of each class; None for one without a test image.
+    """
+
+    balanced_accuracy: float
+    worst_class: str
+    worst_recall: float
+    recall: list[float | None]
+
+
+class PerClass(TypedDict):
+    """A run class by class, in `summary.json`.
+
+    Attributes:
+        class_names: Names of the classes.
+        train_examples: Number of training images of each; None where labels are read from files.
+        test_examples: Number of test images of each.
+        networks: Scores of each student and of the teacher, by name.
+    """
+
+    class_names: list[str]
+    train_examples: list[int] | None
+    test_examples: list[int]
+    networks: dict[str, ClassScores]
+
+
 class EarlyStopping(TypedDict):
     """Early stopping of a run in `summary.json`.
 
@@ -62,6 +94,7 @@ class Summary(TypedDict):
         trained_by: The method and its arguments in words; runs of version 0.1 lack it.
         teacher_title: What the teacher is, likewise.
         early_stopping: The best epoch, where the config has a monitor.
+        per_class: Recall of each class; runs of version 0.1 lack it.
     """
 
     name: str
@@ -79,6 +112,7 @@ class Summary(TypedDict):
     trained_by: NotRequired[str]
     teacher_title: NotRequired[str]
     early_stopping: NotRequired[EarlyStopping]
+    per_class: NotRequired[PerClass]
 
 
 class Preparation(TypedDict):
@@ -174,6 +208,7 @@ class KindFacts(TypedDict, total=False):
     operations: dict[str, int]
     tensor_types: dict[str, int]
     fine_tuning: dict[str, Any]
+    class_recall: list[float | None]
 
 
 class FileFacts(FileIdentity, Comparison, KindFacts):
@@ -189,6 +224,7 @@ class StudentFiles(TypedDict):
     flops: int
     input_shape: list[int]
     accuracy: float
+    class_recall: NotRequired[list[float | None]]
     formats: dict[str, FileFacts]
 
 
@@ -198,6 +234,7 @@ class Manifest(TypedDict):
     made_by: dict[str, Any]
     class_names: list[str]
     checked_on_images: int
+    checked_on_images_of_class: NotRequired[list[int]]
     calibration_images: int
     students: list[StudentFiles]
     failures: list[str]
@@ -227,12 +264,14 @@ class Scores(TypedDict):
         nll: Negative log-likelihood, in nats.
         ece: Expected calibration error, from 0 to 1.
         reliability: Number of images, confidence and accuracy of each bin.
+        balanced_accuracy: Mean recall of the classes; older studies lack it.
     """
 
     accuracy: float
     nll: float
     ece: float
     reliability: list[list[float]]
+    balanced_accuracy: NotRequired[float]
 
 
 class StudentRecord(Scores):

@@ -6,15 +6,16 @@
 - `contract`: how a picture becomes an input, class names, mean, std, and the splits that it was
   trained and tested on; null stands for what is not known (`oekd_tf.core.records.Contract`);
 - `class_names`, `checked_on_images` (number of test images that every file was run on),
-  `calibration_images`;
+  `checked_on_images_of_class` (of each class), `calibration_images`;
 - `failures`: one line for each file that was not delivered;
 - `students`: a list of objects with `name`, `width`, `parameters` (trainable), `flops` (two a
-  multiply-add, one image), `input_shape`, `accuracy` of the Keras student, and `formats`: for each
+  multiply-add, one image), `input_shape`, `accuracy` and `class_recall` (of each class) of the
+  Keras student, and `formats`: for each
   format `path` below the manifest's folder, `bytes`, `gzip_bytes` (of a file), `sha256`,
   `accuracy`, `agreement` (share of test images with the Keras student's top class),
-  `largest_logit_difference`, for TFLite and ONNX `input` and `output` (dtype, shape, -1 where it
-  is free, scale, zero_point) and `operations`, for TFLite `tensor_types`, and after fine-tuning
-  `fine_tuning` (its settings, with sparsity or number of clusters by layer);
+  `class_recall`, `largest_logit_difference`, for TFLite and ONNX `input` and `output` (dtype,
+  shape, -1 where it is free, scale, zero_point) and `operations`, for TFLite `tensor_types`, and
+  after fine-tuning `fine_tuning` (its settings, with sparsity or number of clusters by layer);
 - `devices` and `cascades`: results of `oekd bench` and `oekd cascade`.
 
 The SHA-256 of a folder is that of the lines "<sha256>  <path>" of its files, sorted by path: what

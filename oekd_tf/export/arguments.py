@@ -30,6 +30,7 @@ def check_arguments(
     overwrite: bool,
     widths: Sequence[float] | None,
     contract: Contract | None = None,
+    max_class_drop: float = 1.0,
 ) -> None:
     """Checks the arguments of `export_students`, whose names they have.
 
@@ -48,6 +49,7 @@ def check_arguments(
         overwrite: Whether to replace what is there.
         widths: One width a student, or None.
         contract: What the network was trained on, or None.
+        max_class_drop: Share from 0 to 1.
 
     Raises:
         ExportError: An argument breaks its rule; the first one that does is named.
@@ -100,6 +102,8 @@ def check_arguments(
         )
     if contract is not None:
         _check_contract(contract, shape, classes, class_names)
+    if not 0 <= max_class_drop <= 1:
+        raise ExportError(f"max_class_drop must be from 0 to 1. Received: {max_class_drop}")
     if batch_size is not None and batch_size < 1:
         raise ExportError(f"batch_size must be at least 1, or None. Received: {batch_size}")
     if calibration_batch_size < 1 or (calibration_batch_size > 1 and batch_size is not None):

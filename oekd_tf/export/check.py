@@ -1,9 +1,10 @@
 """How far a file's answers are from the student's, and whether that is too far."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from oekd_tf.core import classes
 from oekd_tf.core.records import Comparison
 from oekd_tf.export.formats import Format
 
@@ -29,6 +30,64 @@ def compare(logits: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> Co
         "agreement": float((top == reference.argmax(-1)).mean()),
         "largest_logit_difference": float(np.abs(logits - reference).max()),
     }
+
+
+def class_recall(logits: np.ndarray, labels: np.ndarray) -> list[float | None]:
+    """Share of each class's images that have it on top.
+
+    Args:
+        logits: Logits, (images, classes).
+        labels: Class indices, (images,).
+
+    Returns:
+        Shares from 0 to 1; None for a class without an image.
+    """
+    return classes.recall(classes.confusion(logits.argmax(-1), labels, logits.shape[-1]))
+
+
+# Of fewer images a class's recall says little.
+_LEAST_IMAGES = 10
+
+
+def class_refusal(
+    recall: Sequence[float | None],
+    reference: Sequence[float | None],
+    images: Sequence[int],
+    names: Sequence[str],
+    form: Format,
+    limit: float,
+) -> str | None:
+    """Why a file may not be delivered because of one class, if so.
+
+    Args:
+        recall: The file's recall of each class.
+        reference: The Keras student's.
+        images: Number of test images of each class; classes of fewer than 10 are passed over.
+        names: Names of the classes.
+        form: Format of the file.
+        limit: Largest difference by which a recall may be below the student's, from 0 to 1.
+
+    Returns:
+        The reason, which names the class that lost most; None if it may.
+
+    Example:
+        >>> class_refusal([1.0, 0.5], [1.0, 0.9], [50, 50], ["cat", "dog"], form, 0.1)
+        'its recall of class dog must be at most 10 points below ...'
+    """
+    drops = [
+        (before - after, index)
+        for index, (after, before) in enumerate(zip(recall, reference, strict=True))
+        if after is not None and before is not None and images[index] >= _LEAST_IMAGES
+    ]
+    # Exact shares must not fail by a rounding error.
+    drop, worst = max(drops, default=(0.0, 0))
+    if drop <= limit + 1e-9:
+        return None
+    return (
+        f"its recall of class {names[worst]} must be at most {100 * limit:g} points below the "
+        f"Keras student's {reference[worst]:.2%}; {form.advice}. Received: {recall[worst]:.2%} of "
+        f"{images[worst]} test images"
+    )
 
 
 def refusal(

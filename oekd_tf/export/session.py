@@ -29,6 +29,8 @@ class Conversions:
         calibration_batch_size: Number of images at a time in calibration, where it is free.
         limits: "max_accuracy_drop" and "min_agreement", each by name of the format.
         progress: Called with a message for each file.
+        max_class_drop: Largest difference by which a file's recall of a class may be below the
+            student's, from 0 to 1.
 
     Attributes:
         facts: Facts of each file that passed, by names of student and format.
@@ -51,12 +53,15 @@ class Conversions:
         calibration_batch_size: int,
         limits: Mapping[str, Mapping[str, float]],
         progress: Callable[[str], None],
+        max_class_drop: float = 1.0,
     ):
         self.facts: dict[tuple[str, str], FileFacts] = {}
         self.failures: list[str] = []
         self._folder, self._scratch, self._workers = folder, scratch, workers
         self._batch_size, self._calibration_batch_size = batch_size, calibration_batch_size
         self._limits, self._progress = limits, progress
+        self._max_class_drop = max_class_drop
+        self._class_names: Sequence[str] = ()
         self._references: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._pending: dict[Future[Answer], _Pending] = {}
 
@@ -92,6 +97,7 @@ class Conversions:
             (self._folder / name / "labels.txt").write_text(
                 "".join(f"{c}\n" for c in class_names), encoding="utf-8"
             )
+        self._class_names = class_names
         self._references[name] = reference, labels
 
     def submit(
@@ -172,14 +178,23 @@ class Conversions:
             self._drop(job, answer["refused"])
             return
         reference, labels = self._references[job.student]
-        found = check.compare(np.load(job.logits), reference, labels)
+        logits = np.load(job.logits)
+        found = check.compare(logits, reference, labels)
         accuracy = float((reference.argmax(-1) == labels).mean())
         failure = check.refusal(found, accuracy, form, self._limits)
+        recall = check.class_recall(logits, labels)
+        if not failure:
+            failure = check.class_refusal(
+                recall, check.class_recall(reference, labels),
+                np.bincount(labels, minlength=len(recall)).tolist(), self._class_names, form,
+                self._max_class_drop,
+            )  # fmt: skip
         if failure:
             self._drop(job, failure)
             return
         size = manifest.file_facts(Path(job.path), self._folder)
         facts: FileFacts = {**size, **found, **answer["facts"], **more}
+        facts["class_recall"] = [None if one is None else round(one, 6) for one in recall]
         self.facts[job.student, job.format_name] = facts
         self._progress(
             f"{job.name}: {facts['bytes']:,} bytes, accuracy {facts['accuracy']:.4f}, agreement "

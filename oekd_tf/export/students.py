@@ -13,6 +13,7 @@ from oekd_tf.core.records import Contract, Manifest, StudentFiles
 from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
 from oekd_tf.export.arguments import check_arguments, known_contract
+from oekd_tf.export.check import class_recall
 from oekd_tf.export.plain_student import plain_student
 from oekd_tf.export.pool import Workers, sensible_processes
 from oekd_tf.export.session import Conversions
@@ -34,6 +35,7 @@ def export_students(
     contract: Contract | None = None,
     max_accuracy_drop: Mapping[str, float] | None = None,
     min_agreement: Mapping[str, float] | None = None,
+    max_class_drop: float = 1.0,
     widths: Sequence[float] | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
@@ -74,6 +76,8 @@ def export_students(
             0.02 for the others.
         min_agreement: For each format, the least share of test images on which a file must have
             the Keras student's top class; by default 0.99 for float formats, 0 for the others.
+        max_class_drop: The largest difference by which a file's recall of a class with at least 10
+            test images may be below the Keras student's, from 0 to 1; 1 allows any.
         widths: Widths of the students, for the manifest; an ensemble's own if None.
         provenance: Further entries of the manifest's `made_by`.
         overwrite: Whether to replace `output` if it is there.
@@ -110,7 +114,7 @@ def export_students(
     check_arguments(
         students, output, formats, test_images, test_labels, calibration_images,
         calibration_batch_size, batch_size, fine_tuning, class_names, limits, overwrite, widths,
-        contract,
+        contract, max_class_drop,
     )  # fmt: skip
     contract = contract or known_contract(ensemble, students[0], class_names)
     wanted = [forms.parse(name) for name in formats]
@@ -126,8 +130,9 @@ def export_students(
         with write_errors(folder):
             scratch.mkdir()
         conversions = Conversions(
-            folder, scratch, workers, batch_size, calibration_batch_size, limits, progress
-        )
+            folder, scratch, workers, batch_size, calibration_batch_size, limits, progress,
+            max_class_drop,
+        )  # fmt: skip
         conversions.save_images("images", test_images)
         num_calibration = 0
         if any(form.calibrated for form in wanted):
@@ -158,6 +163,7 @@ def export_students(
                 "flops": count_flops(student),
                 "input_shape": list(student.input_shape[1:]),
                 "accuracy": float((references[student.name].argmax(-1) == test_labels).mean()),
+                "class_recall": class_recall(references[student.name], test_labels),
                 "formats": {
                     name: conversions.facts[student.name, name]
                     for name in formats
@@ -173,6 +179,7 @@ def export_students(
             "contract": contract,
             "class_names": names,
             "checked_on_images": len(test_images),
+            "checked_on_images_of_class": np.bincount(test_labels, minlength=num_classes).tolist(),
             "calibration_images": num_calibration,
             "students": entries,
             "failures": conversions.failures,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from oekd_tf.core.records import Results, RunRecord, Scores, StudentRecord
 from oekd_tf.studies.plan import ALONE, ENSEMBLE
 from oekd_tf.studies.results import network_key
-from oekd_tf.studies.statistics import Interval, Spread, relative_gain, spread
+from oekd_tf.studies.statistics import Interval, Spread, interval, relative_gain, spread
 
 
 class _Timed(StudentRecord):
@@ -39,6 +39,8 @@ class Row(NamedTuple):
         ece: Expected calibration error, from 0 to 1.
         agreement: Share of test images with the ensemble teacher's top class.
         reliability: (count, confidence, accuracy) of each bin, over all seeds.
+        balanced: Balanced accuracy, from 0 to 1; None for a study that did not measure it.
+        balanced_gain: Points of balanced accuracy above the baseline; None without one.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Row(NamedTuple):
     ece: Spread
     agreement: Spread | None
     reliability: tuple[tuple[int, float, float], ...]
+    balanced: Spread | None = None
+    balanced_gain: Interval | None = None
 
 
 class Teacher(NamedTuple):
@@ -64,6 +68,7 @@ class Teacher(NamedTuple):
     nll: Spread
     ece: Spread
     reliability: tuple[tuple[int, float, float], ...]
+    balanced: Spread | None = None
 
 
 class Method(NamedTuple):
@@ -251,7 +256,23 @@ def _row(
         spread([one["ece"] for one in own]),
         spread(agreements) if agreements else None,
         pooled(one["reliability"] for one in own),
+        _balanced(own),
+        _balanced_gain([(students[seed], baselines[seed]) for seed in paired]),
     )
+
+
+def _balanced(scores: Sequence[Scores]) -> Spread | None:
+    found = [one["balanced_accuracy"] for one in scores if "balanced_accuracy" in one]
+    return spread(found) if found else None
+
+
+def _balanced_gain(pairs: Sequence[tuple[Scores, Scores]]) -> Interval | None:
+    gains = [
+        100 * (together["balanced_accuracy"] - alone["balanced_accuracy"])
+        for together, alone in pairs
+        if "balanced_accuracy" in together and "balanced_accuracy" in alone
+    ]
+    return interval(gains) if gains else None
 
 
 def _teacher(teachers: list[Scores]) -> Teacher:
@@ -260,6 +281,7 @@ def _teacher(teachers: list[Scores]) -> Teacher:
         spread([teacher["nll"] for teacher in teachers]),
         spread([teacher["ece"] for teacher in teachers]),
         pooled(teacher["reliability"] for teacher in teachers),
+        _balanced(teachers),
     )
 
 

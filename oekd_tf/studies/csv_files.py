@@ -71,10 +71,13 @@ def runs_csv(runs: Iterable[RunRecord]) -> str:
         CSV with a header; accuracies from 0 to 1.
     """
     lines = []
+    runs = list(runs)
+    facts = ["width", "parameters", "flops", "accuracy", "nll", "ece", "agreement"]
+    if any("balanced_accuracy" in one for run in runs for one in run["students"]):
+        facts.insert(4, "balanced_accuracy")
     for run in runs:
         teacher = [{"name": "teacher", **run["teacher"]}] if run["teacher"] else []
         for one in (*run["students"], *teacher):
-            facts = ("width", "parameters", "flops", "accuracy", "nll", "ece", "agreement")
             lines.append(
                 {
                     "method": run["method"],

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from oekd_tf.core import classes
 from oekd_tf.device.predictions import probabilities
 
 BINS = 15
@@ -39,6 +40,28 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     logits, labels = _checked(logits, labels)
     return float((logits.argmax(-1) == labels).mean())
+
+
+def balanced_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes of the share of a class's images whose top class it is.
+
+    Args:
+        logits: Logits, (images, classes).
+        labels: Class indices, (images,).
+
+    Returns:
+        The mean over the classes that have images, from 0 to 1.
+
+    Raises:
+        ValueError: The arrays do not belong together.
+
+    Example:
+        >>> balanced_accuracy([[1.0, 0.0]] * 4, [0, 0, 0, 1])
+        0.5
+    """
+    logits, labels = _checked(logits, labels)
+    matrix = classes.confusion(logits.argmax(-1), labels, logits.shape[1])
+    return classes.balanced_accuracy(classes.recall(matrix))
 
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -27,6 +27,12 @@ from oekd_tf.studies.statistics import ONE_SEED, Interval, Spread
 # Fields that change the training of baselines, too.
 _RECIPE = ("optimizer.", "schedule.", "backbone.", "label_loss.")
 
+_BALANCED = (
+    " *balanced*: mean over the classes of the share of a class's images that are taken for it; "
+    "*against alone*: points of it above the same network trained alone, with the 95 % interval "
+    "over the same seeds."
+)
+
 _WHAT = {
     OFFLINE: "Each student distilled from student 1, which was trained alone before: "
     "α CE + γ T² KL from the teacher, with the study's α, γ and T, which were not tuned for it.",
@@ -151,7 +157,8 @@ def markdown(results: Results) -> str:
         f"On the test split. *NLL*: negative log-likelihood, nats. *ECE*: expected calibration "
         f"error over {BINS} bins ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)). "
         "*agreement*: share of images on which the student and the ensemble teacher have the same "
-        "top class; of a student alone, the teacher of the ensemble of its seed.",
+        "top class; of a student alone, the teacher of the ensemble of its seed."
+        + (_BALANCED if _is_uneven(found) else ""),
         "![reliability diagram](reliability.png)",
         "## Training time",
         markdown_table(_time_rows(found)),
@@ -304,19 +311,31 @@ def _quality_rows(found: Sequence[Method]) -> list[dict[str, str]]:
     """Rows of students, grouped by network and named as in the first method, then of teachers."""
     names = {row.network: row.name for method in reversed(found) for row in method.rows}
     networks = dict.fromkeys(row.network for method in found for row in method.rows)
+    uneven = _is_uneven(found)
     rows = []
     for network in networks:
         for method in found:
             own = [row for row in method.rows if row.network == network]
-            rows += [_quality(names[network], method, row) for row in own]
-    return rows + [_quality("teacher", m, m.teacher) for m in found if m.teacher]
+            rows += [_quality(names[network], method, row, uneven) for row in own]
+    return rows + [_quality("teacher", m, m.teacher, uneven) for m in found if m.teacher]
 
 
-def _quality(name: str, method: Method, one: Any) -> dict[str, str]:
+def _is_uneven(found: Sequence[Method]) -> bool:
+    """Whether balanced accuracy says something that accuracy does not."""
+    every = [row for method in found for row in (*method.rows, method.teacher) if row]
+    return any(one.balanced and abs(one.balanced.mean - one.accuracy.mean) > 1e-6 for one in every)
+
+
+def _quality(name: str, method: Method, one: Any, uneven: bool) -> dict[str, str]:
+    balanced = {}
+    if uneven:
+        gain = one.balanced_gain if isinstance(one, Row) else None
+        balanced = {"balanced %": _of_1(one.balanced), "against alone, points": _gain(gain)}
     return {
         "student": name,
         "method": method.name,
         "accuracy %": _of_1(one.accuracy),
+        **balanced,
         "NLL": _spread(one.nll, 3),
         "ECE %": _of_1(one.ece),
         "agreement %": _of_1(one.agreement) if isinstance(one, Row) else "",

@@ -86,6 +86,7 @@ def export_run(
             test_labels=labels,
             contract=data.contract,
             max_accuracy_drop=drops,
+            max_class_drop=config.export.max_class_drop,
             min_agreement=dict.fromkeys(exact, config.export.min_agreement_float),
             widths=list(config.ensemble.widths),
             provenance={

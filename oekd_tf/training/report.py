@@ -3,10 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
+from oekd_tf.core import classes
 from oekd_tf.core.files import temporary_path, write_text
 from oekd_tf.core.records import Manifest, StudentSummary, Summary
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.device.manifest import FILE_NAME, read_manifest
+
+# Most rows of the table of classes.
+_MOST_CLASSES = 100
 
 _FORMAT_TITLES = {"saved_model": "SavedModel", "float32": "float32 kB", "int8": "int8 kB"}
 
@@ -32,7 +38,7 @@ def write_report(workdir: str | Path) -> str:
     table = markdown_table(rows)
     files_table = _files(manifest, workdir / "trade_off.png") if manifest else ""
     title = summary.get("teacher_title", "Ensemble teacher (all students together)")
-    teacher = f"{title}: {summary['teacher_test_accuracy']:.2%}."
+    teacher = f"{title}: {summary['teacher_test_accuracy']:.2%}.{_behind(summary)}"
     method = f"Method: {summary['trained_by']}. " if "trained_by" in summary else ""
     picture = workdir / "accuracy.png"
     draw_accuracy(summary, baselines, picture)
@@ -42,7 +48,8 @@ def write_report(workdir: str | Path) -> str:
         f"{method}Data: {summary['data']}.\n\n{table}\n\n{teacher} "
         "*alone* is the same student trained by itself for as many steps; *gain* is relative "
         "to it. MFLOPs count a multiplication and an addition as two.\n\n"
-        f"![accuracy against size](accuracy.png)\n\n{files_table}"
+        f"![accuracy against size](accuracy.png)\n\n{class_section(summary, workdir)}"
+        f"{files_table}"
         f"The config: `{workdir / 'config.json'}`.\n",
     )
     files = f"report: {workdir / 'report.md'}\npicture: {picture}"
@@ -103,6 +110,95 @@ def student_rows(
                 row[title] = f"{size / 1000:.1f}" if size else ""
         rows.append(row)
     return rows
+
+
+def _behind(summary: Summary) -> str:
+    """A remark where the teacher is worse than a student of its own."""
+    teacher, first = summary["teacher_test_accuracy"], summary["students"][0]
+    if teacher is None or teacher >= first["test_accuracy"]:
+        return ""
+    return (
+        f" **It is less accurate than student 1** ({first['test_accuracy']:.2%}), from which "
+        "the others would learn more."
+    )
+
+
+def class_rows(summary: Summary) -> list[dict[str, str]]:
+    """The table of balanced accuracies and worst classes.
+
+    Args:
+        summary: Content of a `summary.json` that has `per_class`.
+
+    Returns:
+        One row for each student and the teacher: text by column.
+    """
+    tested = {one["name"]: one["test_accuracy"] for one in summary["students"]}
+    tested["teacher"] = summary["teacher_test_accuracy"] or 0.0
+    return [
+        {
+            "network": name,
+            "accuracy %": f"{100 * tested[name]:.2f}",
+            "balanced accuracy %": f"{100 * scores['balanced_accuracy']:.2f}",
+            "worst class": scores["worst_class"],
+            "its recall %": f"{100 * scores['worst_recall']:.2f}",
+        }
+        for name, scores in summary["per_class"]["networks"].items()
+    ]
+
+
+def class_section(summary: Summary, workdir: Path) -> str:
+    """The section about classes, and its picture; "" for a run without them.
+
+    Args:
+        summary: Content of the run's `summary.json`.
+        workdir: Folder of the run, with `confusion.npz`.
+
+    Returns:
+        Markdown text, with a blank line at its end.
+    """
+    found = summary.get("per_class")
+    if found is None:
+        return ""
+    picture = ""
+    if (workdir / "confusion.npz").exists():
+        from oekd_tf.training.confusion import draw_confusion
+
+        with np.load(workdir / "confusion.npz") as arrays:
+            matrices = {name: arrays[name] for name in arrays.files}
+        draw_confusion(matrices, found["class_names"], workdir / "confusion.png")
+        picture = "![confusion](confusion.png)\n\n"
+    order = list(range(len(found["class_names"])))
+    which = "All classes"
+    if len(order) > _MOST_CLASSES:
+        last = summary["students"][-1]["name"]
+        recall = found["networks"][last]["recall"]
+        order = classes.worst_classes(recall)[:_MOST_CLASSES]
+        which = f"The {_MOST_CLASSES} of {len(recall)} classes that {last} does worst at"
+    counts = found["train_examples"]
+    rows = [
+        {
+            "class": found["class_names"][index],
+            **({} if counts is None else {"training images": f"{counts[index]:,}"}),
+            "test images": f"{found['test_examples'][index]:,}",
+            **{
+                f"{name} %": _percent(scores["recall"][index])
+                for name, scores in found["networks"].items()
+            },
+        }
+        for index in order
+    ]
+    span = ""
+    if counts is not None:
+        span = f"Training images of a class: {min(counts):,} to {max(counts):,}. "
+    return (
+        f"## Classes\n\n{markdown_table(class_rows(summary))}\n\n{span}*recall* is the share of a "
+        "class's test images that are taken for it, *balanced accuracy* its mean over the "
+        f"classes.\n\n{picture}{which} by recall:\n\n{markdown_table(rows)}\n\n"
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
 
 
 def draw_accuracy(summary: Summary, baselines: dict[str, StudentSummary], path: str | Path) -> None:

@@ -224,7 +224,10 @@ def read_config(workdir: str | Path) -> ConfigDict:
 
 
 def restore_model(
-    workdir: str | Path, config: ConfigDict | None = None, data: Any = None
+    workdir: str | Path,
+    config: ConfigDict | None = None,
+    data: Any = None,
+    log: Callable[[str], None] = print,
 ) -> keras.Model:
     """Restores the trained model of a run, without its data.
 
@@ -232,12 +235,15 @@ def restore_model(
         workdir: Folder of a run.
         config: The run's config; read from the folder if None.
         data: The run's data set; what its contract says of it if None.
+        log: Called with messages about checkpoints.
 
     Returns:
-        The model with the weights of the newest checkpoint.
+        The model with the weights of the newest checkpoint, or of the best epoch, where the config
+        restores it.
 
     Raises:
         ConfigError: The folder holds no run, or no checkpoint.
+        CheckpointError: The checkpoints are damaged.
 
     Example:
         >>> ensemble = restore_model("runs/demo")
@@ -251,14 +257,14 @@ def restore_model(
         # Runs of version 0.1 have no contract.
         data = load_data(config) if contract is None else RecordedData(contract)
     # The teacher is not needed any more, and may have been moved.
-    with config.unlocked():
-        config.teacher_workdir = ""
+    config = config.copy_and_resolve_references()
+    config.teacher_workdir = ""
     model = build_model(config, data)
-    position = Checkpoints(workdir / "checkpoints").restore_position(model)
+    position = Checkpoints(workdir / "checkpoints").restore_position(model, log)
     if not position.epochs:
         raise ConfigError(f"A workdir must hold a checkpoint. Received: none in {workdir}")
     if config.early_stopping.restore_best:
-        restore_best(workdir, position, model, log=print)
+        restore_best(workdir, position, model, log)
     return model
 
 

@@ -21,7 +21,13 @@ from oekd_tf.training.contract import adopt, keep_files, read_contract, write_co
 from oekd_tf.training.export import export_folder, export_run, refuse_existing_export
 from oekd_tf.training.hosts import Hosts, make_hosts, set_runtime
 from oekd_tf.training.loop import fit, monitored
-from oekd_tf.training.restore import build_model, load_data, validate_as_before_contracts
+from oekd_tf.training.per_class import confusions, per_class, save_confusions
+from oekd_tf.training.restore import (
+    build_model,
+    load_data,
+    restore_model,
+    validate_as_before_contracts,
+)
 from oekd_tf.training.widths import find_widths, with_known_widths
 from oekd_tf.training.workdir import locked, refuse_workdir_of_another, run_folder
 
@@ -163,6 +169,10 @@ def _finished_run(
         summary["trained_by"] = describe_method(config)
         summary["teacher_title"] = model.method.teacher_title
     if hosts.is_chief:
+        alone = model if hosts.replicas == 1 else restore_model(workdir, config, data, log)
+        matrices = confusions(config, data, alone)
+        summary["per_class"] = per_class(data, matrices)
+        save_confusions(matrices, workdir)
         _save_model(model, workdir, log)
         # Last, because this file marks a finished run.
         write_text(summary_path, json.dumps(summary, indent=2) + "\n")

@@ -60,6 +60,7 @@ BAD = {
     "export.calibration_images": 0,
     "export.min_agreement_float": 1.5,
     "export.max_accuracy_drop": -0.5,
+    "export.max_class_drop": 1.5,
     "export.max_accuracy_drop_float": 2.0,
     "export.batch_size": -1,
     "export.calibration_batch_size": 0,

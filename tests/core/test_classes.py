@@ -26,3 +26,22 @@ def test_logit_adjustment():
 def test_a_class_without_an_example(function):
     with pytest.raises(ValueError, match=r"must be off unless .* Received: none of class 1, 2$"):
         function([3, 0, 0, 4])
+
+
+class TestRecall:
+    labels = np.array([0, 0, 0, 1, 1, 3])
+    predicted = np.array([0, 0, 1, 1, 1, 2])
+
+    def test_by_hand(self):
+        matrix = classes.confusion(self.predicted, self.labels, 4)
+        assert matrix.tolist() == [[2, 1, 0, 0], [0, 2, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]
+        recall = classes.recall(matrix)
+        assert recall == [2 / 3, 1.0, None, 0.0]
+        assert classes.balanced_accuracy(recall) == pytest.approx(5 / 9)
+        assert classes.worst_class(recall) == 3
+        assert classes.worst_classes(recall) == [3, 0, 1]
+
+    def test_of_classes_of_one_size_it_is_the_accuracy(self, rng):
+        labels, predicted = np.repeat(np.arange(5), 20), rng.integers(0, 5, 100)
+        recall = classes.recall(classes.confusion(predicted, labels, 5))
+        assert classes.balanced_accuracy(recall) == pytest.approx((predicted == labels).mean())

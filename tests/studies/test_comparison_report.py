@@ -35,6 +35,52 @@ def test_gains(results):
     assert [one[0] for one in full.reliability[-2:]] == [1200, 1800]
 
 
+class TestBalancedAccuracy:
+    def measured(self, results, below):
+        for run in results["runs"]:
+            for one in (*run["students"], *([run["teacher"]] if run["teacher"] else [])):
+                one["balanced_accuracy"] = one["accuracy"] - below
+        return results
+
+    def test_of_uneven_classes(self, results):
+        results = self.measured(results, 0.1)
+        for run in results["runs"]:
+            if run["method"] == "alone" and run["student"] == 3:
+                run["students"][0]["balanced_accuracy"] -= 0.01
+        found = {method.name: method for method in methods(results)}
+        quarter = found["ensemble"].rows[2]
+        assert quarter.balanced.mean == pytest.approx((0.52 + 0.53 + 0.52) / 3 - 0.1)
+        assert quarter.balanced_gain.values == pytest.approx((3, 4, 3))
+        assert found["alone"].rows[2].balanced_gain is None
+        text = markdown(results)
+        assert "| balanced % | against alone, points |" in text.replace("  ", "")
+        assert "+3.33 [+1.90, +4.77]" in text
+        assert "*balanced*: mean over the classes" in text
+
+    def test_it_says_nothing_new_of_even_ones(self, results):
+        assert "balanced %" not in markdown(self.measured(results, 0.0))
+
+    def test_older_studies(self, results):
+        assert "balanced %" not in markdown(results)
+        assert methods(results)[0].rows[0].balanced is None
+
+    def test_files(self, results, tmp_path):
+        results_file.write(tmp_path / results_file.FILE_NAME, self.measured(results, 0.1))
+        write_report(tmp_path)
+        rows = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
+        balanced, accuracy = (float(rows[0][name]) for name in ("balanced_accuracy", "accuracy"))
+        assert balanced == pytest.approx(accuracy - 0.1)
+
+
+def test_early_stopping_is_said(results):
+    results["config"]["early_stopping"]["monitor"] = "val_loss"
+    text = markdown(results)
+    assert "best on the validation split (`val_loss`)" in text
+    assert "never at the best one" not in text
+    results["config"]["early_stopping"]["monitor"] = ""
+    assert "never at the best one" in markdown(results)
+
+
 def test_what_one_would_do_otherwise(results):
     ways = {way.method: way for way in alternatives(results, methods(results))}
     assert {name: way.seconds.mean for name, way in ways.items()} == {

@@ -30,6 +30,12 @@ def test_likelihood_of_what_rounds_to_zero():
     assert evaluation.negative_log_likelihood([[1000.0, 0.0]], [1]) == pytest.approx(1000)
 
 
+def test_balanced_accuracy():
+    # Of class 0 two of three are right, of class 1 the one there is.
+    assert evaluation.balanced_accuracy(PROBABILITIES, LABELS) == pytest.approx(5 / 6)
+    assert evaluation.balanced_accuracy(np.eye(3)[[0, 0]], [0, 0]) == 1
+
+
 def test_agreement():
     assert evaluation.agreement(PROBABILITIES, PROBABILITIES[[0, 1, 3, 2]]) == 0.5
     assert evaluation.agreement(PROBABILITIES, 2 * PROBABILITIES) == 1
