@@ -4,7 +4,7 @@ from oekd_tf.config.building import make_backbone, make_method
 from oekd_tf.config.check import check
 from oekd_tf.config.difference import first_difference
 from oekd_tf.config.fields import FIELDS, Field, default_config, get
-from oekd_tf.config.files import find_config
+from oekd_tf.config.files import find_config, read_config
 from oekd_tf.config.values import from_json, read_value, set_fields, to_json
 from oekd_tf.core.errors import ConfigError
 
@@ -20,6 +20,7 @@ __all__ = [
     "get",
     "make_backbone",
     "make_method",
+    "read_config",
     "read_value",
     "set_fields",
     "to_json",

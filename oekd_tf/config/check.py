@@ -55,8 +55,9 @@ def check(config: ConfigDict) -> None:
         )
     if config.schedule.name == "cosine" and config.schedule.warmup_epochs >= config.epochs:
         raise ConfigError(
-            f"config.schedule.warmup_epochs must be below config.epochs, {config.epochs}; 0 is "
-            f"none. Received: {config.schedule.warmup_epochs}"
+            f"config.schedule.warmup_epochs must be below config.epochs, {config.epochs}: set "
+            "config.epochs higher, or config.schedule.warmup_epochs to 0 for no warm-up. "
+            f"Received: {config.schedule.warmup_epochs}"
         )
     if config.export.calibration_batch_size > 1 and config.export.batch_size:
         raise ConfigError(

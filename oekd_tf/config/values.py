@@ -114,6 +114,8 @@ def put_fields(
             node = node[parent]
         if isinstance(value, str) and not (isinstance(node[name], str) and field == path):
             value = read_value(value)
+            if field == path:
+                value = _of_kind(FIELDS[field].default, value)
         if field != path:
             value = {**node[name].to_dict(), path.removeprefix(f"{field}."): value}
         _put(node, name, field, value)
@@ -124,6 +126,19 @@ def read_value(text: str) -> Any:
     with contextlib.suppress(ValueError, SyntaxError):
         return ast.literal_eval(text)
     return text
+
+
+def _of_kind(default: Any, value: Any) -> Any:
+    """What a command line's text means for a field with this default, if it means that."""
+    if isinstance(default, bool):
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        return words.get(str(value).lower(), value)
+    if isinstance(default, float) and isinstance(value, int):
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    if isinstance(default, tuple) and not isinstance(value, tuple | list):
+        return (value,)
+    return value
 
 
 def _put(node: ConfigDict, name: str, path: str, value: Any) -> None:

@@ -157,13 +157,19 @@ def plan(
 
 @contextlib.contextmanager
 def _naming_ablation(run: Run) -> Iterator[None]:
-    """Names the ablation in errors about its config."""
+    """Names the ablation or method in errors about its config."""
     try:
         yield
     except ConfigError as error:
         if run.method in METHODS:
             raise
-        raise ConfigError(f"Ablation {run.method!r}: {error}") from error
+        raise ConfigError(f"{kind_of(run.overrides)} {run.method!r}: {error}") from error
+
+
+def kind_of(overrides: Mapping[str, Any]) -> str:
+    """What the command line calls a further ensemble: --method or --ablation."""
+    by_method = "method.name" in overrides and all(f.startswith("method.") for f in overrides)
+    return "Method" if by_method else "Ablation"
 
 
 def _check_name(name: str) -> None:

@@ -13,7 +13,7 @@ from oekd_tf.config.migration import migrate_overrides
 from oekd_tf.core.errors import ResultsError
 from oekd_tf.core.files import write_text
 from oekd_tf.core.records import Results, RunRecord, StudentRecord
-from oekd_tf.studies.plan import METHODS, Run
+from oekd_tf.studies.plan import METHODS, Run, kind_of
 
 FILE_NAME = "results.json"
 SCHEMA = 1
@@ -65,8 +65,8 @@ def begin(
         known = results["methods"].setdefault(name, overrides)
         if migrate_overrides(known) != migrate_overrides(overrides):
             raise ResultsError(
-                f"The ablation {name!r} must be what {path} has under this name, {known}, or have "
-                f"another name. Received: {overrides}"
+                f"{kind_of(overrides)} {name!r} must be what {path} has under this name, {known}, "
+                f"or have another name. Received: {overrides}"
             )
     commands = results["command"].splitlines()
     results["command"] = "\n".join([*commands, *([command] if command not in commands else [])])

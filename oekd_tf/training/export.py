@@ -137,6 +137,7 @@ def refuse_existing_export(config: ConfigDict, workdir: Path) -> None:
     if not output.exists() or config.export.overwrite or (workdir / "summary.json").exists():
         return
     raise ConfigError(
-        "config.export.output must be a folder that is not there yet, or config.export.overwrite "
-        f"True. Received: {output}, which exists"
+        "config.export.output must be a folder that is not there yet: set "
+        "--config.export.overwrite=True to replace it when training ends, or another "
+        f"--config.name or --config.export.output. Received: {output}, which exists"
     )

@@ -1,5 +1,6 @@
 """The one command, its help, and fields of a config on the command line."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -125,19 +126,89 @@ def test_a_field_of_version_0_1():
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--config.schedule.nmae=x", "Unknown config field nmae. Did you mean name?"),
+        ("--config.schedule.nmae=x", "field schedule.nmae. Did you mean schedule.name? --helpf"),
+        ("--config.learning_rate=1", "learning_rate. Did you mean optimizer.learning_rate?"),
         ("--config.loss.tempreture=2", "Unknown config field loss.tempreture. What was"),
         ("--config.loss.distillation_target=peers", "for mutual learning --config.method.name=dml"),
         ("--config=confgs/demo.py", "--config must be a file that is there. Received: 'confgs/d"),
-        ("--config.epochs=many", "many"),
+        ("--config=typo", "--config must be a file that is there. Received: 'typo'"),
+        ("--config", "--config must be followed by a file. Received: --config"),
+        ("--config.epochs=many", "config.epochs must be a whole number, at most 4294967295. Rec"),
+        ("--config.epochs=1.5", "config.epochs must be a whole number, at most 4294967295. Recei"),
+        ("--config.epochs", "--config.epochs must be given a value. Received: --config.epochs"),
+        ("--config.method=dml", "set field by field, such as --config.method.name=VALUE; --he"),
+        ("--config.data=3", "such as --config.data.source=VALUE; --helpfields lists all. Received"),
+        ("--config.optimizer.learning_rate=fast", "must be a number, 0 or from 1e-30 to 1e+30"),
+        ("--config.deterministic=perhaps", "must be True or False. Received: 'perhaps'"),
+        ("--noconfig.epochs", "must be of a field of True or False. Received: --noconfig.epochs"),
+        ("--workdirr=x", "Unknown command line flag 'workdirr'. Did you mean: workdir? --help"),
         ("stray", "Only flags are allowed. Received: 'stray'"),
     ],
 )
 def test_one_line_for_a_mistake(flag, message):
-    done = config_of(flag)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    for more in ((), ("--config.batch_size=7",)):
+        done = config_of(*more, flag)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: ")
+        assert message in line
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config():\n    return default(\n", ", line 2: SyntaxError: '(' was never"),
+        ("\nimport no_such_module", ", line 2: ModuleNotFoundError: No module named 'no_such"),
+        ("def get_config():\n    return 1 / 0", ", line 2: ZeroDivisionError: division by zero"),
+        ("x = 1", "with a function get_config(). Received: '"),
+        ("def get_config():\n    return {'a': 1}", "must return a config, from oekd_tf.config.d"),
+        (
+            "from oekd_tf.config import default_config\n"
+            "def get_config():\n    config = default_config()\n    config.epoch = 3\n",
+            'line 4: AttributeError: Key "epoch" does not exist and cannot be added since the '
+            'config is locked. Did you mean "epochs" instead of "epoch"?',
+        ),
+    ],
+)
+def test_one_line_for_a_config_file_that_does_not_run(tmp_path, text, message):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    for more in ((), ("--config.epochs=3",)):
+        done = config_of(f"--config={path}", *more)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: ")
+        assert str(path) in line
+        assert message in line
+
+
+def test_ways_to_give_a_value(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from oekd_tf.config import default_config\n"
+        "def get_config(depth='8'):\n"
+        "    config = default_config()\n"
+        "    config.backbone.arguments.depth = int(depth)\n"
+        "    return config\n"
+    )
+    done = config_of(
+        "--config", f"{path}:20", "--config.epochs", "3", "--config.deterministic",
+        "--noconfig.data.download", "--config.jit_compile=true", "--config.optimizer.l2=0",
+        "--config.data.augmentation=pad_crop", "--config.name=7", "-config.seed=2",
+        "--config.backbone.arguments={'depth': 14}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    config = json.loads(done.stdout)
+    assert config["backbone"]["arguments"]["depth"] == 14
+    assert (config["epochs"], config["seed"], config["name"]) == (3, 2, "7")
+    assert config["deterministic"] is config["jit_compile"] is True
+    assert config["data"]["download"] is False
+    assert config["data"]["augmentation"] == ["pad_crop"]
+    assert config["optimizer"]["l2"] == 0.0
+    assert json.loads(config_of("--config", f"{path}:20").stdout)["backbone"] == {
+        "name": "CifarResNet",
+        "arguments": {"depth": 20},
+    }
 
 
 def test_a_field_that_is_given_twice_has_its_last_value():

@@ -161,6 +161,10 @@ def test_no_alternatives_for_one_student(config):
             {"seeds": 1, "ablations": {"cold": {"method.arguments.temperature": 0.0}}},
             "Ablation 'cold': ",
         ),
+        (
+            {"seeds": 1, "ablations": parse_methods(["dml:temperature=0.0"])},
+            r"^Method 'dml_temperature_0\.0': ",
+        ),
         ({"seeds": 1, "offline": [1]}, "--offline must be numbers from 2 to 3"),
         ({"seeds": 1, "mutual": [2, 2]}, "each once"),
         ({"seeds": 1, "students": [2], "offline": [2]}, "--students must hold 1"),

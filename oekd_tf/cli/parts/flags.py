@@ -1,21 +1,20 @@
 """Flags and errors of commands that use absl, and a quiet start of TensorFlow."""
 
-import contextlib
+import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from oekd_tf.config.fields import FIELDS
-from oekd_tf.config.files import find_config
+from oekd_tf.config.fields import FIELDS, Field
+from oekd_tf.config.files import read_config
 from oekd_tf.config.migration import MOVED
 from oekd_tf.config.values import put_fields
-from oekd_tf.core.errors import missing_extra
+from oekd_tf.core.errors import missing_extra, one_line
 from oekd_tf.core.signals import one_line_on_ctrl_c
 
 # Arguments of classes, which the config does not know; another method has others.
@@ -34,23 +33,10 @@ def quiet_tensorflow() -> None:
         import tensorflow  # noqa: F401
 
 
-def _with_found_file(word: str, following: Iterator[str]) -> str:
-    """`--config=FILE` with the path of a file that is there."""
-    _, equals, value = word.partition("=")
-    value = value if equals else next(following, "")
-    # What follows a colon is handed to the file's get_config.
-    path, colon, argument = value.partition(":")
-    found = find_config(path)
-    if not Path(found).is_file():
-        raise SystemExit(f"error: --config must be a file that is there. Received: {value!r}")
-    return f"--config={found}{colon}{argument}"
-
-
 class ConfigFlag:
     """The flag `--config` of a command, with `--config.field=value` for single fields.
 
-    The config file need not name all arguments of a method's or a backbone's class; flags for
-    these are applied after the file is read.
+    Fields are applied after the file is read, with the rules that they have in a config.
 
     Attributes:
         argv: Command line of the process.
@@ -60,48 +46,79 @@ class ConfigFlag:
         self.argv = list(sys.argv)
         self._overrides: dict[str, str] = {}
         sys.argv = self.without_overrides(sys.argv)
-        with naming_fields():
-            self._holder = config_flags.DEFINE_config_file(
-                "config",
-                find_config("configs/demo.py"),
-                "Config file; what it does not set has its default.",
-                lock_config=True,
-            )
+        self._file = flags.DEFINE_string(
+            "config", "configs/demo.py", "Config file; what it does not set has its default."
+        )
 
     @property
     def value(self) -> ConfigDict:
         """The config with overrides applied, not checked yet."""
-        config = self._holder.value
+        config = read_config(self._file.value)
         put_fields(config, self._overrides)
-        self._overrides = {}
         return config
 
     def without_overrides(self, argv: Sequence[str]) -> list[str]:
-        """Removes the flags that are applied later from a command line, and stores them."""
-        rest, words = [], iter(argv)
-        for word in words:
-            path, equals, value = word.removeprefix("--config.").partition("=")
-            if word.startswith("--config.loss.") and path not in MOVED:
-                raise SystemExit(
-                    f"error: Unknown config field {path}. What was config.loss is config.method "
-                    "since version 0.2: --config.method.arguments.NAME=VALUE, and for mutual "
-                    f"learning --config.method.name=dml. Received: {word}"
-                )
-            if word == "--config" or word.startswith("--config="):
-                word = _with_found_file(word, words)
-            later = path.startswith(_LATER) or path in MOVED
-            if not (word.startswith("--config.") and later):
+        """Removes `--config.field=value` from a command line, and stores it.
+
+        A field that is given twice has its last value.
+        """
+        rest, words = [], iter([*argv, ""])
+        following = next(words)
+        while following:
+            word, following = following, next(words, "")
+            match = re.fullmatch(r"--?(no)?config\.([^=]*)(=?)(.*)", word, re.DOTALL)
+            if word in ("--config", "-config") and (not following or following[0] == "-"):
+                raise SystemExit(f"error: --config must be followed by a file. Received: {word}")
+            if not match:
                 rest.append(word)
                 continue
-            self._overrides[path] = value if equals else next(words, "")
-        # A field that is given twice has its last value; absl would join those of a tuple.
-        last = {word.partition("=")[0]: index for index, word in enumerate(rest)}
-        return [
-            word
-            for index, word in enumerate(rest)
-            if not (word.startswith("--config.") and "=" in word)
-            or last[word.partition("=")[0]] == index
-        ]
+            negated, path, equals, value = match.groups()
+            field = _field(path, word)
+            if field and isinstance(field.default, bool) and not equals:
+                value = str(not negated)
+            elif negated:
+                raise SystemExit(
+                    f"error: --noconfig.FIELD must be of a field of True or False. Received: {word}"
+                )
+            elif not equals:
+                if not following or following.startswith("--"):
+                    raise SystemExit(
+                        f"error: --config.{path} must be given a value. Received: {word}"
+                    )
+                value, following = following, next(words, "")
+            self._overrides.pop(path, None)
+            self._overrides[path] = value
+        return rest
+
+
+def _field(path: str, word: str) -> Field | None:
+    """The field of a path; None for an argument of a class, which the config does not know.
+
+    Raises:
+        SystemExit: There is no such field; one line says so.
+    """
+    path = MOVED.get(path, path)
+    if path in FIELDS or path.startswith(_LATER):
+        return FIELDS.get(path)
+    if path.startswith("loss."):
+        raise SystemExit(
+            f"error: Unknown config field {path}. What was config.loss is config.method since "
+            "version 0.2: --config.method.arguments.NAME=VALUE, and for mutual learning "
+            f"--config.method.name=dml. Received: {word}"
+        )
+    if inside := [field for field in FIELDS if field.startswith(f"{path}.")]:
+        raise SystemExit(
+            f"error: config.{path} must be set field by field, such as --config.{inside[0]}=VALUE; "
+            f"--helpfields lists all. Received: {word}"
+        )
+    *_, name = path.split(".")
+    near = difflib.get_close_matches(path, FIELDS, n=1) or [
+        field for field in FIELDS if field.rpartition(".")[2] == name
+    ]
+    meant = f" Did you mean {near[0]}?" if near else ""
+    raise SystemExit(
+        f"error: Unknown config field {path}.{meant} --helpfields lists all. Received: {word}"
+    )
 
 
 def run(
@@ -133,7 +150,6 @@ def run(
         if "--helpfields" in argv[1:]:
             print(fields_help())
             return
-        # ml_collections reads fields from the command line of the process.
         argv = sys.argv = config.without_overrides(argv)
 
     def guarded(arguments: Sequence[str]) -> None:
@@ -185,32 +201,12 @@ def _help(doc: str) -> str:
     return "\n".join(lines)
 
 
-@contextlib.contextmanager
-def naming_fields() -> Iterator[None]:
-    """Turns an unknown field in `--config.field=value` into an error of one line.
-
-    Also for the definition of a config's flag, which reads the command line if there is no
-    --config.
-
-    Example:
-        >>> with naming_fields():
-        ...     config = config_flags.DEFINE_config_file("config", "configs/demo.py")
-    """
-    try:
-        yield
-    except (AttributeError, KeyError) as error:
-        # Messages of ml_collections are partly quoted twice.
-        text = str(error).replace("\\", "")
-        name = (re.search(r"'(\w+)'", text) or [text, text])[1]
-        near = re.search(r'Did you mean "(\w+)"', text)
-        given = next((word for word in sys.argv if name in word), name)
-        raise SystemExit(
-            f"error: Unknown config field {name}.{f' Did you mean {near[1]}?' if near else ''} "
-            f"--helpfields lists all. Received: {given}"
-        ) from None
-
-
 def _parse(argv: Sequence[str]) -> list[str]:
     app.define_help_flags()
-    with naming_fields():
-        return app.parse_flags_with_usage(argv)
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        text = one_line(error).replace(" ?", "?").rstrip(".")
+        raise SystemExit(
+            f"error: {text}{'' if text[-1] == '?' else '.'} --help lists all"
+        ) from None
