@@ -2,6 +2,7 @@
 
 import functools
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ class FunctionBackbone(Backbone):
 
     The stem is the part of `build(1.0)` up to `stem_layer`; a student's branch is the part of
     `build(width)` after it, on the full-width stem's output. Layers are rebuilt from their configs,
-    with new weights, and with the student's name as prefix.
+    with the student's name as prefix and with the weights that `build` gives them, such as
+    pretrained ones. Where a narrower student's layer gets more channels from the full-width stem
+    than from its own, its weights do not fit and are new; a warning says so if they were loaded.
 
     A network can be split at a layer that all paths from image to output pass, if the layers after
     it take any number of channels: a convolution, also a depthwise one, does; an addition of the
@@ -169,6 +172,7 @@ class FunctionBackbone(Backbone):
     def _rebuild(self, part: keras.Model, tensor: KerasTensor, prefix: str) -> Any:
         """Outputs of a part of the model on another tensor, with new layers."""
         counts: dict[str, int] = {}
+        pairs: list[tuple[keras.Operation, keras.Operation]] = []
 
         @functools.cache
         def renamed(operation: keras.Operation) -> keras.Operation:
@@ -182,10 +186,41 @@ class FunctionBackbone(Backbone):
             config["name"] = f"{prefix}_{own_name}"
             if self.synchronized_batch_norm and "synchronized" in config:
                 config["synchronized"] = True
-            return type(operation).from_config(config)
+            pairs.append((operation, type(operation).from_config(config)))
+            return pairs[-1][1]
 
         # Like `clone_model`, which makes a separate graph for a tensor that is no input.
-        return keras_internals.run_through_graph(part, tensor, renamed)
+        outputs = keras_internals.run_through_graph(part, tensor, renamed)
+        _copy_weights(pairs, prefix)
+        return outputs
+
+
+def _copy_weights(pairs: Sequence[tuple[keras.Operation, keras.Operation]], name: str) -> None:
+    """Gives new layers the weights of those that they are made from, where they fit."""
+    layers = [(old, new) for old, new in pairs if isinstance(old, keras.Layer) and old.weights]
+    unfit = []
+    for old, new in layers:
+        if [w.shape for w in old.weights] == [w.shape for w in new.weights]:
+            new.set_weights(old.get_weights())
+        else:
+            unfit.append(old.name)
+    if unfit and any(_is_loaded(old) for old, _ in layers):
+        warnings.warn(
+            f"Weights that build gave {', '.join(unfit)} do not fit {name}, which takes the output "
+            f"of the full-width stem; these start anew, its other {len(layers) - len(unfit)} "
+            "layers have theirs.",
+            stacklevel=2,
+        )
+
+
+def _is_loaded(layer: keras.Layer) -> bool:
+    """Whether a bias or a statistic of a layer is not what every new layer has."""
+    for weight in layer.weights:
+        start = {"beta": 0.0, "bias": 0.0, "moving_mean": 0.0, "gamma": 1.0, "moving_variance": 1.0}
+        value = keras.ops.convert_to_numpy(weight.value)
+        if weight.name in start and (value != start[weight.name]).any():
+            return True
+    return False
 
 
 def _in_order(model: keras.Model) -> list[keras.Operation]:

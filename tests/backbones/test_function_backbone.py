@@ -91,6 +91,77 @@ def test_a_full_width_student_is_the_built_network():
     assert "student_2_end_3" in names
 
 
+@keras.saving.register_keras_serializable("oekd_tf_tests")
+def trained_cnn(width):
+    """As from a file of weights: each layer's are drawn anew, biases and statistics too."""
+    model = plain_cnn(width)
+    rng = np.random.default_rng(int(100 * width))
+    model.set_weights([rng.uniform(0.5, 1, w.shape) for w in model.get_weights()])
+    return model
+
+
+def _by_layer(model, prefix=""):
+    kinds = (layers.Conv2D, layers.BatchNormalization)
+    return [
+        layer.get_weights()
+        for layer in model.layers
+        if isinstance(layer, kinds) and layer.name.startswith(prefix)
+    ]
+
+
+@pytest.mark.parametrize("shared_stem", [True, False])
+def test_weights_that_the_function_loads_are_kept(shared_stem, recwarn, rng, tmp_path):
+    family = FunctionBackbone(trained_cnn, "start", ENDS)
+    ensemble = oekd_tf.OnlineEnsemble(
+        family, (16, 16, 3), 4, widths=(1.0, 0.5), shared_stem=shared_stem
+    )
+    for student, width in zip(ensemble.students, (1.0, 0.5), strict=True):
+        kept, given = _by_layer(student), _by_layer(trained_cnn(width))
+        # The stem is the full-width network's for all students.
+        given[0] = _by_layer(trained_cnn(1.0))[0]
+        assert len(kept) == len(given) == 7
+        for ours, theirs in zip(kept, given, strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(one, other)
+    assert not [w for w in recwarn if "do not fit" in str(w.message)]
+    images = rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+    ensemble.compile("sgd")
+    ensemble.fit(images, rng.integers(0, 4, 8), batch_size=8, verbose=0)
+    ensemble.save(tmp_path / "e.keras")
+    loaded = keras.models.load_model(tmp_path / "e.keras")
+    for one, other in zip(loaded.get_weights(), ensemble.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_weights_that_cannot_be_kept_are_named(loaded, recwarn):
+    def narrow_stem(width):
+        images = keras.Input((16, 16, 3))
+        x = layers.Conv2D(int(8 * width), 3, padding="same", name="start")(images)
+        x = layers.Conv2D(8, 3, name="first")(x)
+        x = layers.BatchNormalization(name="norm")(x)
+        model = keras.Model(images, x)
+        if loaded:
+            model.set_weights([np.full(w.shape, 0.5) for w in model.get_weights()])
+        return model
+
+    family = FunctionBackbone(narrow_stem, "start", ("norm",))
+    student = oekd_tf.OnlineEnsemble(family, (16, 16, 3), 4, widths=(1.0, 0.5)).students[1]
+    said = [str(w.message) for w in recwarn if "do not fit" in str(w.message)]
+    assert said == (
+        [
+            "Weights that build gave first do not fit student_2, which takes the output of the "
+            "full-width stem; these start anew, its other 1 layers have theirs."
+        ]
+        if loaded
+        else []
+    )
+    if loaded:
+        first, norm = student.get_layer("student_2_first"), student.get_layer("student_2_norm")
+        assert np.ptp(first.get_weights()[0]) > 0
+        np.testing.assert_array_equal(norm.get_weights()[2], np.full(8, 0.5))
+
+
 def test_names_do_not_depend_on_what_was_built_before():
     names = []
     for _ in range(2):
