@@ -1,7 +1,8 @@
-"""Exports every student of a finished run.
+"""Exports the students of a finished run.
 
     oekd export --workdir=runs/demo --output=savedmodels/demo --formats=float32,int8
     oekd export --workdir=runs/demo --formats=qat_int8 --set=fine_tuning.epochs=10
+    oekd export --workdir=runs/demo --output=savedmodels/two --students=student_2,student_5
     oekd export --workdir=runs/demo --overwrite --set=export.calibration_images=1000
 
 `--set=export.calibration_images=1000` changes a field of the run's config that has to do with the
@@ -20,6 +21,7 @@ _FORMATS = flags.DEFINE_list(
     None,
     f"Each {RULE}. The config's if unset, or {', '.join(DEFAULT_FORMATS)} if it names none.",
 )
+_STUDENTS = flags.DEFINE_list("students", [], "Names of those to export; all if unset.")
 _OVERWRITE = flags.DEFINE_boolean("overwrite", None, "Replace an export that is there.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the run's data are now, if they moved.")
 _SET = flags.DEFINE_multi_string("set", [], "FIELD=VALUE of the config, export.* or fine_tuning.*.")
@@ -41,7 +43,15 @@ def _export() -> None:
     command_line.quiet_tensorflow()
     from oekd_tf.training import export_run
 
-    export_run(_WORKDIR.value, _OUTPUT.value, formats, _OVERWRITE.value, fields, _DATA_DIR.value)
+    export_run(
+        _WORKDIR.value,
+        _OUTPUT.value,
+        formats,
+        _OVERWRITE.value,
+        fields,
+        _DATA_DIR.value,
+        students=[name.strip() for name in _STUDENTS.value],
+    )
 
 
 if __name__ == "__main__":

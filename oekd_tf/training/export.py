@@ -1,10 +1,11 @@
 """Export of the students of a finished run."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 from ml_collections import ConfigDict
 
 from oekd_tf import config as config_module
@@ -34,8 +35,9 @@ def export_run(
     fields: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     log: Callable[[str], None] = print,
+    students: Sequence[str] = (),
 ) -> Manifest:
-    """Exports every student of a finished run.
+    """Exports the students of a finished run.
 
     Args:
         workdir: Folder of the run.
@@ -45,6 +47,7 @@ def export_run(
         fields: Values for fields of the config's `export` and `fine_tuning`, by dotted path.
         data_dir: Where the run's data are now; where they were if None.
         log: Called with each progress message.
+        students: Names of the students to export; all if empty.
 
     Returns:
         The manifest, which is also written to `output`.
@@ -63,6 +66,9 @@ def export_run(
             "A workdir to export must hold an ensemble. Received: the baseline of student "
             f"{config.only_student} in {workdir}"
         )
+    models = model.exported_models()
+    chosen = _chosen(models, students)
+    by_name = dict(zip(model.output_names, model.widths, strict=False))
     output = Path(output) if output else export_folder(config)
     wanted = tuple(config.export.formats if formats is None else formats) or DEFAULT_FORMATS
     log(f"exporting to {output}")
@@ -75,7 +81,7 @@ def export_run(
     processes = config.export.processes
     try:
         manifest = export_students(
-            model,
+            chosen,
             output,
             formats=wanted,
             calibration_images=data.train_images(calibration, config.export.calibration_seed),
@@ -88,7 +94,7 @@ def export_run(
             max_accuracy_drop=drops,
             max_class_drop=config.export.max_class_drop,
             min_agreement=dict.fromkeys(exact, config.export.min_agreement_float),
-            widths=list(config.ensemble.widths),
+            widths=[by_name.get(student.name, 1.0) for student in chosen],
             provenance={
                 "config": config.to_dict(),
                 "workdir": str(workdir),
@@ -103,6 +109,17 @@ def export_run(
         raise
     _show_files(output, log)
     return manifest
+
+
+def _chosen(models: Sequence[keras.Model], names: Sequence[str]) -> list[keras.Model]:
+    """The models of these names, in their own order; all if there are no names."""
+    there = [model.name for model in models]
+    unknown = [name for name in names if name not in there]
+    if unknown or len(set(names)) < len(names):
+        raise ConfigError(
+            f"--students must be among {', '.join(there)}, each once. Received: {', '.join(names)}"
+        )
+    return [model for model in models if not names or model.name in names]
 
 
 def _show_files(output: Path, log: Callable[[str], None]) -> None:
