@@ -5,9 +5,9 @@
 
 finds, on the run's validation split, the threshold of the smaller student's top probability
 under which the cascade is cheapest while its accuracy stays within --max_accuracy_drop of the
-larger student's; says what it does on the test split, where nothing was chosen; and writes it
-into the export's manifest, where `oekd classify` finds it. A student's cost is its FLOPs, or its
-median latency on --device.
+larger student's; says what it does on the test split, where nothing was chosen, and whether it
+costs clearly more accuracy there than it may; and writes it into the export's manifest, where
+`oekd classify` finds it. A student's cost is its FLOPs, or its median latency on --device.
 
 Needs TensorFlow, for the data.
 """
@@ -23,7 +23,13 @@ import numpy as np
 from oekd_tf.cli.parts import device_flags as command_line
 from oekd_tf.core.records import Manifest
 from oekd_tf.core.tables import markdown_table
-from oekd_tf.device.cascade import Operation, choose_threshold, evaluate_cascade
+from oekd_tf.device.cascade import (
+    Operation,
+    PairedDrop,
+    choose_threshold,
+    evaluate_cascade,
+    paired_drop,
+)
 from oekd_tf.device.exported import (
     ExportedFile,
     find_file,
@@ -71,7 +77,8 @@ def _find(flags: Namespace) -> None:
     paths = [verified_path(flags.exports, file) for file in files]
     models = [TfliteModel(path, flags.threads) for path in paths]
     splits = _splits(Path(flags.workdir), flags.data_dir)
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
+    drops: dict[str, PairedDrop] = {}
     small_cost, large_cost = costs
     chosen: Operation | None = None
     for split, (images, labels) in splits.items():
@@ -91,6 +98,8 @@ def _find(flags: Namespace) -> None:
             "mean_cost": together.mean_cost,
             "share_asked": together.share_asked,
         }
+        drops[split] = paired_drop(chosen.threshold, small, large, labels)
+        results[split] |= drops[split]._asdict()
     assert chosen is not None, "A threshold is chosen on the first split"
     entry = {
         "threshold": chosen.threshold,
@@ -106,9 +115,33 @@ def _find(flags: Namespace) -> None:
         flags.exports, lambda manifest: manifest.setdefault("cascades", {}).update({key: entry})
     )
     print(f"\n{markdown_table(_rows(flags.cascade, entry))}\n")
+    print("\n".join(_drop_lines(flags.cascade[1], flags.max_accuracy_drop, drops, results)))
     print(f"{key}: asks {flags.cascade[1]} where the top probability is below {chosen.threshold:g}")
     if results["test"]["mean_cost"] >= costs[1]:
         print(f"{flags.cascade[1]} alone costs no more: this cascade saves nothing")
+
+
+def _drop_lines(
+    large: str,
+    allowed: float,
+    drops: dict[str, PairedDrop],
+    results: dict[str, dict[str, Any]],
+) -> list[str]:
+    """What the validation split promises of accuracy, and what the test split says to it."""
+    promised, found = drops["validation"], drops["test"]
+    lines = [
+        f"validation promises a drop of {100 * promised.drop:.2f} points from {large} alone, of "
+        f"{100 * allowed:.2f} allowed",
+        f"test: a drop of {100 * found.drop:.2f} points, 95 % interval [{100 * found.low:.2f}, "
+        f"{100 * found.high:.2f}]; of {results['test']['images']:,} images {found.lost} lost, "
+        f"{found.won} won",
+    ]
+    if found.low > allowed:
+        lines.append(
+            "Remark: the test drop is clearly larger than allowed. The validation split may hold "
+            "images that are nearly those of training, such as frames of one video: split by group."
+        )
+    return lines
 
 
 def _costs(

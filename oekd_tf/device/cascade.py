@@ -26,6 +26,70 @@ class Operation(NamedTuple):
     share_asked: float
 
 
+class PairedDrop(NamedTuple):
+    """By how much a cascade is less accurate than the larger student on the same images.
+
+    Attributes:
+        lost: Number of images that the larger student has right and the cascade wrong.
+        won: Number of images that the cascade has right and the larger student wrong.
+        drop: (lost - won) / images, from -1 to 1.
+        low: Lower end of the drop's confidence interval.
+        high: Upper end of the interval.
+    """
+
+    lost: int
+    won: int
+    drop: float
+    low: float
+    high: float
+
+
+def paired_drop(
+    threshold: float,
+    small_logits: np.ndarray,
+    large_logits: np.ndarray,
+    labels: np.ndarray,
+    confidence: float = 0.95,
+) -> PairedDrop:
+    """The drop of a cascade's accuracy, with an interval over the choice of images.
+
+    The two differ in right and wrong on few images only. Given their number, how many are lost
+    is binomial, with Clopper and Pearson's exact interval. Needs SciPy.
+
+    Args:
+        threshold: The larger student runs where the smaller's top probability is below it.
+        small_logits: Logits of the smaller student, (images, classes).
+        large_logits: Logits of the larger student, (images, classes).
+        labels: Class indices, (images,), of images on which nothing was chosen.
+        confidence: Confidence level of the interval, between 0 and 1.
+
+    Returns:
+        Counts, drop and interval.
+
+    Raises:
+        ValueError: The arrays do not belong together.
+
+    Example:
+        >>> drop = paired_drop(0.8, small_logits, large_logits, labels)
+        >>> drop.low <= drop.drop <= drop.high
+        True
+    """
+    from scipy.stats import beta
+
+    small_logits, large_logits, labels = _checked(small_logits, large_logits, labels)
+    asked = probabilities(small_logits).max(-1) < threshold
+    large_right = large_logits.argmax(-1) == labels
+    right = np.where(asked, large_right, small_logits.argmax(-1) == labels)
+    lost, won = int((large_right & ~right).sum()), int((right & ~large_right).sum())
+    differ, count = lost + won, len(labels)
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, lost, won + 1)) if lost else 0.0
+    high = float(beta.ppf(1 - tail, lost + 1, won)) if won else 1.0
+    # Not -0, where they never differ.
+    low, high = (differ * (2 * share - 1) / count + 0.0 for share in (low, high))
+    return PairedDrop(lost, won, (lost - won) / count, low, high)
+
+
 def evaluate_cascade(
     threshold: float,
     small_logits: np.ndarray,

@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from oekd_tf.cli import bench, classify
+from oekd_tf.cli.cascade import _drop_lines
 from oekd_tf.cli.cascade import main as find_threshold
 from oekd_tf.config import default_config, to_json
 from oekd_tf.core.files import write_text
 from oekd_tf.device import TfliteModel
-from oekd_tf.device.cascade import choose_threshold, evaluate_cascade
+from oekd_tf.device.cascade import PairedDrop, choose_threshold, evaluate_cascade
 from oekd_tf.device.exported import read_export
 
 PAIR = "--cascade=student_2,student_1"
@@ -61,6 +62,14 @@ def test_threshold_is_of_validation_and_figures_of_test(export, workdir, data, c
     (row,) = [line for line in shown.splitlines() if line.startswith("| cascade ")]
     validation, test = (f"{100 * entry[split]['accuracy']:.2f}" for split in ("validation", "test"))
     assert row.split()[3:6:2] == [validation, test]
+    cascade_right = entry["test"]["accuracy"] * len(labels)
+    lost, won = (entry["test"][name] for name in ("lost", "won"))
+    assert cascade_right == pytest.approx(np.sum(large.argmax(-1) == labels) - lost + won)
+    drop = 100 * entry["test"]["drop"]
+    assert f"test: a drop of {drop:.2f} points, 95 % interval [" in shown
+    promised = 100 * (entry["validation"]["large_accuracy"] - entry["validation"]["accuracy"])
+    assert f"validation promises a drop of {promised:.2f} points from student_1 alone" in shown
+    assert "of 2.00 allowed" in shown
     assert "asks student_1 where the top probability is below" in shown
 
 
@@ -87,6 +96,20 @@ def test_latency_as_cost_and_classify_with_it(export, workdir, data, tmp_path, f
     capsys.readouterr()
     classify.main([f"--exports={export}", PAIR, "--json", str(tmp_path / "image.png")])
     assert json.loads(capsys.readouterr().out)["model"] in ("student_1", "student_2")
+
+
+def test_a_leak_is_remarked():
+    kept = PairedDrop(lost=3, won=1, drop=0.004, low=-0.004, high=0.01)
+    results = {"test": {"images": 2000}}
+    lost = PairedDrop(lost=33, won=7, drop=0.013, low=0.0069, high=0.018)
+    *_, remark = _drop_lines("student_1", 0.005, {"validation": kept, "test": lost}, results)
+    assert remark.startswith("Remark: the test drop is clearly larger than allowed.")
+    assert "split by group" in remark
+    lines = _drop_lines("student_1", 0.01, {"validation": kept, "test": lost}, results)
+    assert lines == [
+        "validation promises a drop of 0.40 points from student_1 alone, of 1.00 allowed",
+        "test: a drop of 1.30 points, 95 % interval [0.69, 1.80]; of 2,000 images 33 lost, 7 won",
+    ]
 
 
 def test_refusals(export, workdir, tmp_path, fails):

@@ -2,8 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from oekd_tf.device.cascade import ALWAYS_ASK, choose_threshold, curve, evaluate_cascade
+from oekd_tf.device.cascade import (
+    ALWAYS_ASK,
+    choose_threshold,
+    curve,
+    evaluate_cascade,
+    paired_drop,
+)
 from oekd_tf.device.predictions import probabilities
 
 SMALL_COST, LARGE_COST = 1.0, 10.0
@@ -148,3 +155,39 @@ def test_refusals(small, large, labels):
 def test_drop_must_be_a_share(two):
     with pytest.raises(ValueError, match=r"max_accuracy_drop must be from 0 to 1\. Received: -1"):
         choose_threshold(*two, 1.0, 2.0, -1)
+
+
+def test_paired_drop_counts_image_by_image(two):
+    small, large, labels = two
+    found = paired_drop(0.6, small, large, labels)
+    lost = won = 0
+    for one, other, label in zip(small, large, labels, strict=True):
+        answer = other.argmax() if probabilities(one[None]).max() < 0.6 else one.argmax()
+        lost += bool(other.argmax() == label != answer)
+        won += bool(answer == label != other.argmax())
+    assert lost > won > 0
+    assert (found.lost, found.won) == (lost, won)
+    assert found.drop == (lost - won) / len(labels)
+    accuracy = evaluate_cascade(0.6, small, large, labels, 1.0, 10.0).accuracy
+    assert found.drop == pytest.approx((large.argmax(-1) == labels).mean() - accuracy)
+    share = binomtest(lost, lost + won).proportion_ci(0.95, "exact")
+    ends = [(lost + won) * (2 * end - 1) / len(labels) for end in (share.low, share.high)]
+    assert [found.low, found.high] == pytest.approx(ends)
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0, 0), (5, 0), (0, 5), (1, 1)])
+def test_paired_drop_of_few_images(lost, won):
+    """The small student always answers; it has other images right than the large one."""
+    count = 20
+    right = np.ones(count, int)
+    small = logits_of(np.full(count, 0.9), np.where(np.arange(count) < lost, 0, right))
+    large = logits_of(np.full(count, 0.9), np.where(np.arange(count) >= count - won, 0, right))
+    found = paired_drop(0.0, small, large, right)
+    assert (found.lost, found.won) == (lost, won)
+    assert found.low <= found.drop <= found.high
+    if lost + won:
+        assert found.low <= 0
+        assert found.high - found.low > 0.1
+    # Of five, all lost: Clopper and Pearson's lower end is 0.025 ** (1 / 5).
+    if (lost, won) == (5, 0):
+        assert found.low == pytest.approx(5 * (2 * 0.025**0.2 - 1) / count)
