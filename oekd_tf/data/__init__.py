@@ -9,6 +9,7 @@ _PUBLIC = {
     "Share": "oekd_tf.models.distributed.share",
     "check_data": ".check",
     "load": ".loading",
+    "mirrored_classes": ".mirroring",
 }
 __all__ = sorted(_PUBLIC)
 __getattr__ = attach(__name__, _PUBLIC)

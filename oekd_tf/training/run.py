@@ -14,6 +14,7 @@ from oekd_tf.core import machine
 from oekd_tf.core.errors import ConfigError, ExportError, as_config_error
 from oekd_tf.core.files import temporary_path, write_text
 from oekd_tf.core.records import Summary
+from oekd_tf.data.mirroring import mirror_warning
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 from oekd_tf.training import report
 from oekd_tf.training.build import describe_method, describe_students
@@ -109,6 +110,8 @@ def _finished_run(
     log(f"data: {data.splits_summary()}")
     for note in data.notes:
         log(f"data: {note}")
+    if warning := mirror_warning(data.class_names, config.data.augmentation):
+        log(warning)
     if not data.num_test:
         raise ConfigError(
             "config.data.test_split must be a split of the data set, to test on at the end. "
