@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oekd_tf.core.files import temporary_path
+from oekd_tf.core.pictures import plain_log_axis
 from oekd_tf.core.records import FileFacts, Manifest
 from oekd_tf.device.exported import ExportedFile, exported_files
 from oekd_tf.device.measurements import median_ms
@@ -151,19 +152,10 @@ def _draw_panel(
             markeredgewidth=0.6,
             markersize=8,
         )
-    axes.set_xscale("log")
-    _plain_ticks(axes.xaxis)
     axes.margins(x=0.08, y=0.1)
+    plain_log_axis(axes.xaxis)
     axes.set_xlabel(title)
     axes.grid(alpha=0.3)
-
-
-def _plain_ticks(axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _styles(files: Sequence[ExportedFile]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from oekd_tf.core.files import temporary_path
+from oekd_tf.core.pictures import place_labels, plain_log_axis
 from oekd_tf.core.records import Results, RunRecord
 from oekd_tf.studies.aggregate import Method, mean_curves
 from oekd_tf.studies.plan import ALONE, ENSEMBLE, METHODS, MUTUAL, OFFLINE
@@ -77,8 +78,6 @@ def draw_accuracy(found: Sequence[Method], name: str, path: str | Path) -> None:
         name: Name of the study.
         path: Path of the PNG file.
     """
-    from matplotlib.ticker import FuncFormatter
-
     found = _told_apart(found, lambda method: method.name)
     figure = _figure(8, 4.8)
     axes = figure.add_subplot()
@@ -97,30 +96,25 @@ def draw_accuracy(found: Sequence[Method], name: str, path: str | Path) -> None:
             zorder=2 if method.name == ALONE else 3,
         )
     first = found[0]
-    for row in first.rows:
-        axes.annotate(
-            f"{row.name.replace('_', ' ')}\nwidth {row.width:g}",
-            (row.parameters, 100 * (row.accuracy.mean + (row.accuracy.deviation or 0))),
-            textcoords="offset points",
-            xytext=(0, 8),
-            ha="center",
-            fontsize=8,
-        )
     if first.teacher:
         accuracy = first.teacher.accuracy
         axes.axhline(100 * accuracy.mean, color=_TEACHER, linestyle=":", label="ensemble teacher")
         if accuracy.deviation:
             low, high = (100 * (accuracy.mean + s * accuracy.deviation) for s in (-1, 1))
             axes.axhspan(low, high, color=_TEACHER, alpha=0.12, linewidth=0)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.margins(x=0.1, y=0.18)
+    plain_log_axis(axes.xaxis)
     axes.set_xlabel("trainable parameters")
     axes.set_ylabel("test accuracy after the last epoch, %")
     seeds = len({seed for method in found for seed in method.seeds})
     axes.set_title(f"{name}: mean ± standard deviation over {_seeds(seeds)}")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
+    place_labels(
+        axes,
+        [(row.parameters, 100 * row.accuracy.mean) for row in first.rows],
+        [f"{row.name.replace('_', ' ')}\nwidth {row.width:g}" for row in first.rows],
+    )
     _save(figure, path)
 
 

@@ -87,7 +87,8 @@ def write_report(workdir: str | Path) -> str:
             ("pictures", "accuracy.png"),
         )
     )
-    return f"\n{tables}\n\n{files}"
+    parts = [tables, _too_few(found).replace("**", "").replace("`", ""), files]
+    return "\n" + "\n\n".join(part for part in parts if part)
 
 
 def markdown(results: Results) -> str:
@@ -102,6 +103,8 @@ def markdown(results: Results) -> str:
     found = methods(results)
     trained = [method for method in found if method.name != ALONE]
     parts = [f"# {results['name']}: together and alone", _setting(results)]
+    if remark := _too_few(found):
+        parts.append(remark)
     if results.get("failed"):
         parts.append(
             "**Runs that failed** and are in no figure:\n\n"
@@ -235,6 +238,23 @@ def _choice(results: Results) -> str:
     if monitor := _monitor(results):
         return f"Each run's epoch was chosen by `{monitor}`, or by its like of a student alone."
     return "Nothing was chosen by these curves: every run is judged after its last epoch."
+
+
+def _too_few(found: Sequence[Method]) -> str:
+    """A remark where the seeds are too few to show anything, or nothing."""
+    count = len({seed for method in found for seed in method.seeds})
+    if count == 1:
+        return (
+            "**One seed shows nothing**: how far another seed is from it is not known. Add seeds: "
+            "`--seeds=3`, or 5 for small differences."
+        )
+    if count == 2:
+        return (
+            "**Two seeds can show next to nothing**: with one degree of freedom a 95 % interval "
+            "reaches 12.7 standard errors to both sides. Add seeds: `--seeds=3`, or 5 for small "
+            "differences."
+        )
+    return ""
 
 
 def _difference(method: Method) -> str:

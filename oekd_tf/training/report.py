@@ -1,12 +1,15 @@
 """The report of a run: a table and a figure, from the files in its workdir."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from oekd_tf.core import classes
 from oekd_tf.core.files import temporary_path, write_text
+from oekd_tf.core.pictures import place_labels, plain_log_axis
 from oekd_tf.core.records import Manifest, StudentSummary, Summary
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.device.manifest import FILE_NAME, read_manifest
@@ -41,7 +44,7 @@ def write_report(workdir: str | Path) -> str:
     teacher = f"{title}: {summary['teacher_test_accuracy']:.2%}.{_behind(summary)}"
     method = f"Method: {summary['trained_by']}. " if "trained_by" in summary else ""
     picture = workdir / "accuracy.png"
-    draw_accuracy(summary, baselines, picture)
+    draw_accuracy(summary, baselines, picture, manifest)
     write_text(
         workdir / "report.md",
         f"# {summary['name']}\n\nTest accuracy {_when(summary)}, seed {summary['seed']}. "
@@ -201,36 +204,46 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
 
 
-def draw_accuracy(summary: Summary, baselines: dict[str, StudentSummary], path: str | Path) -> None:
-    """Draws accuracy against parameters, of the ensemble and of baselines.
+def draw_accuracy(
+    summary: Summary,
+    baselines: dict[str, StudentSummary],
+    path: str | Path,
+    manifest: Manifest | None = None,
+) -> None:
+    """Draws accuracy against size, of the ensemble and of baselines.
 
     Args:
         summary: Content of an ensemble's `summary.json`.
         baselines: Baselines, as in `student_rows`.
         path: Path of the PNG file.
+        manifest: Manifest of the export, whose files' sizes are then the axis where each student
+            has one of a format; otherwise the axis is the number of parameters.
+    """
+    figure = accuracy_figure(summary, baselines, manifest)
+    with temporary_path(path) as partial:
+        figure.savefig(partial)
+
+
+def accuracy_figure(
+    summary: Summary, baselines: dict[str, StudentSummary], manifest: Manifest | None = None
+) -> Any:
+    """The figure of `draw_accuracy`, whose arguments it has.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     students = summary["students"]
-    sizes = [student["parameters"] for student in students]
-    accuracies = [100 * student["test_accuracy"] for student in students]
-    axes.plot(sizes, accuracies, "o-", color="#1f6feb", label="trained together", zorder=3)
-    for student, size, accuracy in zip(students, sizes, accuracies, strict=True):
-        axes.annotate(
-            f"{student['name'].replace('_', ' ')}\nwidth {student['width']:g}",
-            (size, accuracy),
-            textcoords="offset points",
-            xytext=(0, 9),
-            ha="center",
-            fontsize=8,
-        )
+    title, sizes = _sizes(students, manifest)
+    places = [(sizes[s["name"]], 100 * s["test_accuracy"]) for s in students]
+    axes.plot(*zip(*places, strict=True), "o-", color="#1f6feb", label="trained together", zorder=3)
     if baselines:
-        alone = sorted(baselines.values(), key=lambda student: student["parameters"])
+        alone = sorted(baselines.values(), key=lambda student: sizes[student["name"]])
         axes.plot(
-            [student["parameters"] for student in alone],
+            [sizes[student["name"]] for student in alone],
             [100 * student["test_accuracy"] for student in alone],
             "s--" if len(alone) > 1 else "s",
             color="#8b949e",
@@ -239,16 +252,37 @@ def draw_accuracy(summary: Summary, baselines: dict[str, StudentSummary], path: 
     teacher = summary["teacher_test_accuracy"]
     assert teacher is not None, "An ensemble's summary has its teacher's accuracy"
     axes.axhline(100 * teacher, color="#d29922", linestyle=":", label="ensemble teacher")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.margins(x=0.1, y=0.2)
-    axes.set_xlabel("trainable parameters")
+    axes.margins(x=0.12, y=0.22)
+    plain_log_axis(axes.xaxis)
+    axes.set_xlabel(title)
     axes.set_ylabel("test accuracy, %")
     axes.set_title(f"{summary['name']}: one training run, {len(students)} networks")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
-    with temporary_path(path) as partial:
-        figure.savefig(partial)
+    texts = [f"{s['name'].replace('_', ' ')}\nwidth {s['width']:g}" for s in students]
+    place_labels(axes, places, texts)
+    return figure
+
+
+def _sizes(
+    students: Sequence[StudentSummary], manifest: Manifest | None
+) -> tuple[str, dict[str, float]]:
+    """Title of the axis of sizes, and the size of each student."""
+    exported = manifest["students"] if manifest else []
+    files = {student["name"]: student["formats"] for student in exported}
+    names = [student["name"] for student in students]
+    shared = [
+        name
+        for name in files.get(names[0], {})
+        if all(name in files.get(other, {}) for other in names)
+    ]
+    if not shared:
+        return "trainable parameters", {s["name"]: s["parameters"] for s in students}
+    chosen = "int8" if "int8" in shared else shared[0]
+    return (
+        f"size of the {chosen} file, kB",
+        {name: files[name][chosen]["bytes"] / 1000 for name in names},
+    )
 
 
 def _files(manifest: Manifest, picture: Path) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,7 @@ def _finished_run(
         )
     if contract is not None:
         adopt(data, contract, workdir)
+    hosts.assert_same(data=zlib.crc32(json.dumps(data.contract["splits"]).encode()))
     with as_config_error(["data.sampling"], "config.data.sampling must suit the data"):
         data.check_sampling(config.data.sampling)
     if config.early_stopping.monitor and not data.num_validation:

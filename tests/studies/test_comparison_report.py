@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from PIL import Image
+from scipy.stats import t
 
 from oekd_tf.core.errors import ResultsError
 from oekd_tf.studies import results as results_file
@@ -203,7 +204,22 @@ def test_one_seed_says_nothing(results):
     results["runs"] = [run for run in results["runs"] if run["seed"] == 0]
     text = markdown(results)
     assert "one seed, from which nothing follows" in text
+    assert "**One seed shows nothing**" in text
     assert "±" not in text.split("## ensemble")[1].split("*together*")[0]
+
+
+def test_two_seeds_say_next_to_nothing(results, tmp_path):
+    seeds = sorted({run["seed"] for run in results["runs"]})
+    assert len(seeds) == 3
+    remark = "Two seeds can show next to nothing"
+    assert remark not in markdown(results)
+    results["runs"] = [run for run in results["runs"] if run["seed"] in seeds[:2]]
+    text = markdown(results)
+    assert f"**{remark}**: with one degree of freedom a 95 % interval reaches 12.7" in text
+    # Student's t of one degree of freedom.
+    assert round(float(t.ppf(0.975, 1)), 1) == 12.7
+    results_file.write(tmp_path / "results.json", results)
+    assert f"\n{remark}: with one" in write_report(tmp_path)
 
 
 def test_runs_of_other_lengths_are_named(results):
