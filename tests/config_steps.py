@@ -21,6 +21,7 @@ SHAPES = {
     "cifar100": (32, 32, 3, 100),
     "cifar10_jpeg": (32, 32, 3, 10),
     "fashion_mnist_mini": (28, 28, 1, 10),
+    "image_folder": (64, 64, 3, 10),
     "imagenet2012": (224, 224, 3, 1000),
     "svhn_cropped": (32, 32, 3, 10),
 }
