@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ def check_method(
     *,
     widths: Sequence[float] = (1.0, 0.5, 0.25),
     only: Sequence[str] | None = None,
+    log: Callable[[str], None] = print,
 ) -> dict[str, str]:
     """Checks a method; raises at the first thing that is not as it must be.
 
@@ -104,6 +106,7 @@ def check_method(
         arguments: Arguments of its class, such as JSON can hold.
         widths: Widths of the students.
         only: Names of `CHECKS` to run; all if None.
+        log: Called with a line before and after each check, some of which take a minute or two.
 
     Returns:
         For each check "passed", or "skipped: " and why.
@@ -119,9 +122,13 @@ def check_method(
     case = _Case(name, dict(arguments or {}), tuple(widths))
     methods.method_class(name)
     found = {}
-    for check in only or CHECKS:
+    checks = list(only or CHECKS)
+    for check in checks:
         if check not in CHECKS:
             raise ValueError(f"A check must be one of {', '.join(CHECKS)}. Received: {check!r}")
+    for number, check in enumerate(checks, start=1):
+        log(f"{name}, check {number} of {len(checks)}: {check} ...")
+        begun = time.perf_counter()
         try:
             found[check] = CHECKS[check](case) or "passed"
         except AssertionError as error:
@@ -129,6 +136,7 @@ def check_method(
         except Exception as error:
             error.add_note(f"raised in check {check!r} of the method {name!r}")
             raise
+        log(f"  {found[check]} ({time.perf_counter() - begun:.0f} s)")
     return found
 
 

@@ -37,7 +37,7 @@ SHORTER = {
 PRINTED = {
     "README.md": ("student_2 int8: ", "arrays, 180 training, 20 validation and 50 test images"),
     "docs/data.md": ("arrays, 180 training, 20 validation and 50 test images",),
-    "docs/method.md": ("('label_loss', 'distillation_loss')",),
+    "docs/method.md": ("('label_loss', 'distillation_loss')", "['teacher_accuracy']"),
     "docs/networks.md": ("(0.",),
     "docs/edge.md": ("student_2 uint8: ", "student_2 qat_int8: "),
     "docs/distributed.md": ("10/10",),

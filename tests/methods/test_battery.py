@@ -194,7 +194,13 @@ def test_names_are_found_from_the_files(tmp_path, monkeypatch):
     assert "first_only" in methods.names()
     assert methods.FirstOnly.__name__ == "FirstOnly"
     assert isinstance(methods.get("first_only"), methods.FirstOnly)
-    found = testing.check_method("first_only", only=["terms", "gradients", "saving"])
+    said = []
+    checks = ["terms", "gradients", "saving"]
+    found = testing.check_method("first_only", only=checks, log=said.append)
+    assert [line for line in said if line.startswith("first_only, check ")] == [
+        f"first_only, check {number} of 3: {check} ..." for number, check in enumerate(checks, 1)
+    ]
+    assert [line.split(" (")[0] for line in said[1::2]] == ["  passed"] * 3
     assert set(found.values()) == {"passed"}
 
 
