@@ -166,7 +166,7 @@ def test_an_image_folder_whose_test_split_lacks_a_class(tmp_path):
     data = training.load_data(config)
     assert data.num_test == len(data.test_arrays()[0]) == 20
     config.data.train_split = "train[:50%]"
-    with pytest.raises(ConfigError, match=r"config\.data\.train_split must be one of test, train"):
+    with pytest.raises(ConfigError, match=r"config\.data\.train_split must be one of train, test"):
         training.load_data(config)
 
 

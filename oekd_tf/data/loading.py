@@ -220,7 +220,7 @@ def _from_source(
         )
     source.size(train_split, "train_split")
     test_name = _test_name(source, test_split)
-    num_test = source.size(test_name, "test_split") if test_name else 0
+    num_test = source.size(test_name) if test_name else 0
     own = _validation_name(source, validation_split, test_name)
     everything = source.read(train_split, cache)
     labels = everything.labels if isinstance(everything, IndexedSplit) else None
@@ -234,7 +234,6 @@ def _from_source(
         check_labels(train.labels, source.class_names, train_split)
         check_no_empty_class(train.labels, source.class_names)
     if own:
-        source.size(own, "validation_split")
         validation = source.read(own, cache)
         if isinstance(validation, IndexedSplit):
             check_labels(validation.labels, source.class_names, own)
@@ -268,6 +267,7 @@ def _from_source(
 
 def _test_name(source: Any, split: str) -> str | None:
     if split != "auto":
+        source.size(split, "test_split")
         if not source.is_labelled(split):
             raise ValueError(
                 f"test_split must have labels. Received: {split!r} of {source.name}, which has none"
@@ -284,6 +284,7 @@ def _validation_name(source: Any, split: str, test_name: str | None) -> str | No
     if split == "hold_out":
         return None
     if split != "auto":
+        source.size(split, "validation_split")
         return split
     known = "validation" in source.splits and test_name != "validation"
     return "validation" if known and source.is_labelled("validation") else None

@@ -27,8 +27,8 @@ def read_contract(model: str | Path) -> Contract | None:
         ValueError: The manifest or card is damaged.
 
     Example:
-        >>> read_contract("savedmodels/demo/student_5/int8.tflite")["class_names"][:2]
-        ['T-shirt/top', 'Trouser']
+        >>> contract = read_contract("savedmodels/demo/student_5/int8.tflite")
+        >>> contract["preparation"]
     """
     model = Path(model)
     for path in (model.parent / "card.json", model.parent.parent / "manifest.json"):

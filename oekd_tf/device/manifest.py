@@ -48,7 +48,8 @@ def read_manifest(folder: str | Path) -> Manifest:
         FileNotFoundError: There is no manifest.
 
     Example:
-        >>> read_manifest("savedmodels/demo")["students"][4]["formats"]["int8"]["bytes"]
+        >>> manifest = read_manifest("savedmodels/demo")
+        >>> [student["name"] for student in manifest["students"]]
     """
     return json.loads((Path(folder) / FILE_NAME).read_text())
 

@@ -129,13 +129,13 @@ def test_what_is_cached_is_said(photos):
 def test_the_cache_is_chosen_by_size(photos, monkeypatch):
     path, _ = photos
     source = open_tfds("photos", path, image_size=(32, 32))
-    assert source._cache_that_fits("train", COUNT) == "encoded"
+    assert source._cache_that_fits("train") == "encoded"
     one_size = source._replace(decoder=source.decoder._replace(varying=False))
-    assert one_size._cache_that_fits("train", COUNT) == "decoded"
+    assert one_size._cache_that_fits("train") == "decoded"
     monkeypatch.setattr("oekd_tf.data.tfds_source.MEMORY_LIMIT_BYTES", 1000)
-    assert one_size._cache_that_fits("train", COUNT) == "encoded"
+    assert one_size._cache_that_fits("train") == "encoded"
     monkeypatch.setattr("oekd_tf.data.tfds_source._ENCODED_SHARE", 1e-9)
-    assert source._cache_that_fits("train", COUNT) == "none"
+    assert source._cache_that_fits("train") == "none"
 
 
 def test_slices_of_splits_read_their_part_of_the_shards(photos):
