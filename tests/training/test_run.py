@@ -310,8 +310,8 @@ class TestBinary:
             ),
             (
                 "--config.schedule.nmae=2.0",
-                "error: Unknown config field nmae. Did you mean name? --helpfields lists all. "
-                "Received: --config.schedule.nmae=2.0",
+                "error: Unknown config field schedule.nmae. Did you mean schedule.name? "
+                "--helpfields lists all. Received: --config.schedule.nmae=2.0",
             ),
             (
                 "--config.method.arguments.tempreture=2.0",
