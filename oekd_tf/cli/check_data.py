@@ -8,7 +8,7 @@ prints the number of pictures of each class and split, their formats and sizes, 
 refuse (files that cannot be read, classes without pictures, labels that stand for no class) and
 what to know (pictures in both training and test, files left out, groups in two splits); and writes
 that with a contact sheet of each class and histograms of brightness and size. The exit code is 1 if
-training would refuse the data. A folder needs no TensorFlow.
+training would refuse the data. Needs Matplotlib, and TensorFlow only for data sets of TFDS.
 """
 
 import sys

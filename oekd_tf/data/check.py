@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,11 @@ def _sizes_in_words(sizes: Counter[tuple[int, int]]) -> str:
 
 
 def _refuse_output(output: Path, overwrite: bool) -> None:
+    if find_spec("matplotlib") is None:
+        raise ValueError(
+            "A report needs Matplotlib for its pictures: pip install 'oekd-tf[train]'. "
+            "Received: an environment without it"
+        )
     if output.exists() and not overwrite:
         raise ValueError(
             f"--output must be a folder that is not there yet, or --overwrite given. "

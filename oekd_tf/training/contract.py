@@ -67,7 +67,7 @@ def read_contract(workdir: str | Path) -> Contract | None:
         RecordedData(contract)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} must be a run's contract. Received: {error}") from None
     return contract
 
