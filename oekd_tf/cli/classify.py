@@ -121,6 +121,12 @@ def _models(flags: Namespace) -> tuple[dict[str, Path], float]:
             f"Received: {'both' if flags.model else 'neither'}"
         )
     if flags.model:
+        if not Path(flags.model).is_file():
+            found = "a folder" if Path(flags.model).is_dir() else "not there"
+            raise ValueError(
+                "--model must be a TFLite file, such as student_1/int8.tflite of an export. "
+                f"Received: {flags.model}, which is {found}"
+            )
         return {flags.model: Path(flags.model)}, 0.0
     if len(flags.cascade) != 2 or not flags.exports:
         raise ValueError(

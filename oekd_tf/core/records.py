@@ -90,6 +90,7 @@ class Summary(TypedDict):
         teacher_test_accuracy: Test accuracy of the teacher; None for a student alone.
         test_logs: All logs of the evaluation on the test split.
         versions: Versions of packages by name.
+        data_notes: What a user should know of the data, one line each; nothing if absent.
         exports: Folder of the export, where the run has one.
         trained_by: The method and its arguments in words; runs of version 0.1 lack it.
         teacher_title: What the teacher is, likewise.
@@ -108,6 +109,7 @@ class Summary(TypedDict):
     teacher_test_accuracy: float | None
     test_logs: dict[str, float]
     versions: dict[str, str]
+    data_notes: NotRequired[list[str]]
     exports: NotRequired[str]
     trained_by: NotRequired[str]
     teacher_title: NotRequired[str]

@@ -128,7 +128,8 @@ def _folder(
     data_dir: str, source: str, group_key: str, progress: Callable[[int, int], None]
 ) -> DataCheck:
     del source
-    folder = list_folder(data_dir)
+    problems: list[str] = []
+    folder = list_folder(data_dir, problems=problems)
     total = sum(len(listing.names) for listing in folder.listings.values())
     facts: dict[str, list[FileFacts]] = {}
     before = 0
@@ -152,7 +153,9 @@ def _folder(
     ]
     unreadable = [line.encode(errors="backslashreplace").decode() for line in unreadable]
     notes = notes_of(folder, facts, group_key)
-    return _found(data_dir, folder.class_names, folder.listings, facts, read, unreadable, notes)
+    found = _found(data_dir, folder.class_names, folder.listings, facts, read, unreadable, notes)
+    found.problems[:0] = problems
+    return found
 
 
 def _tfds(

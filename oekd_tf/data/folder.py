@@ -96,7 +96,10 @@ def split_name(name: str) -> str:
 
 
 def list_folder(
-    root: str | Path, class_names: Sequence[str] | None = None, more_splits: Sequence[str] = ()
+    root: str | Path,
+    class_names: Sequence[str] | None = None,
+    more_splits: Sequence[str] = (),
+    problems: list[str] | None = None,
 ) -> ImageFolder:
     """Lists an image folder.
 
@@ -107,6 +110,7 @@ def list_folder(
         root: The folder.
         class_names: Names of the classes that must be there; those that are found if None.
         more_splits: Names of folders that are splits besides those that usually are.
+        problems: List that takes what is wrong with the classes, in place of an error; None raises.
 
     Returns:
         What it holds.
@@ -156,7 +160,12 @@ def list_folder(
     if not any(files for classes in found.values() for files in classes.values()):
         raise ValueError(_rule(root, "without pictures"))
     there = sorted({name for classes in found.values() for name in classes})
-    _refuse_two_spellings(there, splits)
+    try:
+        _refuse_two_spellings(there, splits)
+    except ValueError as error:
+        if problems is None:
+            raise
+        problems.append(str(error))
     if class_names is not None:
         if not set(class_names) <= set(there):
             raise ValueError(

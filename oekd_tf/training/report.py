@@ -52,7 +52,7 @@ def write_report(workdir: str | Path) -> str:
         "*alone* is the same student trained by itself for as many steps; *gain* is relative "
         "to it. MFLOPs count a multiplication and an addition as two.\n\n"
         f"![accuracy against size](accuracy.png)\n\n{class_section(summary, workdir)}"
-        f"{files_table}"
+        f"{files_table}{_data_notes(summary)}"
         f"The config: `{workdir / 'config.json'}`.\n",
     )
     files = f"report: {workdir / 'report.md'}\npicture: {picture}"
@@ -113,6 +113,11 @@ def student_rows(
                 row[title] = f"{size / 1000:.1f}" if size else ""
         rows.append(row)
     return rows
+
+
+def _data_notes(summary: Summary) -> str:
+    notes = summary.get("data_notes")
+    return "## Data\n\n" + "".join(f"- {note}\n" for note in notes) + "\n" if notes else ""
 
 
 def _behind(summary: Summary) -> str:

@@ -168,6 +168,8 @@ def _finished_run(
                 trained.best.epoch if config.early_stopping.restore_best else trained.epochs
             ),
         }
+    if data.notes:
+        summary["data_notes"] = list(data.notes)
     if exports:
         summary["exports"] = str(export_folder(config))
     if isinstance(model, OnlineEnsemble):

@@ -85,6 +85,15 @@ def test_what_training_refuses_is_listed_whole(photos, tmp_path, capsys):
         command.main([*flags, "--overwrite"])
 
 
+def test_a_class_under_two_spellings_is_listed_with_the_rest(photos):
+    (photos / "test/dog").rename(photos / "test/Dog")
+    (photos / "train/cat/x.txt").touch()
+    found = oekd_tf.data.check_data(photos)
+    assert found.problems[0].startswith("A class must have one name. Received: folders 'Dog' in")
+    assert found.counts["test"] == [0, 4, 0]
+    assert "left out, not of a format that is read: 1 .txt" in found.notes
+
+
 def test_of_nothing_is_one_line(tmp_path):
     for flags in ([f"--data_dir={tmp_path}"], [f"--data_dir={tmp_path}", "--source=nosuch"]):
         with pytest.raises(SystemExit) as stop:

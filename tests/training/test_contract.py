@@ -97,6 +97,16 @@ def test_the_contract_is_written_before_the_first_step(place):
     assert data.contract == contract
 
 
+def test_what_to_know_of_the_data_is_in_the_report(place):
+    shutil.copy(place / "photos/train/cat/1.png", place / "photos/test/cat/copy.png")
+    config = config_of(place / "photos", epochs=1)
+    summary, said = train(config, place / "noted")
+    note = "1 pictures stand in both train and test, such as train/cat/1.png and test/cat/copy.png"
+    assert summary["data_notes"] == [note]
+    assert f"data: {note}" in said
+    assert f"## Data\n\n- {note}\n" in (place / "noted/report.md").read_text()
+
+
 class TestFinished:
     @pytest.mark.parametrize(
         ("change", "message"),

@@ -1,7 +1,10 @@
 """Flags and errors of commands for devices, without absl."""
 
 import argparse
+import os
 import re
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -40,6 +43,10 @@ def run(
     with one_line_on_ctrl_c():
         try:
             main(flags)
+        except BrokenPipeError:
+            # Who read our output, such as `head`, has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(128 + signal.SIGPIPE) from None
         except (ValueError, OSError) as error:
             raise SystemExit(f"error: {error}") from None
 
