@@ -321,7 +321,7 @@ class TestBinary:
             (["--cascade=student_2,student_1", "--exports=X"], "oekd cascade, or given as --th"),
             (["--cascade=student_2,student_3", "--exports=X"], "Received: student_3"),
             (["--cascade=student_2,student_1", "--exports=X", "--format=a"], "Received: a"),
-            (["--model=X/labels.txt"], "No such file"),
+            (["--model=X/labels.txt"], "is not there"),
             (["--model=X/manifest.json"], "must be a TFLite file"),
             (["--model=X/student_1/int8.tflite", "--labels=X/manifest.json"], "one label a line"),
             (["--model=X/student_1/int8.tflite", "--central_crop=0"], "must be above 0"),
