@@ -170,7 +170,7 @@ def commands():
 @pytest.mark.parametrize("command", sorted(commands()))
 def test_commands_are_what_the_binaries_take(command):
     lines = commands()[command]
-    name = f"oekd_tf.cli.{command}"
+    name = f"oekd_tf.cli.{command.replace('-', '_')}"
     done = subprocess.run(
         [sys.executable, "-c", PARSE, name, json.dumps(lines)], cwd=ROOT, capture_output=True,
         text=True, check=False,
