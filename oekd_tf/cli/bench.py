@@ -68,10 +68,21 @@ def _measured(flags: Namespace) -> dict:
     results = {}
     latencies = measure(paths, flags.threads or thread_counts(), flags.runs)
     for key, path in paths.items():
-        batch_size = TfliteModel(path).batch_size or 1
+        model = TfliteModel(path)
+        _refuse_other_input(manifest, key, model.image_shape)
+        batch_size = model.batch_size or 1
         peak = peak_activation_bytes(path.read_bytes())
         results[key] = result(files[key], peak, batch_size, latencies[key])
     return {**device_facts(), "results": results}
+
+
+def _refuse_other_input(manifest: Manifest, key: str, shape: Sequence[int]) -> None:
+    contract = manifest.get("contract")
+    if contract is not None and list(contract["image_shape"]) != list(shape):
+        raise ValueError(
+            f"{key} must take the images that the manifest says, {contract['image_shape']}. "
+            f"Received: a file for {list(shape)}"
+        )
 
 
 def _rows(device: dict) -> list[dict[str, str]]:

@@ -76,7 +76,7 @@ def _find(flags: Namespace) -> None:
         )
     paths = [verified_path(flags.exports, file) for file in files]
     models = [TfliteModel(path, flags.threads) for path in paths]
-    splits = _splits(Path(flags.workdir), flags.data_dir)
+    splits = _splits(Path(flags.workdir), flags.data_dir, manifest)
     results: dict[str, dict[str, Any]] = {}
     drops: dict[str, PairedDrop] = {}
     small_cost, large_cost = costs
@@ -163,7 +163,9 @@ def _costs(
     return costs, f"ms on {device}, threads: {flags.threads}"
 
 
-def _splits(workdir: Path, data_dir: str | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _splits(
+    workdir: Path, data_dir: str | None, manifest: Manifest
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Images and labels of a run's validation and test split."""
     path = workdir / "config.json"
     if not path.exists():
@@ -184,6 +186,14 @@ def _splits(workdir: Path, data_dir: str | None) -> dict[str, tuple[np.ndarray, 
             "A cascade needs a validation split to choose on and a test split to tell what it "
             f"does. Received: {data.splits_summary()}"
         )
+    contract = manifest.get("contract")
+    if contract is not None and contract["splits"] is not None:
+        own = data.contract
+        if (contract["class_names"], contract["splits"]) != (own["class_names"], own["splits"]):
+            raise ValueError(
+                "--workdir must be the run that the export is from. Received: "
+                f"{workdir}, whose classes or splits are others"
+            )
     return {"validation": data.validation_arrays(), "test": data.test_arrays()}
 
 

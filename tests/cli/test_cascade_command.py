@@ -73,6 +73,15 @@ def test_threshold_is_of_validation_and_figures_of_test(export, workdir, data, c
     assert "asks student_1 where the top probability is below" in shown
 
 
+def test_another_runs_data_are_refused(export, workdir, fails):
+    config = default_config()
+    config.data.max_examples = 1500
+    config.data.split_seed = 1
+    write_text(workdir / "config.json", to_json(config))
+    flags = f"--exports={export}", f"--workdir={workdir}", PAIR
+    assert "--workdir must be the run that the export is from" in fails(find_threshold, *flags)
+
+
 def test_latency_as_cost_and_classify_with_it(export, workdir, data, tmp_path, fails, capsys):
     flags = f"--exports={export}", f"--workdir={workdir}", PAIR, "--device=a"
     assert "Run oekd bench first" in fails(find_threshold, *flags)
