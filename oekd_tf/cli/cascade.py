@@ -141,6 +141,8 @@ def _drop_lines(
             "Remark: the test drop is clearly larger than allowed. The validation split may hold "
             "images that are nearly those of training, such as frames of one video: split by group."
         )
+    elif found.drop > allowed:
+        lines.append("Remark: the test drop is larger than allowed, which may be chance.")
     return lines
 
 

@@ -70,6 +70,11 @@ def check_no_empty_class(labels: np.ndarray, class_names: list[str]) -> None:
     """Raises a ValueError that names the classes without a training example."""
     counts = np.bincount(labels, minlength=len(class_names))
     empty = [class_names[index] for index in np.flatnonzero(counts == 0)]
+    if empty == ["0"]:
+        raise ValueError(
+            f"Labels must begin at 0, each with a training example. Received: from {labels.min()} "
+            f"to {labels.max()}"
+        )
     if empty:
         raise ValueError(
             "Every class must have a training example. Received: none of "

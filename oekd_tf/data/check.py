@@ -14,13 +14,17 @@ import numpy as np
 from oekd_tf.core.files import is_replaceable, replaced
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.data import check_pictures
-from oekd_tf.data.folder import WHOLE, Listing, list_folder
+from oekd_tf.data.folder import WHOLE, Listing, group_numbers, list_folder
 from oekd_tf.data.notes import duplicate_notes, notes_of
 from oekd_tf.data.survey import FileFacts, survey
 from oekd_tf.device.picture_headers import read_header
 from oekd_tf.device.pictures import decode
 
 FILE_NAME = "data_check.json"
+NO_TEST = (
+    "there is no test split: add a folder test or val, or put the classes directly below the "
+    "folder, to have them split"
+)
 
 # Pictures of each class on the contact sheet, and classes on it at most.
 _EXAMPLES = 8
@@ -153,6 +157,15 @@ def _folder(
     ]
     unreadable = [line.encode(errors="backslashreplace").decode() for line in unreadable]
     notes = notes_of(folder, facts, group_key)
+    if group_key:
+        names = [name for listing in folder.listings.values() for name in listing.names]
+        sizes = np.bincount(group_numbers(names, group_key)[0])
+        notes.insert(
+            0,
+            f"group_key gives {len(sizes):,} groups of {sizes.min():,} to {sizes.max():,} pictures",
+        )
+    if not {"test", "validation", WHOLE} & set(folder.listings):
+        problems.append(NO_TEST)
     found = _found(data_dir, folder.class_names, folder.listings, facts, read, unreadable, notes)
     found.problems[:0] = problems
     return found
@@ -185,7 +198,7 @@ def _tfds(
             if index % 500 == 0:
                 progress(done + index, total)
         done += size
-        names = [f"example {index}" for index in range(size)]
+        names = [f"{split}/example {index}" for index in range(size)]
         listings[split] = Listing(Path(), names, np.array(labels, np.int32))
         facts[split] = found
     progress(total, total)

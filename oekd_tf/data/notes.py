@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from oekd_tf.data.folder import ImageFolder, Listing, group_numbers
+from oekd_tf.data.folder import ImageFolder, Listing, group_numbers, split_name
 from oekd_tf.data.survey import FileFacts
 
 
@@ -21,8 +21,8 @@ def refuse_unreadable(folder: ImageFolder, facts: Mapping[str, Sequence[FileFact
         more = f", and {len(bad) - 1} more files" if len(bad) > 1 else ""
         path = str(bad[0][0]).encode(errors="backslashreplace").decode()
         raise ValueError(
-            "data_dir must hold pictures that can be read; remove or replace what cannot. "
-            f"Received: {path}: {bad[0][1]}{more}"
+            "data_dir must hold pictures that can be read; remove or replace what cannot (oekd "
+            f"check-data lists all). Received: {path}: {bad[0][1]}{more}"
         )
 
 
@@ -71,7 +71,7 @@ def duplicate_notes(
     for found in places.values():
         if len(found) == 1:
             continue
-        named = [f"{split}/{listings[split].names[index]}" for split, index in found]
+        named = [shown(listings[split], split, index) for split, index in found]
         splits = list(dict.fromkeys(split for split, _ in found))
         for other in splits[1:]:
             pair = next(name for name, (split, _) in zip(named, found, strict=True)
@@ -80,15 +80,30 @@ def duplicate_notes(
         labels = {int(listings[split].labels[index]) for split, index in found}
         if len(labels) > 1:
             two_labels.append(" and ".join(named[:3]))
+    names = {split: split_title(listing, split) for split, listing in listings.items()}
     notes = [
-        f"{len(pairs):,} pictures stand in both {one} and {other}, such as {pairs[0]}"
+        f"{_stand(pairs)} in both {names[one]} and {names[other]}, such as {pairs[0]}"
         for (one, other), pairs in shared.items()
     ]
     if two_labels:
-        notes.append(
-            f"{len(two_labels):,} pictures stand in several classes, such as {two_labels[0]}"
-        )
+        notes.append(f"{_stand(two_labels)} in several classes, such as {two_labels[0]}")
     return notes
+
+
+def split_title(listing: Listing, split: str) -> str:
+    """What a user calls a split: its folder, or its name where it has none of its own."""
+    own = split_name(listing.folder.name) == split
+    return listing.folder.name if own else split
+
+
+def shown(listing: Listing, split: str, index: int) -> str:
+    """Path of a file below the data's folder."""
+    own = split_name(listing.folder.name) == split
+    return f"{listing.folder.name}/{listing.names[index]}" if own else listing.names[index]
+
+
+def _stand(found: Sequence[str]) -> str:
+    return f"{len(found):,} pictures stand" if len(found) > 1 else "1 picture stands"
 
 
 def _straddling(folder: ImageFolder, group_key: str) -> list[str]:
@@ -99,10 +114,15 @@ def _straddling(folder: ImageFolder, group_key: str) -> list[str]:
     numbers, missed = group_numbers(names, group_key)
     notes = []
     if missed:
-        notes.append(f"group_key matches not {missed:,} of {len(names):,} names; each is alone")
+        notes.append(
+            f"group_key does not match {missed:,} of {len(names):,} names; each is a group alone"
+        )
     seen: dict[int, set[str]] = defaultdict(set)
     for number, split in zip(numbers.tolist(), where, strict=True):
         seen[number].add(split)
     torn = Counter(" and ".join(sorted(found)) for found in seen.values() if len(found) > 1)
-    notes += [f"{count:,} groups are in {where}" for where, count in torn.items()]
+    notes += [
+        f"{count:,} group{'s are' if count > 1 else ' is'} in {where}"
+        for where, count in torn.items()
+    ]
     return notes

@@ -338,6 +338,11 @@ def _builder(tfds: Any, name: str, data_dir: str | None, download: bool) -> Any:
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except Exception as error:  # Readers of TFDS raise many classes.
+        if Path(name).is_dir():
+            raise ValueError(
+                "source must be 'image_folder' for a folder of pictures, and data_dir its path. "
+                f"Received: {name!r}"
+            ) from error
         raise ValueError(
             f"source must be known to TFDS, or be prepared in {where}: {_first_line(error)}. "
             f"Received: {name!r}"

@@ -53,8 +53,8 @@ def paired_drop(
 ) -> PairedDrop:
     """The drop of a cascade's accuracy, with an interval over the choice of images.
 
-    The two differ in right and wrong on few images only. Given their number, how many are lost
-    is binomial, with Clopper and Pearson's exact interval. Needs SciPy.
+    Numbers of lost and of won images are binomial; the interval is from the ends of Clopper and
+    Pearson's exact intervals of both, each at half the remaining error. Needs SciPy.
 
     Args:
         threshold: The larger student runs where the smaller's top probability is below it.
@@ -81,12 +81,16 @@ def paired_drop(
     large_right = large_logits.argmax(-1) == labels
     right = np.where(asked, large_right, small_logits.argmax(-1) == labels)
     lost, won = int((large_right & ~right).sum()), int((right & ~large_right).sum())
-    differ, count = lost + won, len(labels)
-    tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, lost, won + 1)) if lost else 0.0
-    high = float(beta.ppf(1 - tail, lost + 1, won)) if won else 1.0
-    # Not -0, where they never differ.
-    low, high = (differ * (2 * share - 1) / count + 0.0 for share in (low, high))
+    count = len(labels)
+    tail = (1 - confidence) / 4
+
+    def ends(found: int) -> tuple[float, float]:
+        low = float(beta.ppf(tail, found, count - found + 1)) if found else 0.0
+        high = float(beta.ppf(1 - tail, found + 1, count - found)) if found < count else 1.0
+        return low, high
+
+    (least_lost, most_lost), (least_won, most_won) = ends(lost), ends(won)
+    low, high = least_lost - most_won, most_lost - least_won
     return PairedDrop(lost, won, (lost - won) / count, low, high)
 
 

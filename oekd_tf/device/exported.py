@@ -109,10 +109,16 @@ def find_file(manifest: Manifest, student: str, file_format: str) -> ExportedFil
     Raises:
         ValueError: The export does not hold it.
     """
-    files = exported_files(manifest, [student], [file_format])
-    if not files:
-        raise ValueError(f"The export must hold {student} as {file_format}. Received: it does not")
-    return files[0]
+    files = exported_files(manifest)
+    found = next(
+        (f for f in files if (f.student["name"], f.format) == (student, file_format)), None
+    )
+    if found is None:
+        raise ValueError(
+            f"The export must hold {student} as {file_format}. "
+            f"Received: one of {', '.join(file.key for file in files)}"
+        )
+    return found
 
 
 def verified_path(folder: str | Path, file: ExportedFile) -> Path:

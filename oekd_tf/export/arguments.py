@@ -68,7 +68,7 @@ def check_arguments(
         raise ExportError(f"Students must have names that differ. Received: {names}")
     if output.exists() and not overwrite:
         raise ExportError(
-            f"The output must be a folder that is not there yet, or overwrite True. "
+            f"The output must be a folder that is not there yet, or overwrite (--overwrite) True. "
             f"Received: {output}, which exists"
         )
     if output.exists() and not is_replaceable(output, manifest.FILE_NAME):
@@ -145,6 +145,19 @@ def known_contract(
         "preparation": None,
         "splits": None,
     }
+
+
+def check_statistics(contract: Contract, known: Contract) -> None:
+    """Raises an ExportError if a contract's mean or std are not the network's own."""
+    for name, told, own in (
+        ("mean", contract.get("mean"), known["mean"]),
+        ("std", contract.get("std"), known["std"]),
+    ):
+        if told is not None and own is not None and not np.allclose(told, own, rtol=1e-4):
+            raise ExportError(
+                f"contract must have the {name} that the network was made with, {own}. "
+                f"Received: {told}"
+            )
 
 
 def _numbers(values: Any) -> list[float] | None:

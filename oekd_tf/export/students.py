@@ -12,7 +12,7 @@ from oekd_tf.core.files import remove, replaced, write_errors
 from oekd_tf.core.records import Contract, Manifest, StudentFiles
 from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
-from oekd_tf.export.arguments import check_arguments, known_contract
+from oekd_tf.export.arguments import check_arguments, check_statistics, known_contract
 from oekd_tf.export.check import class_recall
 from oekd_tf.export.plain_student import plain_student
 from oekd_tf.export.pool import Workers, sensible_processes
@@ -33,8 +33,8 @@ def export_students(
     fine_tuning: Any = None,
     class_names: Sequence[str] | None = None,
     contract: Contract | None = None,
-    max_accuracy_drop: Mapping[str, float] | None = None,
-    min_agreement: Mapping[str, float] | None = None,
+    max_accuracy_drop: Mapping[str, float] | float | None = None,
+    min_agreement: Mapping[str, float] | float | None = None,
     max_class_drop: float = 1.0,
     widths: Sequence[float] | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -71,11 +71,12 @@ def export_students(
         contract: What the network was trained on, `Data.contract`: it tells devices how a picture
             becomes an input, and is written to the manifest. If None, the manifest says what the
             network knows, and that the rest is not known.
-        max_accuracy_drop: For each format, the largest difference by which a file's test accuracy
-            may be below the Keras student's, from 0 to 1; by default 0.005 for float formats,
-            0.02 for the others.
-        min_agreement: For each format, the least share of test images on which a file must have
-            the Keras student's top class; by default 0.99 for float formats, 0 for the others.
+        max_accuracy_drop: For each format, or one number for all, the largest difference by which a
+            file's test accuracy may be below the Keras student's, from 0 to 1; by default 0.005
+            for float formats, 0.02 for the others.
+        min_agreement: For each format, or one number for all, the least share of test images on
+            which a file must have the Keras student's top class; by default 0.99 for float
+            formats, 0 for the others.
         max_class_drop: The largest difference by which a file's recall of a class with at least 10
             test images may be below the Keras student's, from 0 to 1; 1 allows any.
         widths: Widths of the students, for the manifest; an ensemble's own if None.
@@ -110,13 +111,20 @@ def export_students(
     students = [students] if hasattr(students, "output_shape") else list(students)
     output = Path(output)
     test_images, test_labels = np.asarray(test_images), np.asarray(test_labels)
-    limits = {"max_accuracy_drop": max_accuracy_drop or {}, "min_agreement": min_agreement or {}}
+    given = {"max_accuracy_drop": max_accuracy_drop, "min_agreement": min_agreement}
+    limits = {
+        name: dict.fromkeys(formats, value) if isinstance(value, int | float) else value or {}
+        for name, value in given.items()
+    }
     check_arguments(
         students, output, formats, test_images, test_labels, calibration_images,
         calibration_batch_size, batch_size, fine_tuning, class_names, limits, overwrite, widths,
         contract, max_class_drop,
     )  # fmt: skip
-    contract = contract or known_contract(ensemble, students[0], class_names)
+    known = known_contract(ensemble, students[0], class_names)
+    if contract is not None:
+        check_statistics(contract, known)
+    contract = contract or known
     wanted = [forms.parse(name) for name in formats]
     num_classes = students[0].output_shape[-1]
     names = list(class_names or contract["class_names"] or map(str, range(num_classes)))

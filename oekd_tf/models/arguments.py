@@ -1,10 +1,34 @@
 """The rules of an ensemble's arguments."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from oekd_tf.backbones.backbone import Backbone
 from oekd_tf.core.choices import are_widths
+from oekd_tf.core.errors import format_value
+
+
+def check_class_weight(class_weight: Any, num_classes: int) -> None:
+    """Raises a ValueError unless Keras can weigh classes by it.
+
+    Args:
+        class_weight: Argument of `fit`: weights by class index, or None.
+        num_classes: Number of classes.
+    """
+    if class_weight is None:
+        return
+    good = isinstance(class_weight, Mapping) and all(
+        isinstance(index, int | np.integer) and 0 <= index < num_classes for index in class_weight
+    )
+    if not good:
+        raise ValueError(
+            f"class_weight must be a dict of weights by class index, 0 to {num_classes - 1}; "
+            "oekd_tf.classes.balanced_weights gives balanced ones. "
+            f"Received: {format_value(class_weight)}"
+        )
 
 
 def per_channel(value: float | Sequence[float], channels: int, name: str) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.models import optimizers, version_1
 from oekd_tf.models.after_epoch import AfterEpoch
-from oekd_tf.models.arguments import check_arguments, per_channel, per_class
+from oekd_tf.models.arguments import check_arguments, check_class_weight, per_channel, per_class
 from oekd_tf.models.branches import build_branches
 from oekd_tf.models.directions import tell_directions
 from oekd_tf.models.trainer import Trainer
@@ -299,6 +299,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             self._set_plan(self._plan[0], given["epochs"])
         if type(self.method).after_epoch is not Method.after_epoch:
             given["callbacks"] = AfterEpoch.added(given["callbacks"], given["validation_data"])
+        check_class_weight(given["class_weight"], self.num_classes)
         self.check_validation(given["validation_data"])
         tell_directions(given["callbacks"], self.log_names)
         return super().fit(**given)

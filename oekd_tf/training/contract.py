@@ -1,6 +1,7 @@
 """The contract of a run: what makes its inputs and outputs, written when training starts."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,22 +97,49 @@ def adopt(data: Any, contract: Contract, workdir: str | Path) -> None:
         ConfigError: What a label means, or what is trained or tested on, has changed.
     """
     data.take_statistics(contract["mean"], contract["std"])
-    refuse_changes(contract, data.contract, workdir)
+    refuse_changes(contract, data.contract, workdir, data.files)
     data.contract = contract
 
 
-def refuse_changes(then: Contract, now: Contract, workdir: str | Path) -> None:
+def refuse_other_data(data: Any, workdir: str | Path, parent_workdir: str | Path) -> None:
+    """Raises if an ensemble and its baselines would be trained on different data.
+
+    Args:
+        data: The data set of a run that starts now.
+        workdir: Folder of the run.
+        parent_workdir: Folder of the ensemble's run, below which its baselines are.
+
+    Raises:
+        ConfigError: A run beside it began with other data.
+    """
+    parent = Path(parent_workdir)
+    for folder in (
+        parent,
+        *sorted(path.parent for path in parent.glob(f"*_student_*/{FILE_NAME}")),
+    ):
+        trained = any(folder.glob("checkpoints/epoch_*"))
+        if folder != Path(workdir) and trained and (contract := read_contract(folder)):
+            refuse_changes(contract, data.contract, folder, data.files)
+
+
+def refuse_changes(
+    then: Contract,
+    now: Contract,
+    workdir: str | Path,
+    files: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Raises if data are not those that a run began with.
 
     Args:
         then: The run's contract.
         now: The contract of the data as they are.
         workdir: Folder of the run, for the error.
+        files: Names of the files of an image folder as they are, by split.
 
     Raises:
         ConfigError: They differ; the message says in what.
     """
-    found = _difference(then, now)
+    found = _difference(then, now, _example(workdir, files))
     if found:
         raise ConfigError(
             f"The data have changed since the run in {workdir} began: {found}. Put them back "
@@ -120,7 +148,22 @@ def refuse_changes(then: Contract, now: Contract, workdir: str | Path) -> None:
         )
 
 
-def _difference(then: Contract, now: Contract) -> str:
+def _example(workdir: str | Path, files: Mapping[str, Sequence[str]] | None) -> str:
+    """A file that was added or taken away since a run began."""
+    before = read_files(Path(workdir) / _FILES_NAME)
+    if before is None or files is None:
+        return ""
+    old, new = (
+        {f"{split}: {name}" for split, names in each.items() for name in names}
+        for each in (before, files)
+    )
+    for what, names in (("is new", new - old), ("is gone", old - new)):
+        if names:
+            return f", such as {min(names)}, which {what}"
+    return ""
+
+
+def _difference(then: Contract, now: Contract, example: str = "") -> str:
     if then["class_names"] != now["class_names"]:
         return "classes, " + changes(then["class_names"] or (), now["class_names"] or ())
     for field in ("image_shape", "preparation"):
@@ -134,6 +177,6 @@ def _difference(then: Contract, now: Contract) -> str:
         if old is None or new is None:
             return f"there {'was no' if old is None else 'is no'} {name} split"
         if old["examples"] != new["examples"]:
-            return f"{name} had {old['examples']:,} pictures, has {new['examples']:,}"
-        return f"{name} has as many pictures, but their names, contents or labels differ"
+            return f"{name} had {old['examples']:,} pictures, has {new['examples']:,}{example}"
+        return f"{name} has as many pictures, but their names, contents or labels differ{example}"
     return ""

@@ -19,7 +19,13 @@ from oekd_tf.data.mirroring import mirror_warning
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 from oekd_tf.training import report
 from oekd_tf.training.build import describe_method, describe_students
-from oekd_tf.training.contract import adopt, keep_files, read_contract, write_contract
+from oekd_tf.training.contract import (
+    adopt,
+    keep_files,
+    read_contract,
+    refuse_other_data,
+    write_contract,
+)
 from oekd_tf.training.export import export_folder, export_run, refuse_existing_export
 from oekd_tf.training.hosts import Hosts, make_hosts, set_runtime
 from oekd_tf.training.loop import fit, monitored
@@ -115,11 +121,15 @@ def _finished_run(
         log(warning)
     if not data.num_test:
         raise ConfigError(
-            "config.data.test_split must be a split of the data set, to test on at the end. "
+            "config.data.test_split must be a split of the data set, to test on at the end; a "
+            "folder without train and test is split by itself. "
             f"Received: {config.data.test_split!r}, and {data.name} has none"
         )
     if contract is not None:
         adopt(data, contract, workdir)
+    else:
+        parent = workdir.parent if config.only_student else workdir
+        refuse_other_data(data, workdir, parent)
     hosts.assert_same(data=zlib.crc32(json.dumps(data.contract["splits"]).encode()))
     with as_config_error(["data.sampling"], "config.data.sampling must suit the data"):
         data.check_sampling(config.data.sampling)

@@ -70,7 +70,7 @@ def test_what_training_refuses_is_listed_whole(photos, tmp_path, capsys):
     for line in (
         "- no training pictures of bird",
         "- 2 files cannot be read",
-        "- 1 pictures stand in both train and test, such as train/cat/5.png and test/cat/copy.png",
+        "- 1 picture stands in both train and test, such as train/cat/5.png and test/cat/copy.png",
         "- left out, not of a format that is read: 1 .heic",
     ):
         assert line in shown.splitlines()

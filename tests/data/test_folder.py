@@ -211,9 +211,9 @@ class TestNotes:
         shutil.copy(tmp_path / "train/cat/1.jpg", tmp_path / "test/cat/other.jpg")
         shutil.copy(tmp_path / "train/cat/2.jpg", tmp_path / "train/dog/other.jpg")
         assert load(tmp_path).notes == [
-            "1 pictures stand in both train and test, such as train/cat/1.jpg and "
+            "1 picture stands in both train and test, such as train/cat/1.jpg and "
             "test/cat/other.jpg",
-            "1 pictures stand in several classes, such as train/cat/2.jpg and train/dog/other.jpg",
+            "1 picture stands in several classes, such as train/cat/2.jpg and train/dog/other.jpg",
         ]
 
     def test_a_hundred_thousand_files_take_seconds(self, tmp_path):
@@ -261,7 +261,7 @@ class TestGroups:
                     tmp_path / split / "cat" / f"{track if split == 'train' else 0}_{track}.png"
                 )
         notes = load(tmp_path, group_key=r"/(\d)_").notes
-        assert notes == ["1 groups are in test and train"]
+        assert notes == ["1 group is in test and train"]
 
     def test_numbers_by_hand(self):
         names = ["a/x/1.png", "a/x/2.png", "b/x/1.png", "b/odd.png"]

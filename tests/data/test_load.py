@@ -333,6 +333,10 @@ class TestTfds:
         with pytest.raises(ValueError, match=r"group_key .*: track\. Received: 'patient'"):
             oekd_tf.data.load("tracks", data_dir=str(tmp_path), group_key="patient")
 
+    def test_a_folder_in_place_of_a_name(self, tmp_path):
+        with pytest.raises(ValueError, match=r"source must be 'image_folder' for a folder of"):
+            oekd_tf.data.load(str(tmp_path))
+
     def test_missing_data_set(self, tmp_path):
         with pytest.raises(ValueError, match=r"run `tfds build cifar10 --data_dir"):
             open_tfds("cifar10", str(tmp_path), download=False)
@@ -369,6 +373,7 @@ class TestArrays:
             (lambda x, y: (x, y[:-1]), r"Labels must be one class .*Received: shape \(39,\)"),
             (lambda x, y: (x, y / 2), "Labels must be integers. Received: float64"),
             (lambda x, y: (x, y - 1), "Labels must be at least 0.*Received: from -1 to 0"),
+            (lambda x, y: (x, y + 1), "Labels must begin at 0.*Received: from 1 to 2"),
             (lambda x, y: (x, y * 2), "Every class must have a training example.*none of 1"),
         ],
     )

@@ -170,9 +170,8 @@ def test_paired_drop_counts_image_by_image(two):
     assert found.drop == (lost - won) / len(labels)
     accuracy = evaluate_cascade(0.6, small, large, labels, 1.0, 10.0).accuracy
     assert found.drop == pytest.approx((large.argmax(-1) == labels).mean() - accuracy)
-    share = binomtest(lost, lost + won).proportion_ci(0.95, "exact")
-    ends = [(lost + won) * (2 * end - 1) / len(labels) for end in (share.low, share.high)]
-    assert [found.low, found.high] == pytest.approx(ends)
+    one, other = (binomtest(n, len(labels)).proportion_ci(0.975, "exact") for n in (lost, won))
+    assert [found.low, found.high] == pytest.approx([one.low - other.high, one.high - other.low])
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 0), (5, 0), (0, 5), (1, 1)])
@@ -185,9 +184,9 @@ def test_paired_drop_of_few_images(lost, won):
     found = paired_drop(0.0, small, large, right)
     assert (found.lost, found.won) == (lost, won)
     assert found.low <= found.drop <= found.high
-    if lost + won:
-        assert found.low <= 0
-        assert found.high - found.low > 0.1
-    # Of five, all lost: Clopper and Pearson's lower end is 0.025 ** (1 / 5).
-    if (lost, won) == (5, 0):
-        assert found.low == pytest.approx(5 * (2 * 0.025**0.2 - 1) / count)
+    assert found.low <= 0
+    assert found.high - found.low > 0.1
+    # Of twenty none lost, none won: Clopper and Pearson's upper end is 1 - 0.0125 ** (1 / 20).
+    if (lost, won) == (0, 0):
+        assert found.high == pytest.approx(1 - 0.0125 ** (1 / count))
+        assert found.low == -found.high

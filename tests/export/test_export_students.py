@@ -321,6 +321,16 @@ class TestWholeOrNotAtAll:
             {"test_labels": np.full(400, -1)},
             r"class indices from 0 to 9\. Received: int64, from -1 to -1",
         ),
+        (
+            {
+                "contract": {
+                    "class_names": list("abcdefghij"),
+                    "image_shape": [28, 28, 1],
+                    "mean": [0.0],
+                }
+            },
+            r"contract must have the mean that the network was made with, .*Received: \[0\.0\]",
+        ),
         ({"contract": "data"}, "contract must be that of a data set, data.contract"),
         (
             {"contract": {"class_names": list("abc"), "image_shape": [28, 28, 1]}},

@@ -188,6 +188,14 @@ class TestKerasClassWeight:
         assert logs["loss"][0] == pytest.approx(expected(logits, batch[1], WEIGHTS), rel=1e-4)
 
 
+@pytest.mark.parametrize("weights", ["balanced", {"a": 1.0}, {4: 1.0}, {-1: 2.0}, [1.0] * 4])
+def test_class_weights_that_keras_would_take_for_none(batch, weights):
+    ensemble = small_ensemble()
+    ensemble.compile("sgd")
+    with pytest.raises(ValueError, match="class_weight must be a dict of weights by class index"):
+        ensemble.fit(*batch[:2], class_weight=weights, verbose=0)
+
+
 def test_replicas_take_the_same_step(mirrored, batch):
     settings = {"class_weight": WEIGHTS, "logit_adjustment": PRIOR}
     one = small_ensemble(norm=False, method="labels", **settings)

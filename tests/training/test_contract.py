@@ -101,10 +101,21 @@ def test_what_to_know_of_the_data_is_in_the_report(place):
     shutil.copy(place / "photos/train/cat/1.png", place / "photos/test/cat/copy.png")
     config = config_of(place / "photos", epochs=1)
     summary, said = train(config, place / "noted")
-    note = "1 pictures stand in both train and test, such as train/cat/1.png and test/cat/copy.png"
+    note = "1 picture stands in both train and test, such as train/cat/1.png and test/cat/copy.png"
     assert summary["data_notes"] == [note]
     assert f"data: {note}" in said
     assert f"## Data\n\n- {note}\n" in (place / "noted/report.md").read_text()
+
+
+def test_a_baseline_is_trained_on_its_ensembles_data(place):
+    pictures(place / "photos/train", "dog", 1, "new")
+    config = config_of(place / "photos", only_student=2, epochs=1)
+    with pytest.raises(
+        ConfigError, match=r"train had 108 pictures, has 109, such as train: dog/new0"
+    ):
+        train(config, place / "run")
+    (place / "photos/train/dog/new0.png").unlink()
+    train(config, place / "run")
 
 
 class TestFinished:
