@@ -128,7 +128,9 @@ def test_refusals(export, workdir, tmp_path, fails):
         find_threshold, *given, "--cascade=student_1,student_2"
     )
     assert "two students" in fails(find_threshold, *given, "--cascade=student_1,student_1")
-    assert "must hold student_7 as int8" in fails(find_threshold, *given, "--cascade=student_7,student_1")
+    assert "must hold student_7 as int8" in fails(
+        find_threshold, *given, "--cascade=student_7,student_1"
+    )
     line = fails(find_threshold, *given, PAIR, "--format=saved_model")
     assert "must be a TFLite format. Received: saved_model" in line
     line = fails(find_threshold, given[0], f"--workdir={tmp_path}", PAIR)
