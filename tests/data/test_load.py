@@ -319,6 +319,31 @@ class TestTfds:
         held = oekd_tf.data.load("three", validation_split="hold_out", **arguments)
         assert (held.num_train, held.num_validation, held.num_test) == (30, 10, 8)
 
+    def test_fingerprints_are_of_shards_and_of_what_is_held_out(self, tmp_path):
+        for name in ("here", "there"):
+            store(tmp_path / name, "three", {"train": 40, "test": 8})
+
+        def contract(name, **arguments):
+            return oekd_tf.data.load("three", data_dir=str(tmp_path / name), **arguments).contract
+
+        first = contract("here", validation_fraction=0.25)
+        assert contract("there", validation_fraction=0.25) == first
+        assert {n: s["examples"] for n, s in first["splits"].items()} == {
+            "train": 30, "validation": 10, "test": 8,
+        }  # fmt: skip
+        assert first["class_counts"] == [15, 15]
+        other = contract("here", validation_fraction=0.25, split_seed=1)["splits"]
+        assert other["test"] == first["splits"]["test"]
+        for name in ("train", "validation"):
+            assert other[name]["fingerprint"] != first["splits"][name]["fingerprint"]
+        (shard,) = (tmp_path / "there").rglob("*test.tfrecord*")
+        content = bytearray(shard.read_bytes())
+        content[-1] ^= 1
+        shard.write_bytes(content)
+        changed = contract("there", validation_fraction=0.25, test_split="train[:10]")["splits"]
+        assert changed["train"] == first["splits"]["train"]
+        assert changed["test"] != first["splits"]["test"]
+
     def test_groups_stay_together(self, tmp_path):
         store(tmp_path, "tracks", {"train": 60})
         for cache in ("decoded", "none"):
