@@ -240,6 +240,38 @@ def group_numbers(names: Sequence[str], pattern: str) -> tuple[np.ndarray, int]:
     return np.array([numbers[key] for key in keys]), missed
 
 
+def content_groups(keys: Sequence[bytes], groups: np.ndarray | None = None) -> np.ndarray | None:
+    """Groups in which files of the same content are together.
+
+    Args:
+        keys: Key of each file's content.
+        groups: Number of each file's group, which stay together too; None if each is alone.
+
+    Returns:
+        Number of each file's group; `groups` if no two files are the same.
+
+    Example:
+        >>> content_groups([b"a", b"b", b"a"])
+        array([0, 1, 0])
+    """
+    numbers = np.unique(np.array(keys), return_inverse=True)[1]
+    if groups is None:
+        return numbers if numbers.max(initial=-1) + 1 < len(keys) else None
+    # A group takes in those that it shares a content with, and they what they share.
+    leader = list(range(int(groups.max(initial=-1)) + 1))
+
+    def lead(group: int) -> int:
+        while leader[group] != group:
+            leader[group] = leader[leader[group]]
+            group = leader[group]
+        return group
+
+    first: dict[int, int] = {}
+    for group, number in zip(groups.tolist(), numbers.tolist(), strict=True):
+        leader[lead(group)] = lead(first.setdefault(number, group))
+    return np.array([lead(group) for group in groups.tolist()])
+
+
 def _folders(folder: Path) -> dict[str, Path]:
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.is_dir() and not is_hidden(e.name))

@@ -10,7 +10,14 @@ import tensorflow as tf
 
 from oekd_tf.core.errors import one_line
 from oekd_tf.data.decoding import ImageDecoder
-from oekd_tf.data.folder import WHOLE, ImageFolder, Listing, group_numbers, list_folder
+from oekd_tf.data.folder import (
+    WHOLE,
+    ImageFolder,
+    Listing,
+    content_groups,
+    group_numbers,
+    list_folder,
+)
 from oekd_tf.data.holdout import hold_out
 from oekd_tf.data.notes import notes_of, refuse_unreadable
 from oekd_tf.data.splits import MEMORY_LIMIT_BYTES, FileSplit, Split, decoded
@@ -97,10 +104,13 @@ class FolderSource:
         del split
         return True
 
-    def labels_and_groups(self, split: str, key: str) -> tuple[np.ndarray, np.ndarray]:
-        """Class index and number of the group of each example, by index."""
+    def labels_and_groups(self, split: str, key: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Class index and number of the group of each example, by index.
+
+        Files of the same content are in one group, whatever the key; None if there are neither.
+        """
         listing = self.folder.listings[split]
-        return listing.labels, group_numbers(listing.names, key)[0]
+        return listing.labels, _groups(listing, self.facts[split], key)
 
     def files(self) -> dict[str, list[str]]:
         """Names of the files of each split, to open the folder as it is now later."""
@@ -159,32 +169,46 @@ def open_folder(
     folder = list_folder(root, class_names, more_splits)
     if files is not None:
         folder = folder.keep(files)
-    elif WHOLE in folder.listings:
-        folder = _split(folder, test_fraction, split_seed, group_key)
     total = sum(len(listing.names) for listing in folder.listings.values())
     if log is not None and total > 10_000:
         log(f"looking at {total:,} pictures ...")
     facts = {split: survey(listing.paths) for split, listing in folder.listings.items()}
     refuse_unreadable(folder, facts)
+    if files is None and WHOLE in folder.listings:
+        folder, facts = _split(folder, facts[WHOLE], test_fraction, split_seed, group_key)
     if image_size is None:
         image_size = _one_size(folder, facts)
     decoder = ImageDecoder((int(image_size[0]), int(image_size[1]), 3), True, central_crop)
     return FolderSource(folder, decoder, facts, notes_of(folder, facts, group_key))
 
 
-def _split(folder: ImageFolder, fraction: float, seed: int, group_key: str) -> ImageFolder:
+def _groups(listing: Listing, facts: Sequence[FileFacts], key: str) -> np.ndarray | None:
+    groups = group_numbers(listing.names, key)[0] if key else None
+    return content_groups([fact.key for fact in facts], groups)
+
+
+def _split(
+    folder: ImageFolder, facts: Sequence[FileFacts], fraction: float, seed: int, group_key: str
+) -> tuple[ImageFolder, dict[str, list[FileFacts]]]:
     """Splits a folder without splits into training and test."""
     whole = folder.listings[WHOLE]
-    groups = group_numbers(whole.names, group_key)[0] if group_key else None
-    # Not the seed itself: validation is held out by that.
-    train, test = hold_out(len(whole.names), whole.labels, fraction, seed + 2**32, groups=groups)
+    train, test = hold_out(
+        len(whole.names),
+        whole.labels,
+        fraction,
+        # Not the seed itself: validation is held out by that.
+        seed + 2**32,
+        groups=_groups(whole, facts, group_key),
+        groups_needed=bool(group_key),
+    )
     parts = {"train": np.sort(train), "test": np.sort(test)}
+    parts = {name: indices for name, indices in parts.items() if len(indices)}
     listings = {
         name: Listing(whole.folder, [whole.names[i] for i in indices], whole.labels[indices])
         for name, indices in parts.items()
-        if len(indices)
     }
-    return folder._replace(listings=listings)
+    split_facts = {name: [facts[i] for i in indices] for name, indices in parts.items()}
+    return folder._replace(listings=listings), split_facts
 
 
 def _one_size(folder: ImageFolder, facts: Mapping[str, Sequence[FileFacts]]) -> tuple[int, int]:

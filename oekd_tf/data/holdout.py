@@ -10,6 +10,7 @@ def hold_out(
     seed: int,
     max_examples: int | None = None,
     groups: np.ndarray | None = None,
+    groups_needed: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Splits examples into training and validation, decided by the seed alone.
 
@@ -22,6 +23,7 @@ def hold_out(
         max_examples: Number of training examples to keep; all if None.
         groups: Number of each example's group, (count,), such as a track, a patient or a device;
             a group is held out as a whole or not at all. None if each example is its own.
+        groups_needed: Whether that none can be held out is an error, rather than no split.
 
     Returns:
         Indices of the training and of the validation examples, disjoint.
@@ -34,7 +36,7 @@ def hold_out(
     """
     order = np.random.default_rng(seed).permutation(count)
     if groups is not None and fraction:
-        held_out = _whole_groups(order, labels, groups, fraction)
+        held_out = _whole_groups(order, labels, groups, fraction, groups_needed)
     elif labels is None:
         held_out = order[: round(fraction * count)]
     else:
@@ -51,7 +53,11 @@ def hold_out(
 
 
 def _whole_groups(
-    order: np.ndarray, labels: np.ndarray | None, groups: np.ndarray, fraction: float
+    order: np.ndarray,
+    labels: np.ndarray | None,
+    groups: np.ndarray,
+    fraction: float,
+    needed: bool,
 ) -> np.ndarray:
     """Takes groups in random order as long as that brings each class nearer to its share."""
     labels = np.zeros(len(groups), int) if labels is None else labels
@@ -70,6 +76,8 @@ def _whole_groups(
             chosen.append(examples[group])
             missing = missing - counts
             left = left - counts
+    if not chosen and not needed:
+        return order[:0]
     if not chosen:
         raise ValueError(
             "group_key must give groups of which some can be held out. Received: "

@@ -225,11 +225,12 @@ def _from_source(
     everything = source.read(train_split, cache)
     labels = everything.labels if isinstance(everything, IndexedSplit) else None
     groups = None
-    if group_key:
+    if group_key or isinstance(source, FolderSource):
         labels, groups = source.labels_and_groups(train_split, group_key)
     train, validation = _split_off(
-        everything, 0.0 if own else validation_fraction, split_seed, max_examples, labels, groups
-    )
+        everything, 0.0 if own else validation_fraction, split_seed, max_examples, labels, groups,
+        groups_needed=bool(group_key),
+    )  # fmt: skip
     if isinstance(train, IndexedSplit):
         check_labels(train.labels, source.class_names, train_split)
         check_no_empty_class(train.labels, source.class_names)
@@ -339,8 +340,11 @@ def _split_off(
     max_examples: int | None,
     labels: np.ndarray | None,
     groups: np.ndarray | None,
+    groups_needed: bool = True,
 ) -> tuple[Any, Split | None]:
-    train, held_out = hold_out(everything.size, labels, fraction, seed, max_examples, groups)
+    train, held_out = hold_out(
+        everything.size, labels, fraction, seed, max_examples, groups, groups_needed
+    )
     if not len(train):
         raise ValueError(
             f"validation_fraction must leave an example to train on. Received: "

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import oekd_tf
-from oekd_tf.data.folder import group_numbers
+from oekd_tf.data.folder import content_groups, group_numbers
 from oekd_tf.data.survey import survey
 
 RNG = np.random.default_rng(0)
@@ -271,6 +271,32 @@ class TestGroups:
         for pattern in ("x", "(", "(nosuch)"):
             with pytest.raises(ValueError, match="group_key"):
                 group_numbers(names, pattern)
+
+    def test_copies_stay_together(self, tmp_path):
+        for index in range(20):
+            picture(tmp_path / f"{'cat' if index % 2 else 'dog'}/{index}.png")
+            for copy in range(index % 4):
+                name = tmp_path / f"{'cat' if index % 2 else 'dog'}/{index}.png"
+                shutil.copy(name, name.with_name(f"copy {index} {copy}.png"))
+        for seed in range(3):
+            data = load(tmp_path, split_seed=seed, test_fraction=0.2, validation_fraction=0.3)
+            assert data.notes == []
+            assert sum(sizes(data)) == 50
+            test, held_out = data.test_arrays()[0], data.validation_arrays()[0]
+            parts = [
+                {image.tobytes() for image in images}
+                for images in (test, held_out, data.train_images(data.num_train))
+            ]
+            assert min(map(len, parts)) > 2
+            assert sum(map(len, parts)) == 20
+
+    def test_copies_join_groups(self):
+        # 0 and 1 share b, 1 and 3 share c.
+        keys = [b"a", b"b", b"b", b"c", b"d", b"c"]
+        found = content_groups(keys, np.array([0, 0, 1, 1, 2, 3]))
+        assert len(set(found[[0, 1, 2, 3, 5]])) == 1
+        assert found[4] != found[0]
+        assert content_groups([b"a", b"b"]) is None
 
     def test_a_single_group_cannot_be_held_out(self, tmp_path):
         folder(tmp_path)
