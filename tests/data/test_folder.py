@@ -216,15 +216,15 @@ class TestNotes:
             "1 picture stands in several classes, such as train/cat/2.jpg and train/dog/other.jpg",
         ]
 
-    def test_a_hundred_thousand_files_take_seconds(self, tmp_path):
+    def test_many_files_take_little_time(self, tmp_path):
         import time
 
         folder(tmp_path, counts=(100, 1))
         paths = [os.fsencode(path) for path in (tmp_path / "train").rglob("*.jpg")] * 10
         start = time.process_time()
         assert len(survey(paths)) == 2000
-        # 50 a second of this measurement: 100,000 files in less than half a minute.
-        assert time.process_time() - start < 0.6
+        # Processor time, also where coverage is measured: 100,000 files in at most 75 seconds of it.
+        assert time.process_time() - start < 1.5
 
 
 class TestGroups:
