@@ -320,7 +320,10 @@ class TestBinary:
             (["--cascade=student_2,student_1"], "and --exports their folder"),
             (["--cascade=student_2,student_1", "--exports=X"], "oekd cascade, or given as --th"),
             (["--cascade=student_2,student_3", "--exports=X"], "must hold student_3 as int8"),
-            (["--cascade=student_2,student_1", "--exports=X", "--format=a"], "must hold student_2 as a"),
+            (
+                ["--cascade=student_2,student_1", "--exports=X", "--format=a"],
+                "must hold student_2 as a",
+            ),
             (["--model=X/labels.txt"], "is not there"),
             (["--model=X/manifest.json"], "must be a TFLite file"),
             (["--model=X/student_1/int8.tflite", "--labels=X/manifest.json"], "one label a line"),
