@@ -223,7 +223,7 @@ class TestNotes:
         paths = [os.fsencode(path) for path in (tmp_path / "train").rglob("*.jpg")] * 10
         start = time.process_time()
         assert len(survey(paths)) == 2000
-        # Processor time, also where coverage is measured: 100,000 files in at most 75 seconds of it.
+        # Processor time, also where coverage is measured: 75 seconds of it for 100,000 files.
         assert time.process_time() - start < 1.5
 
 
