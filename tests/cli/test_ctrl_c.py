@@ -16,6 +16,14 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.integration
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_arrive():
+    """Where tests run in the background, Ctrl-C is ignored, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _interrupted(folder, command, after, times=1):
     """What a process says on stderr that the terminal's Ctrl-C hits after a line of output."""
     process = subprocess.Popen(
@@ -44,12 +52,14 @@ def test_train_leaves_a_checkpoint(tmp_path):
     assert "resuming after epoch" in done.stdout
 
 
+@pytest.mark.slow
 def test_train_before_the_first_step(tmp_path):
     command = small_runs.command(tmp_path)
     (line,) = _interrupted(tmp_path, command, "training 'tiny' in ")
     assert line in ("stopped by Ctrl-C", "stopped by Ctrl-C before the first step")
 
 
+@pytest.mark.slow
 def test_compare(tmp_path):
     small_runs.command(tmp_path)
     command = [
@@ -60,6 +70,7 @@ def test_compare(tmp_path):
     assert line == "stopped in run 1 of 3: seed 0, ensemble; run the same command again to resume"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 1])
 def test_export(tmp_path, processes):
     done = small_runs.start(tmp_path, "--config.epochs=1")
@@ -73,6 +84,7 @@ def test_export(tmp_path, processes):
     assert not list(tmp_path.glob("exports/*"))
 
 
+@pytest.mark.slow
 def test_bench(tmp_path):
     shutil.copytree(ROOT / "tests" / "written_by_0_1" / "export", tmp_path / "export")
     command = [

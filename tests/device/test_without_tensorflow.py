@@ -81,10 +81,10 @@ def test_finding_a_threshold_says_that_it_needs_tensorflow(export, tmp_path):
     assert "TensorFlow" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "compare", "export", "train_arrays"])
+@pytest.mark.parametrize("command", ["train", "compare", "export", "train-arrays"])
 def test_what_trains_says_what_to_install(tmp_path, command):
     """On a device there is no Keras either."""
-    flags = ["--workdir=x"] + (["--arrays=x.npz"] if command == "train_arrays" else [])
+    flags = ["--workdir=x"] + (["--arrays=x.npz"] if command == "train-arrays" else [])
     # What a light install has beside what a device's commands need.
     absent = [name for name in FORBIDDEN if name not in ("absl", "ml_collections")]
     done = run(tmp_path, "oekd_tf", command, *flags, absent=absent)

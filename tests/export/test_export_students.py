@@ -341,7 +341,7 @@ class TestWholeOrNotAtAll:
                 "contract": {"class_names": list("abcdefghij"), "image_shape": [28, 28, 1]},
                 "class_names": list("abcdefghix"),
             },
-            "class_names must be those of contract, or None. Received: others, such as 'j'",
+            "class_names must be those of contract, or None. Received: others, such as 'x'",
         ),
         ({"class_names": ["a"]}, "class_names must be 10 names.*Received: 1"),
         ({"min_agreement": {"int9": 1.0}}, "A format must be one of saved_model, float32"),

@@ -21,6 +21,7 @@ def _budgeted(budgets=(20_000, 8_000), **changes):
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_files_of_a_run_fit_the_budgets_and_a_resume_does_not_search(tmp_path):
     said = []
