@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+import oekd_tf
 from oekd_tf.core.choices import SAMPLINGS
+from oekd_tf.core.records import Contract, Preparation
 
 
 class SizedData:
@@ -28,6 +30,7 @@ class SizedData:
         notes: What a user should know of the data, one line each.
         files: Names of the files of each split of an image folder; None for other sources.
         labels_at_hand: Whether the training labels are in memory.
+        preparation: How a picture becomes an input; None if images came as arrays.
     """
 
     name: str
@@ -43,6 +46,7 @@ class SizedData:
     notes: Sequence[str] = ()
     files: dict[str, list[str]] | None = None
     labels_at_hand: bool = True
+    preparation: Preparation | None = None
 
     def take_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Takes the mean and standard deviation that a run was trained with.
@@ -56,6 +60,31 @@ class SizedData:
     def naming_damage(self) -> AbstractContextManager:
         """A context in which the failure of a pipeline is an error that names the picture."""
         return contextlib.nullcontext()
+
+    @functools.cached_property
+    def contract(self) -> Contract:
+        """What a network that is trained on this data takes and gives; for `export_students`."""
+        sizes = {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}
+        # Labels of a stream are not read for this, but are known if something else has read them.
+        counted = self.labels_at_hand or "class_counts" in self.__dict__
+        return {
+            "oekd_tf": oekd_tf.__version__,
+            "data": self.name,
+            "class_names": self.class_names,
+            "image_shape": [int(size) for size in self.image_shape],
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "class_counts": self.class_counts.tolist() if counted else None,
+            "preparation": self.preparation,
+            "splits": {
+                name: {"examples": sizes[name], "fingerprint": fingerprint}
+                for name, fingerprint in self.fingerprints().items()
+            },
+        }
+
+    def fingerprints(self) -> dict[str, str]:
+        """A digest of each split that there is, by name."""
+        raise NotImplementedError
 
     @functools.cached_property
     def class_counts(self) -> np.ndarray:

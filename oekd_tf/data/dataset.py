@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-import oekd_tf
 from oekd_tf.core.errors import one_line
-from oekd_tf.core.records import Contract, Preparation
+from oekd_tf.core.records import Preparation
 from oekd_tf.data.augmentation import augment, crop_draws, draws_needed
 from oekd_tf.data.base import SizedData
 from oekd_tf.data.mixing import Mixing, check_mixing, mix
@@ -71,34 +70,13 @@ class Data(SizedData):
         self._train = train
         self._validation = validation
         self._read_test = read_test
-        self._preparation = preparation
+        self.preparation = preparation
         self._fingerprints = dict(fingerprints or {})
         self._all_for_statistics = all_for_statistics
         self._find_damaged = find_damaged
 
-    @functools.cached_property
-    def contract(self) -> Contract:
-        """What a network that is trained on this data takes and gives; for `export_students`."""
-        sizes = {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}
-        return {
-            "oekd_tf": oekd_tf.__version__,
-            "data": self.name,
-            "class_names": self.class_names,
-            "image_shape": [int(size) for size in self.image_shape],
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "class_counts": self._known_counts(),
-            "preparation": self._preparation,
-            "splits": {
-                name: {"examples": sizes[name], "fingerprint": fingerprint()}
-                for name, fingerprint in self._fingerprints.items()
-            },
-        }
-
-    def _known_counts(self) -> list[int] | None:
-        # Those of a stream only if something else has read all labels.
-        known = self.labels_at_hand or "class_counts" in self.__dict__
-        return self.class_counts.tolist() if known else None
+    def fingerprints(self) -> dict[str, str]:
+        return {name: fingerprint() for name, fingerprint in self._fingerprints.items()}
 
     @contextlib.contextmanager
     def naming_damage(self) -> Iterator[None]:

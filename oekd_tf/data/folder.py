@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oekd_tf.device.pictures import EXTENSIONS, is_hidden, walk
+from oekd_tf.device.pictures import is_hidden, pictures_below
 
 # Names of folders that are splits, by the name that they have here.
 _SPLIT_NAMES = {
@@ -151,12 +151,9 @@ def list_folder(
         found[split] = {}
         for name, place in _folders(folder).items():
             _check_class_name(name, place)
-            found[split][name] = pictures = []
-            for file in walk(place):
-                if file.suffix.lower() in EXTENSIONS:
-                    pictures.append(file.relative_to(folder).as_posix())
-                else:
-                    left_out[file.suffix.lower() or "without an extension"] += 1
+            pictures, others = pictures_below(place)
+            found[split][name] = [file.relative_to(folder).as_posix() for file in pictures]
+            left_out += others
     if not any(files for classes in found.values() for files in classes.values()):
         raise ValueError(_rule(root, "without pictures"))
     there = sorted({name for classes in found.values() for name in classes})

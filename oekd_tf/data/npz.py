@@ -12,10 +12,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import oekd_tf
 from oekd_tf.core.choices import ARRAY_AUGMENTATIONS
 from oekd_tf.core.errors import ConfigError
-from oekd_tf.core.records import Contract
 from oekd_tf.data.arrays import array_fingerprint
 from oekd_tf.data.balanced import BalancedOrder
 from oekd_tf.data.base import SizedData
@@ -90,25 +88,9 @@ class ArrayData(SizedData):
         self.num_test = len(self._test[0])
         self.held = "arrays"
 
-    @functools.cached_property
-    def contract(self) -> Contract:
-        """What a network that is trained on this data takes and gives; for `export_students`."""
+    def fingerprints(self) -> dict[str, str]:
         splits = {"train": self._train, "validation": self._validation, "test": self._test}
-        return {
-            "oekd_tf": oekd_tf.__version__,
-            "data": self.name,
-            "class_names": self.class_names,
-            "image_shape": [int(size) for size in self.image_shape],
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "class_counts": self.class_counts.tolist(),
-            "preparation": None,
-            "splits": {
-                name: {"examples": len(labels), "fingerprint": array_fingerprint(images, labels)}
-                for name, (images, labels) in splits.items()
-                if len(labels)
-            },
-        }
+        return {name: array_fingerprint(*split) for name, split in splits.items() if len(split[1])}
 
     def count_labels(self) -> np.ndarray:
         return np.bincount(self._train[1], minlength=self.num_classes)

@@ -78,6 +78,24 @@ def _walk(folder: str, seen: set[str]) -> Iterator[Path]:
             yield from _walk(entry.path, seen)
 
 
+def pictures_below(folder: str | Path) -> tuple[list[Path], Counter[str]]:
+    """The pictures below a folder, and how many files of each other extension there are.
+
+    Args:
+        folder: Path of the folder.
+
+    Returns:
+        Paths of the pictures, sorted, and numbers of other files by extension.
+    """
+    files, others = [], Counter[str]()
+    for file in walk(folder):
+        if file.suffix.lower() in EXTENSIONS:
+            files.append(file)
+        else:
+            others[file.suffix.lower() or "without an extension"] += 1
+    return files, others
+
+
 def image_files(path: str | Path) -> tuple[list[Path], Counter[str]]:
     """The image files below a folder, sorted by path, or a single file.
 
@@ -95,12 +113,7 @@ def image_files(path: str | Path) -> tuple[list[Path], Counter[str]]:
         if not path.exists():
             raise ValueError(f"An image must be a file or folder. Received: {path}, not there")
         return [path], Counter()
-    files, others = [], Counter[str]()
-    for file in walk(path):
-        if file.suffix.lower() in EXTENSIONS:
-            files.append(file)
-        else:
-            others[file.suffix.lower() or "without an extension"] += 1
+    files, others = pictures_below(path)
     if not files:
         raise ValueError(
             f"A folder must hold images ({', '.join(sorted(EXTENSIONS))}). Received: {path}"
