@@ -16,7 +16,7 @@ from pathlib import Path
 
 from oekd_tf.cli.parts import device_flags as command_line
 from oekd_tf.core.files import write_text
-from oekd_tf.core.records import Manifest
+from oekd_tf.core.records import DeviceResults, Manifest
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.device.activation_memory import peak_activation_bytes
 from oekd_tf.device.exported import exported_files, read_export, update_manifest, verified_path
@@ -32,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--threads", type=command_line.positive_integers,
         help="numbers of threads; 1, 2, 4 and so on up to the cores if not given",
     )  # fmt: skip
-    parser.add_argument("--device", help="what to call this machine; its host name if not given")
+    parser.add_argument(
+        "--device", type=command_line.device_name,
+        help="what to call this machine; its host name if not given",
+    )  # fmt: skip
     parser.add_argument("--formats", type=command_line.names, help="only these")
     parser.add_argument("--students", type=command_line.names, help="only these")
     parser.add_argument("--runs", type=command_line.positive_integer, default=50, help="of each")
@@ -55,7 +58,7 @@ def _bench(flags: Namespace) -> None:
     _draw(manifest, Path(flags.exports))
 
 
-def _measured(flags: Namespace) -> dict:
+def _measured(flags: Namespace) -> DeviceResults:
     manifest = read_export(flags.exports)
     files = {
         file.key: file
@@ -85,7 +88,7 @@ def _refuse_other_input(manifest: Manifest, key: str, shape: Sequence[int]) -> N
         )
 
 
-def _rows(device: dict) -> list[dict[str, str]]:
+def _rows(device: DeviceResults) -> list[dict[str, str]]:
     counts = {count: None for found in device["results"].values() for count in found["threads"]}
     rows = []
     for key, found in device["results"].items():

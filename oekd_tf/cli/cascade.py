@@ -101,7 +101,7 @@ def _find(flags: Namespace) -> None:
         drops[split] = paired_drop(chosen.threshold, small, large, labels)
         results[split] |= drops[split]._asdict()
     assert chosen is not None, "A threshold is chosen on the first split"
-    entry = {
+    entry: Any = {
         "threshold": chosen.threshold,
         "max_accuracy_drop": flags.max_accuracy_drop,
         "cost": unit,

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.cli.parts import device_flags as command_line
+from oekd_tf.core.text import printable
 from oekd_tf.device.contract import read_contract
 from oekd_tf.device.exported import find_file, read_export, verified_path
 from oekd_tf.device.pictures import check_pillow, image_files, read_image
@@ -144,6 +145,11 @@ def _models(flags: Namespace) -> tuple[dict[str, Path], float]:
                 "A cascade's threshold must be found first, by oekd cascade, or given "
                 f"as --threshold. Received: {key}, known: {', '.join(known) or 'none'}"
             )
+        if known[key]["sha256"] != [file.facts["sha256"] for file in files]:
+            raise ValueError(
+                "A cascade's threshold must be found for these very files: run oekd cascade "
+                f"again. Received: that of other files of {key}"
+            )
         threshold = known[key]["threshold"]
     paths = {file.student["name"]: verified_path(flags.exports, file) for file in files}
     return paths, threshold
@@ -151,23 +157,17 @@ def _models(flags: Namespace) -> tuple[dict[str, Path], float]:
 
 def _say(flags: Namespace, path: Path, name: str, predictions: list) -> None:
     if flags.json:
-        answer = {"image": _printable(path), "model": name}
+        answer = {"image": printable(path), "model": name}
         print(json.dumps({**answer, "predictions": [dataclasses.asdict(p) for p in predictions]}))
         return
     who = f" ({name})" if flags.cascade else ""
-    answers = ", ".join(f"{p.label} {p.probability:.1%}" for p in predictions)
-    _print(f"{_printable(path)}{who}: {answers}")
+    answers = ", ".join(f"{printable(p.label)} {p.probability:.1%}" for p in predictions)
+    _print(f"{printable(path)}{who}: {answers}")
 
 
 def _complain(error: Exception) -> bool:
-    _print(f"error: {_printable(error)}", sys.stderr)
+    _print(f"error: {printable(error)}", sys.stderr)
     return True
-
-
-def _printable(text: object) -> str:
-    """Text in which bytes that are no UTF-8 and line breaks are escaped."""
-    shown = str(text).encode(errors="backslashreplace").decode()
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
 
 
 def _print(line: str, file: Any = None) -> None:

@@ -7,6 +7,7 @@ If nothing fits, the nearest is named and the exit code is 1. Latencies are thos
 `oekd bench` has measured. Needs numpy and ai-edge-litert only.
 """
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,17 +73,24 @@ def _pick(flags: Namespace) -> None:
 def _candidates(
     flags: Namespace, manifest: Manifest, device: str | None, limits: dict[str, float]
 ) -> list[Candidate]:
-    candidates = []
+    candidates, seen = [], 0
     for file in exported_files(manifest, flags.students, flags.formats):
+        if not (Path(flags.exports) / file.facts["path"]).exists():
+            print(f"{file.key} is not there any more, and left out", file=sys.stderr)
+            continue
+        seen += 1
+        # A size that only the manifest says is no fact.
+        path = verified_path(flags.exports, file)
         values = {"max_bytes": file.facts["bytes"], "min_accuracy": file.facts["accuracy"]}
         milliseconds = median_ms(manifest, file, device, flags.threads)
         if milliseconds is not None:
             values["max_latency_ms"] = milliseconds
         if "max_activation_bytes" in limits and file.is_tflite:
-            content = verified_path(flags.exports, file).read_bytes()
-            values["max_activation_bytes"] = peak_activation_bytes(content)
+            values["max_activation_bytes"] = peak_activation_bytes(path.read_bytes())
         if values.keys() >= limits.keys():
             candidates.append(Candidate(file, values))
+    if not seen:
+        raise ValueError(f"The export must hold its files. Received: {flags.exports}, without any")
     if not candidates and "max_latency_ms" in limits:
         raise ValueError(
             f"No latency of these files was measured on {device} with {flags.threads} "

@@ -2,20 +2,26 @@
 
 import contextlib
 import ctypes
-import itertools
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Not on Windows.
-    fcntl = None  # type: ignore[assignment]
+from oekd_tf.core.locks import FileLock, LockedError, locked_file
+from oekd_tf.core.text import printable
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+
+# Names in the folder that a writer claims.
+_LOCK = ".lock"
+_OLD = ".old"
+_LEFT = re.compile(r"(^|/)\.partial-[0-9a-f]{8}-[^/]*(/|$)")
+
+# What file managers leave where a user has looked.
+_SYSTEM_FILES = {".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir"}
 
 
 @contextlib.contextmanager
@@ -53,7 +59,7 @@ def write_text(path: str | Path, text: str) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_path(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -91,20 +97,53 @@ def replaced(output: str | Path, overwrite: bool = False) -> Iterator[Path]:
     with contextlib.ExitStack() as claim:
         with write_errors(output.parent):
             output.parent.mkdir(parents=True, exist_ok=True)
-            partial = claim.enter_context(_claimed(output))
+            claimed = claim.enter_context(_claimed(output))
+            partial = claimed / output.name
+            partial.mkdir()
         yield partial
         if not (overwrite and output.exists()):
             partial.rename(output)
         elif not _exchange(partial, output):
-            old = output.with_name(f".old-{os.getpid()}-{output.name}")
-            with _Lock(output):
-                output.rename(old)
-                try:
-                    partial.rename(output)
-                except OSError:
-                    old.rename(output)
-                    raise
-                remove(old)
+            output.rename(claimed / _OLD)
+            try:
+                partial.rename(output)
+            except OSError:
+                (claimed / _OLD).rename(output)
+                raise
+
+
+@contextlib.contextmanager
+def alone(output: str | Path) -> Iterator[None]:
+    """Keeps other processes from writing the same folder while the block runs.
+
+    The same thread may do so again within the block.
+
+    Args:
+        output: Path of the folder, which need not exist.
+
+    Raises:
+        LockedError: Another process is writing it.
+        OSError: The folder beside it cannot be written.
+
+    Example:
+        >>> with alone("savedmodels/run1"):
+        ...     export_students(ensemble, "savedmodels/run1", **arguments)
+    """
+    output = Path(output)
+    with write_errors(output.parent):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as lock:
+        try:
+            lock.enter_context(locked_file(output.with_name(f".{output.name}.lock"), again=True))
+        except LockedError as error:
+            raise LockedError(
+                f"{output} must be written by one process at a time. Received: a folder that "
+                f"{error.owner} is writing",
+                error.owner,
+            ) from None
+        except OSError as error:
+            raise type(error)(f"{output.parent} must be writable. Received: {error}") from error
+        yield
 
 
 @contextlib.contextmanager
@@ -116,6 +155,8 @@ def write_errors(folder: str | Path) -> Iterator[None]:
     """
     try:
         yield
+    except LockedError:
+        raise
     except OSError as error:
         raise type(error)(f"{folder} must be writable. Received: {error}") from error
     except Exception as error:
@@ -126,18 +167,38 @@ def write_errors(folder: str | Path) -> Iterator[None]:
         raise
 
 
-def is_replaceable(folder: str | Path, mark: str) -> bool:
-    """Whether a folder was written by this package, so that it is safe to overwrite.
+def foreign_content(
+    folder: str | Path, known: Callable[[Path], Collection[str] | None]
+) -> str | None:
+    """What in a folder was not written by this package, so that the folder must not be replaced.
 
     Args:
-        folder: An existing folder.
-        mark: Name of a file that marks folders of this package.
+        folder: An existing path.
+        known: Gives the paths, below the folder, of what this package wrote there, by the content
+            of the file that marks such a folder; None if there is no such mark.
 
     Returns:
-        Whether it is a folder with that file, or an empty one.
+        What is there, for an error; None if the folder is empty, or holds nothing of others.
     """
     folder = Path(folder)
-    return folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))
+    if folder.is_symlink() or not folder.is_dir():
+        return "which is no folder"
+    if not any(folder.iterdir()):
+        return None
+    ours = known(folder)
+    if ours is None:
+        return "which this command did not write"
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.name in _SYSTEM_FILES or _LEFT.search(name):
+            continue
+        # A folder is known by its content, or as a whole.
+        if name in ours or any(f"{name[:i]}" in ours for i, c in enumerate(name) if c == "/"):
+            continue
+        if path.is_dir() and not path.is_symlink() and any(path.iterdir()):
+            continue
+        return f"which holds {printable(name)}"
+    return None
 
 
 def remove(path: str | Path) -> None:
@@ -161,74 +222,23 @@ def _exchange(first: Path, second: Path) -> bool:
     return rename(*paths, _RENAME_EXCHANGE) == 0
 
 
-class _Lock:
-    """The lock of a folder, which the system releases when the process ends, however it ends.
-
-    A process's number does not tell whether it runs: another process, or one in another container,
-    may have the same.
-
-    Args:
-        folder: An existing folder.
-
-    Attributes:
-        held: Whether this process has the lock; None where the system has no locks of folders.
-
-    Raises:
-        FileNotFoundError: There is no such folder any more.
-    """
-
-    def __init__(self, folder: Path):
-        self.held: bool | None = None
-        self._descriptor = -1
-        if fcntl is None:
-            return
-        self._descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.held = True
-        except BlockingIOError:
-            self.held = False
-        except OSError:
-            # Network file systems lock files only.
-            self.held = None
-
-    def __enter__(self) -> "_Lock":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-
-    def is_of(self, folder: Path) -> bool:
-        """Whether the folder there is still the one that is locked."""
-        if self._descriptor < 0:
-            return True
-        try:
-            return os.path.samestat(os.fstat(self._descriptor), folder.stat())
-        except FileNotFoundError:
-            return False
-
-
 @contextlib.contextmanager
 def _claimed(path: Path) -> Iterator[Path]:
-    """A new folder beside a path, of this process alone while the block runs, deleted after it."""
+    """A new folder beside a path, locked by this process while the block runs, deleted after it."""
     _clear_abandoned(path)
-    for number in itertools.count():
-        # Of several threads, or of a killed process where folders have no locks.
-        process = f"{os.getpid()}.{number}" if number else f"{os.getpid()}"
-        folder = path.with_name(f".partial-{process}-{path.name}")
+    while True:
+        folder = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
+        folder.mkdir()
         try:
-            folder.mkdir()
-            lock = _Lock(folder)
-        except FileExistsError:
-            continue
+            lock = FileLock(folder / _LOCK)
         except FileNotFoundError:
-            if not path.parent.is_dir():
-                raise
+            # Another process took the folder for abandoned before it was locked.
             continue
+        except OSError:
+            remove(folder)
+            raise
         with lock:
-            # Another process may have taken the folder for abandoned before it was locked.
-            if lock.held is False or not lock.is_of(folder):
+            if lock.held is False or not lock.is_in_place():
                 continue
             try:
                 yield folder
@@ -239,7 +249,11 @@ def _claimed(path: Path) -> Iterator[Path]:
 
 def _clear_abandoned(path: Path) -> None:
     """Deletes what killed processes left of writing a path; what they moved away is put back."""
-    name = re.compile(rf"\.(partial|old)-\d+(\.\d+)?-{re.escape(path.name)}")
+    # The second are of versions before 0.3.
+    name = re.compile(
+        rf"\.partial-[0-9a-f]{{8}}-{re.escape(path.name)}"
+        rf"|\.(partial|old)-\d+(\.\d+)?-{re.escape(path.name)}"
+    )
     try:
         siblings = [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]
     except OSError:
@@ -248,11 +262,16 @@ def _clear_abandoned(path: Path) -> None:
     for folder in siblings:
         if folder.is_symlink() or not folder.is_dir():
             continue
-        with contextlib.suppress(OSError), _Lock(folder) as lock:
+        with contextlib.suppress(OSError), FileLock(folder / _LOCK) as lock:
             # Without locks it may be of a process that runs elsewhere.
-            if not lock.held or not lock.is_of(folder):
+            if not lock.held or not lock.is_in_place():
                 continue
-            if folder.name.startswith(".old-") and not path.exists():
-                folder.rename(path)
-            else:
-                remove(folder)
+            old = folder / _OLD
+            if not path.exists() and (old.exists() or folder.name.startswith(".old-")):
+                if old.exists():
+                    old.rename(path)
+                else:
+                    (folder / _LOCK).unlink()
+                    folder.rename(path)
+                    continue
+            remove(folder)

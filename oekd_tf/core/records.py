@@ -1,8 +1,62 @@
-"""Types of summary.json, manifest.json, evaluation.json and results.json."""
+"""The files of this package: what each field is, and what it may be.
 
-from typing import Any, NotRequired, TypedDict
+Files are read against these types by `oekd_tf.core.json_files`: a field of another type, a number
+that is not finite or out of its range, or a name that is no name is refused. Fields that a type
+does not name may be there, and are left as they are.
+
+| file | type |
+| --- | --- |
+| `summary.json` of a run | `Summary` |
+| `contract.json` of a run | `Contract` |
+| `checkpoint.json` of a checkpoint | `CheckpointState` |
+| `manifest.json` of an export | `Manifest` |
+| `card.json` of a picked file | `Card` |
+| what `oekd bench --output` writes | `Measurements` |
+| `evaluation.json` of a study's run | `Evaluation` |
+| `results.json` of a study | `Results` |
+| `data_check.json` of `oekd check-data` | `DataReport` |
+"""
+
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from oekd_tf.core.machine import Machine
+
+# Numbers that floating point holds exactly.
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Positive = Annotated[int, Meta(ge=1, le=2**53)]
+Integer = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Difference = Annotated[float, Meta(ge=-1, le=1)]
+Amount = Annotated[float, Meta(ge=0, le=1e15)]
+Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
+Width = Annotated[float, Meta(gt=0, le=1000)]
+_SHA256 = r"^[0-9a-f]{64}\Z"
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+_NAME = rf"^(?!\.{{1,2}}\Z)[^/\\{_UNSEEN}]+\Z"
+_DEVICE = rf"^[^{_UNSEEN}]+\Z"
+_FORMAT = r"^[a-z0-9_]{1,60}\Z"
+_THREADS = r"^[1-9][0-9]{0,3}\Z"
+
+# What the patterns mean, for errors.
+PATTERNS = {
+    _SHA256: "a SHA-256, 64 hexadecimal digits",
+    _NAME: "a name without /, \\ and control characters",
+    _DEVICE: "a name without control characters",
+    _FORMAT: "a name of lower-case letters, digits and _",
+    _THREADS: "a number of threads",
+}
+
+Sha256 = Annotated[str, Meta(pattern=_SHA256)]
+# Of a student: it is shown, and names a folder.
+Name = Annotated[str, Meta(pattern=_NAME, max_length=200)]
+Device = Annotated[str, Meta(pattern=_DEVICE, max_length=200)]
+FormatName = Annotated[str, Meta(pattern=_FORMAT)]
+# A number of threads as a key.
+Threads = Annotated[str, Meta(pattern=_THREADS)]
+ImageShape = Annotated[list[Positive], Meta(min_length=3, max_length=3)]
+Recall = list[Share | None]
 
 
 class StudentSummary(TypedDict):
@@ -16,11 +70,11 @@ class StudentSummary(TypedDict):
         test_accuracy: Accuracy on the test split after the last epoch, from 0 to 1.
     """
 
-    name: str
-    width: float
-    parameters: int
-    flops: int
-    test_accuracy: float
+    name: Name
+    width: Width
+    parameters: Count
+    flops: Count
+    test_accuracy: Share
 
 
 class ClassScores(TypedDict):
@@ -33,10 +87,10 @@ class ClassScores(TypedDict):
         recall: Recall of each class; None for one without a test image.
     """
 
-    balanced_accuracy: float
+    balanced_accuracy: Share
     worst_class: str
-    worst_recall: float
-    recall: list[float | None]
+    worst_recall: Share
+    recall: Recall
 
 
 class PerClass(TypedDict):
@@ -50,8 +104,8 @@ class PerClass(TypedDict):
     """
 
     class_names: list[str]
-    train_examples: list[int] | None
-    test_examples: list[int]
+    train_examples: list[Count] | None
+    test_examples: list[Count]
     networks: dict[str, ClassScores]
 
 
@@ -68,11 +122,11 @@ class EarlyStopping(TypedDict):
     """
 
     monitor: str
-    best_value: float
-    best_epoch: int
-    stopped_epoch: int
-    planned_epochs: int
-    restored_epoch: int
+    best_value: Number
+    best_epoch: Positive
+    stopped_epoch: Positive
+    planned_epochs: Positive
+    restored_epoch: Positive
 
 
 class Summary(TypedDict):
@@ -99,15 +153,15 @@ class Summary(TypedDict):
     """
 
     name: str
-    seed: int
-    epochs: int
-    steps: int
-    replicas: int
-    train_seconds: float
+    seed: Integer
+    epochs: Positive
+    steps: Positive
+    replicas: Positive
+    train_seconds: Amount
     data: str
-    students: list[StudentSummary]
-    teacher_test_accuracy: float | None
-    test_logs: dict[str, float]
+    students: Annotated[list[StudentSummary], Meta(min_length=1)]
+    teacher_test_accuracy: Share | None
+    test_logs: dict[str, Number]
     versions: dict[str, str]
     data_notes: NotRequired[list[str]]
     exports: NotRequired[str]
@@ -128,16 +182,16 @@ class Preparation(TypedDict):
         antialias: Whether resizing to a smaller size averages.
     """
 
-    orientation: str
-    crop: float | None
-    resize: str
+    orientation: Literal["exif"]
+    crop: Annotated[float, Meta(gt=0, le=1)] | None
+    resize: Literal["bilinear"]
     antialias: bool
 
 
 class SplitFacts(TypedDict):
     """Number of examples of a split, and a digest of its files or shards and its labels."""
 
-    examples: int
+    examples: Count
     fingerprint: str
 
 
@@ -161,10 +215,10 @@ class Contract(TypedDict):
     oekd_tf: str
     data: str | None
     class_names: list[str] | None
-    image_shape: list[int]
-    mean: list[float] | None
-    std: list[float] | None
-    class_counts: list[int] | None
+    image_shape: ImageShape
+    mean: list[Number] | None
+    std: list[Amount] | None
+    class_counts: list[Count] | None
     preparation: Preparation | None
     splits: dict[str, SplitFacts] | None
 
@@ -173,18 +227,18 @@ class TensorFacts(TypedDict):
     """Input or output of a file in `manifest.json`; -1 in `shape` is a free size."""
 
     dtype: str
-    shape: list[int]
+    shape: list[Annotated[int, Meta(ge=-1, le=2**53)]]
     name: NotRequired[str]
-    scale: NotRequired[float]
-    zero_point: NotRequired[int]
+    scale: NotRequired[Amount]
+    zero_point: NotRequired[Integer]
 
 
 class FileIdentity(TypedDict):
     """Path of a file or folder below its manifest's folder, its size and its SHA-256."""
 
     path: str
-    bytes: int
-    sha256: str
+    bytes: Positive
+    sha256: Sha256
 
 
 class Comparison(TypedDict):
@@ -196,53 +250,214 @@ class Comparison(TypedDict):
         largest_logit_difference: Largest difference of a logit.
     """
 
-    accuracy: float
-    agreement: float
-    largest_logit_difference: float
+    accuracy: Share
+    agreement: Share
+    largest_logit_difference: Amount
+
+
+class FineTuningFacts(TypedDict, total=False):
+    """What fine-tuning did to a file, beside its settings.
+
+    Attributes:
+        sparsity: Share of zeros of each kernel, by layer.
+        clusters: Number of different values of each kernel, by layer.
+    """
+
+    sparsity: dict[str, Share]
+    clusters: dict[str, Count]
 
 
 class KindFacts(TypedDict, total=False):
     """Facts of a file that only some kinds of files have."""
 
-    gzip_bytes: int
+    gzip_bytes: Count
     input: TensorFacts
     output: TensorFacts
-    operations: dict[str, int]
-    tensor_types: dict[str, int]
-    fine_tuning: dict[str, Any]
-    class_recall: list[float | None]
+    operations: dict[str, Count]
+    tensor_types: dict[str, Count]
+    fine_tuning: FineTuningFacts
+    class_recall: Recall
 
 
 class FileFacts(FileIdentity, Comparison, KindFacts):
     """A file in `manifest.json`; `oekd_tf.device.manifest` says what the fields are."""
 
 
-class StudentFiles(TypedDict):
+class StudentFacts(TypedDict):
+    """A student in `card.json`."""
+
+    name: Name
+    width: Width | None
+    parameters: Count
+    flops: Count
+    input_shape: ImageShape
+    accuracy: Share
+    class_recall: NotRequired[Recall]
+
+
+class StudentFiles(StudentFacts):
     """A student in `manifest.json`, with its files by the name of their format."""
 
-    name: str
-    width: float | None
-    parameters: int
-    flops: int
-    input_shape: list[int]
-    accuracy: float
-    class_recall: NotRequired[list[float | None]]
-    formats: dict[str, FileFacts]
+    formats: dict[FormatName, FileFacts]
+
+
+class MadeBy(TypedDict, total=False):
+    """Versions, platform and time of an export, and what its caller added."""
+
+    oekd_tf: str
+    time: str
+    config: dict[str, Any]
+
+
+class Times(TypedDict):
+    """Latencies of a file with one number of threads, in milliseconds, and number of runs."""
+
+    median_ms: Amount
+    p90_ms: Amount
+    runs: Positive
+
+
+class FileResult(TypedDict):
+    """Measurements of a file; `oekd_tf.device.measurements` says what the fields are."""
+
+    bytes: Positive
+    sha256: Sha256
+    peak_activation_bytes: Count
+    batch_size: Positive
+    threads: dict[Threads, Times]
+
+
+class DeviceFacts(TypedDict):
+    """A device that files were measured on."""
+
+    cpu: str
+    platform: str
+    litert: str
+    time: str
+
+
+class DeviceResults(DeviceFacts):
+    """A device, with results by file ("student_1/int8")."""
+
+    results: dict[str, FileResult]
+
+
+class CascadeSplit(TypedDict):
+    """A cascade on the images of a split; exports of version 0.1 lack the paired counts."""
+
+    images: Positive
+    small_accuracy: Share
+    large_accuracy: Share
+    accuracy: Share
+    mean_cost: Amount
+    share_asked: Share
+    lost: NotRequired[Count]
+    won: NotRequired[Count]
+    drop: NotRequired[Difference]
+    low: NotRequired[Difference]
+    high: NotRequired[Difference]
+
+
+class Cascade(TypedDict):
+    """A cascade of two students; `oekd_tf.device.cascade` says what the fields are."""
+
+    threshold: Annotated[float, Meta(ge=0, le=2)]
+    max_accuracy_drop: Share
+    cost: str
+    small_cost: Amount
+    large_cost: Amount
+    sha256: Annotated[list[Sha256], Meta(min_length=2, max_length=2)]
+    validation: CascadeSplit
+    test: CascadeSplit
 
 
 class Manifest(TypedDict):
     """An export: `manifest.json`; `oekd_tf.device.manifest` says what the fields are."""
 
-    made_by: dict[str, Any]
+    made_by: MadeBy
     class_names: list[str]
-    checked_on_images: int
-    checked_on_images_of_class: NotRequired[list[int]]
-    calibration_images: int
-    students: list[StudentFiles]
+    checked_on_images: Positive
+    checked_on_images_of_class: NotRequired[list[Count]]
+    calibration_images: Count
+    students: Annotated[list[StudentFiles], Meta(min_length=1)]
     failures: list[str]
-    contract: NotRequired[Contract]
-    devices: NotRequired[dict[str, Any]]
-    cascades: NotRequired[dict[str, Any]]
+    contract: NotRequired[Contract | None]
+    devices: NotRequired[dict[Device, DeviceResults]]
+    cascades: NotRequired[dict[str, Cascade]]
+
+
+class Measurements(TypedDict):
+    """What `oekd bench --output` writes."""
+
+    devices: Annotated[dict[Device, DeviceResults], Meta(min_length=1)]
+
+
+class CardFormat(FileFacts):
+    """The file in `card.json`; its path is below the card's folder."""
+
+    name: FormatName
+
+
+class CardDevice(DeviceFacts):
+    """Measurements of the card's file on one device."""
+
+    results: FileResult
+
+
+class CardSource(TypedDict):
+    """The export that a file was picked from."""
+
+    exports: str
+    path: str
+    checked_on_images: Positive
+    calibration_images: Count
+    made_by: MadeBy
+
+
+class Card(TypedDict):
+    """A file that `oekd pick` has delivered: `card.json`."""
+
+    student: StudentFacts
+    format: CardFormat
+    limits: dict[str, Amount]
+    devices: dict[Device, CardDevice]
+    class_names: list[str]
+    contract: NotRequired[Contract | None]
+    source: CardSource
+
+
+class BestState(TypedDict):
+    """The best epoch so far in `checkpoint.json`."""
+
+    value: Number
+    epoch: Positive
+    waited: Count
+
+
+class CheckpointState(TypedDict):
+    """A checkpoint beside its arrays: `checkpoint.json`.
+
+    Attributes:
+        name: Name of the checkpoint's folder; versions before 0.3 lack it.
+        epochs: Number of finished epochs.
+        steps: Number of finished steps of the next epoch.
+        seconds: Seconds of training so far.
+        metrics: State of the epoch's metrics.
+        best: The best epoch so far, where it is kept.
+        bytes: Size of the arrays' file.
+        sha256: Its SHA-256.
+        digest: SHA-256 of all fields above, as JSON with sorted names; versions before 0.3 lack it.
+    """
+
+    name: NotRequired[str]
+    epochs: Annotated[int, Meta(ge=0, le=10**9)]
+    steps: Annotated[int, Meta(ge=0, le=10**9)]
+    seconds: Amount
+    metrics: list[Any]
+    best: NotRequired[BestState]
+    bytes: Positive
+    sha256: Sha256
+    digest: NotRequired[Sha256]
 
 
 class Evaluation(TypedDict):
@@ -250,9 +465,9 @@ class Evaluation(TypedDict):
 
     config: dict[str, Any]
     summary: Summary
-    image_shape: list[int]
-    num_classes: int
-    curves: dict[str, list[float]]
+    image_shape: ImageShape
+    num_classes: Positive
+    curves: dict[str, list[Number]]
     commit: str | None
     machine: NotRequired[Machine]
     versions: dict[str, str]
@@ -269,11 +484,11 @@ class Scores(TypedDict):
         balanced_accuracy: Mean recall of the classes; older studies lack it.
     """
 
-    accuracy: float
-    nll: float
-    ece: float
-    reliability: list[list[float]]
-    balanced_accuracy: NotRequired[float]
+    accuracy: Share
+    nll: Amount
+    ece: Share
+    reliability: list[Annotated[list[Amount], Meta(min_length=3, max_length=3)]]
+    balanced_accuracy: NotRequired[Share]
 
 
 class StudentRecord(Scores):
@@ -287,11 +502,11 @@ class StudentRecord(Scores):
         agreement: Share of test images with the ensemble teacher's top class.
     """
 
-    name: str
-    width: float
-    parameters: int
-    flops: int
-    agreement: NotRequired[float]
+    name: Name
+    width: Width
+    parameters: Count
+    flops: Count
+    agreement: NotRequired[Share]
 
 
 class RunRecord(TypedDict):
@@ -323,22 +538,22 @@ class RunRecord(TypedDict):
     teacher_title: NotRequired[str]
 
     method: str
-    seed: int
-    student: int
-    epochs: int
-    steps: int
-    replicas: int
-    train_seconds: float | None
+    seed: Integer
+    student: Count
+    epochs: Positive
+    steps: Positive
+    replicas: Positive
+    train_seconds: Amount | None
     data: str
-    image_shape: list[int]
-    num_classes: int
-    test_images: int
+    image_shape: ImageShape
+    num_classes: Positive
+    test_images: Positive
     commit: str | None
     machine: NotRequired[Machine | None]
     versions: dict[str, str]
-    students: list[StudentRecord]
+    students: Annotated[list[StudentRecord], Meta(min_length=1)]
     teacher: Scores | None
-    curves: dict[str, list[float]]
+    curves: dict[str, list[Number]]
 
 
 class Results(TypedDict):
@@ -360,6 +575,19 @@ class Results(TypedDict):
     command: str
     config: dict[str, Any]
     methods: dict[str, dict[str, Any]]
-    int8_bytes: dict[str, int | None]
+    int8_bytes: dict[str, Count | None]
     runs: list[RunRecord]
     failed: NotRequired[dict[str, str]]
+
+
+class DataReport(TypedDict):
+    """What `oekd check-data` found: `data_check.json`; fields as of `oekd_tf.data.DataCheck`."""
+
+    name: str
+    class_names: list[str]
+    counts: dict[str, list[Count]]
+    formats: dict[str, Count]
+    sizes: list[Annotated[list[Count], Meta(min_length=3, max_length=3)]]
+    unreadable: list[str]
+    problems: list[str]
+    notes: list[str]

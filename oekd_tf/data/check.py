@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from oekd_tf.core.files import is_replaceable, replaced
+from oekd_tf.core.files import foreign_content, replaced
+from oekd_tf.core.json_files import read_json
+from oekd_tf.core.records import DataReport
 from oekd_tf.core.tables import markdown_table
+from oekd_tf.core.text import in_markdown
 from oekd_tf.data import check_pictures
 from oekd_tf.data.folder import WHOLE, Listing, group_numbers, list_folder
 from oekd_tf.data.notes import duplicate_notes, notes_of
@@ -70,8 +73,10 @@ class DataCheck:
             for i, name in enumerate(self.class_names)
         ]
         rows.append({"class": "all", **{split: f"{sum(self.counts[split]):,}" for split in splits}})
-        lines = [f"# {self.name}", "", markdown_table(rows), ""]
-        formats = ", ".join(f"{count:,} {name}" for name, count in self.formats.most_common())
+        lines = [f"# {in_markdown(self.name)}", "", markdown_table(rows), ""]
+        formats = ", ".join(
+            f"{count:,} {in_markdown(name)}" for name, count in self.formats.most_common()
+        )
         lines += [f"Formats: {formats}.", "", _sizes_in_words(self.sizes), ""]
         for title, found in (
             ("Training refuses this", self.problems),
@@ -79,7 +84,7 @@ class DataCheck:
             ("To know", self.notes),
         ):
             if found:
-                shown = [f"- {line}" for line in found[:20]]
+                shown = [f"- {in_markdown(line)}" for line in found[:20]]
                 more = [f"- and {len(found) - 20:,} more"] if len(found) > 20 else []
                 lines += [f"## {title}", "", *shown, *more, ""]
         lines += ["![examples of classes](examples.png)", "", "![brightness and size](spread.png)"]
@@ -305,8 +310,19 @@ def _refuse_output(output: Path, overwrite: bool) -> None:
             f"--output must be a folder that is not there yet, or --overwrite given. "
             f"Received: {output}, which exists"
         )
-    if output.exists() and not is_replaceable(output, FILE_NAME):
-        raise ValueError(f"Only the folder of an earlier check can be replaced. Received: {output}")
+    if output.exists() and (found := foreign_content(output, _known_files)):
+        raise ValueError(
+            "Only a folder of an earlier check that holds nothing else can be replaced. "
+            f"Received: {output}, {found}"
+        )
+
+
+def _known_files(folder: Path) -> set[str] | None:
+    try:
+        read_json(folder / FILE_NAME, DataReport, "the report of a check")
+    except (OSError, ValueError):
+        return None
+    return {FILE_NAME, "report.md", "examples.png", "spread.png"}
 
 
 def _write(found: DataCheck, output: Path, overwrite: bool) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from oekd_tf.core.text import printable
+
 # Side of an example on the contact sheet, in pixels.
 _SIDE = 72
 _GAP = 6
@@ -28,7 +30,13 @@ def draw_examples(examples: Mapping[str, Sequence[np.ndarray]], path: str | Path
     font = _font(ImageFont)
     for row, (name, pictures) in enumerate(examples.items()):
         top = _GAP + row * (_SIDE + _GAP)
-        draw.text((_GAP, top + _SIDE // 2), _fitting(name, draw, font), "black", font, anchor="lm")
+        draw.text(
+            (_GAP, top + _SIDE // 2),
+            _fitting(printable(name), draw, font),
+            "black",
+            font,
+            anchor="lm",
+        )
         for column, pixels in enumerate(pictures):
             picture = Image.fromarray(pixels)
             scale = _SIDE / max(picture.size)

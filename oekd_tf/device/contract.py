@@ -1,13 +1,18 @@
 """What an exported file takes and gives, as the manifest or the card beside it says."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypedDict
 
 import numpy as np
+from msgspec import Meta
 
-from oekd_tf.core.records import Contract
+from oekd_tf.core.json_files import read_file, validate
+from oekd_tf.core.records import Card, Contract, MadeBy, Manifest, Positive, StudentFacts
+from oekd_tf.device.card import FILE_NAME as CARD
+from oekd_tf.device.card import read_card
+from oekd_tf.device.manifest import FILE_NAME as MANIFEST
+from oekd_tf.device.manifest import read_manifest
 from oekd_tf.device.pictures import read_image
 
 _DEFAULT_CROP = 0.875
@@ -30,19 +35,21 @@ def read_contract(model: str | Path) -> Contract | None:
         >>> contract = read_contract("savedmodels/demo/student_5/int8.tflite")
         >>> contract["preparation"]
     """
-    model = Path(model)
-    for path in (model.parent / "card.json", model.parent.parent / "manifest.json"):
-        if not path.exists():
-            continue
-        try:
-            facts = json.loads(path.read_text())
-            contract = facts.get("contract") or _of_version_0_1(facts)
-            if contract is not None:
-                _check(contract)
-            return contract
-        except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} must be what was exported. Received: {error}") from None
-    return None
+    folder = Path(model).absolute().parent
+    facts: Card | Manifest
+    student: StudentFacts
+    if _is_ours(folder / CARD, Card):
+        facts = card = read_card(folder)
+        made_by, student = card["source"]["made_by"], card["student"]
+    elif _is_ours(folder.parent / MANIFEST, Manifest):
+        facts = manifest = read_manifest(folder.parent)
+        made_by, student = manifest["made_by"], manifest["students"][0]
+    else:
+        return None
+    try:
+        return facts.get("contract") or _of_version_0_1(facts["class_names"], made_by, student)
+    except ValueError as error:
+        raise ValueError(f"{folder} must hold what was exported. Received: {error}") from None
 
 
 def read_input(path: str | Path, contract: Contract) -> np.ndarray:
@@ -74,60 +81,41 @@ def read_input(path: str | Path, contract: Contract) -> np.ndarray:
     return read_image(path, (height, width, channels), preparation["crop"])
 
 
-def in_words(contract: Contract) -> list[str]:
-    """The contract for people, one fact a line."""
-    height, width, channels = contract["image_shape"]
-    colour = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
-    preparation = contract["preparation"]
-    if preparation is None:
-        how = "how a picture became one in training is not known"
-    elif preparation["crop"] is None:
-        how = "a picture is turned upright (EXIF) and the whole of it resized"
-    else:
-        how = (
-            f"a picture of another size is turned upright (EXIF), {preparation['crop']:.1%} of its "
-            "largest center crop of this shape is taken and resized"
-        )
-    resized = " (bilinear, antialiased)" if preparation is not None else ""
-    lines = [f"an input is {height}×{width}, {colour}, raw pixels from 0 to 255: {how}{resized}"]
-    splits = contract["splits"]
-    if contract["data"] and splits:
-        sizes = ", ".join(f"{facts['examples']:,} {name}" for name, facts in splits.items())
-        lines.append(f"trained on {contract['data']}: {sizes} images")
-    else:
-        lines.append("what it was trained on is not known")
-    return lines
+def _is_ours(path: Path, kind: type) -> bool:
+    """Whether a file is there and of this package, damaged or not: others have manifests too."""
+    if not path.exists():
+        return False
+    try:
+        value = json.loads(read_file(path))
+    except (OSError, ValueError, RecursionError):
+        return True
+    there = value.keys() if isinstance(value, dict) else ()
+    return len(kind.__required_keys__ & set(there)) >= 3  # type: ignore[attr-defined]
 
 
-def _check(contract: Contract) -> None:
-    height, width, channels = contract["image_shape"]
-    if min(height, width, channels) < 1:
-        raise ValueError(f"an image_shape of {contract['image_shape']}")
-    preparation = contract["preparation"]
-    if preparation is None:
-        return
-    crop = preparation["crop"]
-    if crop is not None and not 0 < crop <= 1:
-        raise ValueError(f"a crop of {crop}")
-    if preparation["orientation"] != "exif" or preparation["resize"] != "bilinear":
-        raise ValueError(f"a preparation of another version: {preparation}")
+class _DataFields(TypedDict, total=False):
+    """Fields of a config of version 0.1 that say how a picture became an input."""
+
+    source: str
+    central_crop: Annotated[float, Meta(gt=0, le=1)]
+    image_size: list[Positive]
 
 
-def _of_version_0_1(facts: Mapping[str, Any]) -> Contract | None:
+def _of_version_0_1(
+    class_names: list[str], made_by: MadeBy, student: StudentFacts
+) -> Contract | None:
     """What a manifest or card of version 0.1 says by its run's config."""
-    made_by = facts.get("source", facts).get("made_by", {})
     config = made_by.get("config", {}).get("data")
-    students = facts.get("students") or [facts.get("student", {})]
-    shape = students[0].get("input_shape")
-    if not config or not shape:
+    if not config:
         return None
-    crop = float(config.get("central_crop", _DEFAULT_CROP)) if config.get("image_size") else None
+    validate(config, _DataFields)
+    crop = config.get("central_crop", _DEFAULT_CROP) if config.get("image_size") else None
     known = config.get("source") == "image_folder" or crop is None
     return {
-        "oekd_tf": str(made_by.get("oekd_tf", "0.1.0")),
+        "oekd_tf": made_by.get("oekd_tf", "0.1.0"),
         "data": config.get("source"),
-        "class_names": facts.get("class_names"),
-        "image_shape": list(shape),
+        "class_names": class_names,
+        "image_shape": student["input_shape"],
         "mean": None,
         "std": None,
         "class_counts": None,

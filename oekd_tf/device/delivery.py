@@ -4,12 +4,13 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from oekd_tf.core.files import is_replaceable, replaced
-from oekd_tf.core.records import Manifest, TensorFacts
-from oekd_tf.device.contract import in_words
+from oekd_tf.core.files import alone, foreign_content, replaced
+from oekd_tf.core.records import Card, Manifest
+from oekd_tf.core.text import as_lines
+from oekd_tf.device import card as cards
 from oekd_tf.device.exported import ExportedFile, verified_path
+from oekd_tf.device.manifest import LABELS, file_facts
 
 
 def deliver(
@@ -19,7 +20,7 @@ def deliver(
     output: str | Path,
     limits: Mapping[str, float] | None = None,
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> Card:
     """Copies a file out of an export, with `labels.txt`, `card.json` and `CARD.md`.
 
     Args:
@@ -49,103 +50,24 @@ def deliver(
     source = verified_path(exports, file)
     if Path(exports).resolve().is_relative_to(output.resolve()):
         raise ValueError(f"--output must not be where the export is. Received: {output}")
-    if output.exists() and not is_replaceable(output, "card.json"):
+    if output.exists() and (found := foreign_content(output, cards.known_files)):
         raise ValueError(
-            f"Only a folder that was picked, or is empty, can be replaced. Received: {output}"
+            "Only a folder that was picked and holds nothing else, or is empty, can be replaced. "
+            f"Received: {output}, {found}"
         )
-    content = card(exports, manifest, file, limits or {})
-    with replaced(output, overwrite) as folder:
+    content = cards.card(exports, manifest, file, limits or {})
+    with alone(output), replaced(output, overwrite) as folder:
+        copy = folder / source.name
         if source.is_dir():
-            shutil.copytree(source, folder / source.name)
+            shutil.copytree(source, copy, symlinks=True)
         else:
-            shutil.copy2(source, folder / source.name)
-        (folder / "labels.txt").write_text(
-            "".join(f"{n}\n" for n in manifest["class_names"]), encoding="utf-8"
-        )
-        (folder / "card.json").write_text(json.dumps(content, indent=2) + "\n")
-        (folder / "CARD.md").write_text(card_text(content), encoding="utf-8")
-    return content
-
-
-def card(
-    exports: str | Path,
-    manifest: Manifest,
-    file: ExportedFile,
-    limits: Mapping[str, float],
-) -> dict[str, Any]:
-    """The model card of a file.
-
-    Args:
-        exports: Folder of the export.
-        manifest: Manifest of the export.
-        file: File that the card is about.
-        limits: Limits that it was chosen under.
-
-    Returns:
-        `student` and `format` as in the manifest (`format.path` is below the card's folder),
-        `devices` with the results of this file, `class_names`, `contract`, `limits` and `source`.
-    """
-    student = {name: value for name, value in file.student.items() if name != "formats"}
-    devices = {
-        name: {**device, "results": device["results"][file.key]}
-        for name, device in manifest.get("devices", {}).items()
-        if device["results"].get(file.key, {}).get("sha256") == file.facts["sha256"]
-    }
-    return {
-        "student": student,
-        "format": {"name": file.format, **file.facts, "path": Path(file.facts["path"]).name},
-        "limits": dict(limits),
-        "devices": devices,
-        "class_names": manifest["class_names"],
-        "contract": manifest.get("contract"),
-        "source": {
-            "exports": str(exports),
-            "path": file.facts["path"],
-            "checked_on_images": manifest.get("checked_on_images"),
-            "calibration_images": manifest.get("calibration_images"),
-            "made_by": manifest.get("made_by", {}),
-        },
-    }
-
-
-def card_text(card: Mapping[str, Any]) -> str:
-    """A model card as Markdown."""
-    student, form, source = card["student"], card["format"], card["source"]
-    lines = [
-        f"# {student['name']}, {form['name']}",
-        "",
-        f"`{form['path']}`, {form['bytes']:,} bytes, SHA-256 `{form['sha256']}`.",
-        "",
-        f"- test accuracy {form['accuracy']:.2%} on {source['checked_on_images']:,} images "
-        f"(the Keras student: {student['accuracy']:.2%}; same answer on {form['agreement']:.2%})",
-        f"- {student['parameters']:,} trainable parameters, {student['flops'] / 1e6:.2f} MFLOPs "
-        "an image",
-        f"- {len(card['class_names'])} classes, by line in `labels.txt`",
-    ]
-    if card.get("contract"):
-        lines += [f"- {line}" for line in in_words(card["contract"])]
-    lines += [f"- {end}: {_tensor(form[end])}" for end in ("input", "output") if end in form]
-    for name, device in card["devices"].items():
-        for threads, times in device["results"]["threads"].items():
-            lines.append(
-                f"- {times['median_ms']:.3f} ms (median; p90 {times['p90_ms']:.3f} ms) on {name}, "
-                f"{device['cpu']}, {threads} thread{'s'[: int(threads) > 1]}"
+            shutil.copy2(source, copy, follow_symlinks=False)
+        # What is delivered is what was hashed, whatever happened to the source meanwhile.
+        if file_facts(copy, folder)["sha256"] != file.facts["sha256"]:
+            raise ValueError(
+                f"{source} must not change while it is copied. Received: other content"
             )
-    if card["limits"]:
-        limits = ", ".join(f"{name} {value:g}" for name, value in card["limits"].items())
-        lines.append(f"- chosen as the most accurate under {limits}")
-    made_by = source["made_by"]
-    lines += [
-        "",
-        f"From `{source['exports']}/{source['path']}`, exported {made_by.get('time', '')} by "
-        f"oekd_tf {made_by.get('oekd_tf', '')}. All facts are in `card.json`.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _tensor(facts: TensorFacts) -> str:
-    shape = "×".join("any" if size < 0 else str(size) for size in facts["shape"])
-    if not facts.get("scale"):
-        return f"{facts['dtype']}, {shape}"
-    offset = f"{-facts['zero_point']:+d}".replace("+", "+ ").replace("-", "− ")
-    return f"{facts['dtype']}, {shape}, value = {facts['scale']:.6g} × (stored {offset})"
+        (folder / LABELS).write_text(as_lines(manifest["class_names"]), encoding="utf-8")
+        (folder / cards.FILE_NAME).write_text(json.dumps(content, indent=2) + "\n")
+        (folder / cards.TEXT).write_text(cards.card_text(content), encoding="utf-8")
+    return content

@@ -5,9 +5,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from oekd_tf.core.files import write_text
+from oekd_tf.core.files import write_errors, write_text
+from oekd_tf.core.locks import locked_file
 from oekd_tf.core.records import FileFacts, Manifest, StudentFiles
-from oekd_tf.device.manifest import FILE_NAME, file_facts
+from oekd_tf.device.manifest import FILE_NAME, LOCK, find_change, parse_manifest, read_manifest
+
+_PATIENCE_SECONDS = 60.0
 
 
 class ExportedFile(NamedTuple):
@@ -43,19 +46,14 @@ def read_export(folder: str | Path) -> Manifest:
         Content of the manifest, described at the top of `oekd_tf.device.manifest`.
 
     Raises:
-        ValueError: The folder is no export.
+        ValueError: The folder is no export, or a field of its manifest is not what it must be.
     """
-    path = Path(folder) / FILE_NAME
-    if not path.is_file():
-        raise ValueError(f"An export must hold {FILE_NAME}. Received: {folder}, which does not")
     try:
-        manifest = json.loads(path.read_text())
-        files = exported_files(manifest)
-        if not files:
-            raise ValueError("it holds no files")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} must be an export's manifest. Received: {error}") from None
-    return manifest
+        return read_manifest(folder)
+    except FileNotFoundError:
+        raise ValueError(
+            f"An export must hold {FILE_NAME}. Received: {folder}, which does not"
+        ) from None
 
 
 def exported_files(
@@ -132,24 +130,15 @@ def verified_path(folder: str | Path, file: ExportedFile) -> Path:
         Path of the file or folder.
 
     Raises:
-        ValueError: The file is missing or damaged.
+        ValueError: The file is missing or another one, or a link is on the way to it.
     """
-    path = Path(folder) / file.facts["path"]
-    if not path.exists():
-        raise ValueError(
-            f"The export must hold {file.facts['path']}. Received: {folder} without it"
-        )
-    found = file_facts(path, Path(folder))["sha256"]
-    if found != file.facts["sha256"]:
-        raise ValueError(
-            f"{path} must be the file that was exported, of SHA-256 {file.facts['sha256']}. "
-            f"Received: {found}"
-        )
-    return path
+    if (change := find_change(Path(folder), file.facts)) is not None:
+        raise ValueError(f"{file.key} must be the file that was exported. Received: {change}")
+    return Path(folder) / file.facts["path"]
 
 
 def update_manifest(folder: str | Path, change: Callable[[Manifest], None]) -> Manifest:
-    """Changes the manifest of an export; it is written atomically.
+    """Changes the manifest of an export, one process at a time; it is written atomically.
 
     Args:
         folder: Folder of the export.
@@ -157,10 +146,21 @@ def update_manifest(folder: str | Path, change: Callable[[Manifest], None]) -> M
 
     Returns:
         The manifest that was written.
+
+    Raises:
+        ValueError: The manifest, or the changed one, is not what it must be.
+        LockedError: Another process has been changing it for a minute.
+        OSError: It cannot be written.
     """
-    manifest = read_export(folder)
-    change(manifest)
-    write_text(Path(folder) / FILE_NAME, json.dumps(manifest, indent=2) + "\n")
+    path = Path(folder) / FILE_NAME
+    read_export(folder)
+    with write_errors(folder), locked_file(path.with_name(LOCK), patience=_PATIENCE_SECONDS):
+        manifest = read_export(folder)
+        change(manifest)
+        text = json.dumps(manifest, indent=2) + "\n"
+        # What cannot be read again is not written.
+        parse_manifest(text)
+        write_text(path, text)
     return manifest
 
 

@@ -24,15 +24,22 @@ The SHA-256 of a folder is that of the lines "<sha256>  <path>" of its files, so
 
 import datetime
 import hashlib
-import json
 import platform
-from pathlib import Path
+import stat
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from oekd_tf.core import machine
+from oekd_tf.core.contract import check_contract
+from oekd_tf.core.errors import format_value
+from oekd_tf.core.json_files import parse_json, read_json
 from oekd_tf.core.records import FileIdentity, Manifest, TensorFacts
 
 FILE_NAME = "manifest.json"
+PICTURE = "trade_off.png"
+LABELS = "labels.txt"
+# Held while the manifest is changed.
+LOCK = ".manifest.lock"
 
 
 def read_manifest(folder: str | Path) -> Manifest:
@@ -46,28 +53,145 @@ def read_manifest(folder: str | Path) -> Manifest:
 
     Raises:
         FileNotFoundError: There is no manifest.
+        ValueError: A field is not what it must be.
 
     Example:
         >>> manifest = read_manifest("savedmodels/demo")
         >>> [student["name"] for student in manifest["students"]]
     """
-    return json.loads((Path(folder) / FILE_NAME).read_text())
+    path = Path(folder) / FILE_NAME
+    return read_json(path, Manifest, "an export's manifest", check=_check)
+
+
+def parse_manifest(text: str) -> Manifest:
+    """The manifest of a JSON text; a ValueError if a field is not what it must be."""
+    return parse_json(text, Manifest, _check)
+
+
+def known_files(folder: Path) -> set[str] | None:
+    """Paths of what an export holds, below its folder; None if the folder is no export."""
+    try:
+        manifest = read_manifest(folder)
+    except (OSError, ValueError):
+        return None
+    known = {FILE_NAME, PICTURE, LOCK}
+    for student in manifest["students"]:
+        known.add(f"{student['name']}/{LABELS}")
+        for facts in student["formats"].values():
+            path = folder / facts["path"]
+            # Of a folder the content tells whether something was put into it.
+            if not path.is_dir() or find_change(folder, facts) is None:
+                known.add(facts["path"])
+    return known
+
+
+def find_change(folder: Path, facts: FileIdentity) -> str | None:
+    """How a file or folder differs from what a manifest says of it; None if it does not.
+
+    Args:
+        folder: Folder of the export.
+        facts: Path, size and SHA-256 of the file or folder.
+    """
+    place = folder
+    for part in PurePosixPath(facts["path"]).parts:
+        place /= part
+        if place.is_symlink():
+            return f"{place} is a link"
+    if not place.exists():
+        return f"there is no {place}"
+    try:
+        found = file_facts(place, folder)
+    except ValueError as error:
+        return str(error)
+    if found["sha256"] != facts["sha256"]:
+        return f"{place} has SHA-256 {found['sha256']}, not {facts['sha256']}"
+    if found["bytes"] != facts["bytes"]:
+        return f"{place} has {found['bytes']:,} bytes, not {facts['bytes']:,}"
+    return None
 
 
 def file_facts(path: Path, root: Path) -> FileIdentity:
-    """Path below `root`, size in bytes and SHA-256 of a file or folder."""
-    if path.is_file():
-        content = path.read_bytes()
-        size, digest = len(content), hashlib.sha256(content).hexdigest()
-    else:
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+    """Path below `root`, size in bytes and SHA-256 of a file or folder.
+
+    Raises:
+        ValueError: There is a link or something else that is neither file nor folder, which would
+            be copied as what it leads to.
+    """
+    if path.is_dir():
+        files = [file for file in sorted(path.rglob("*")) if _is_file(file)]
         size = sum(file.stat().st_size for file in files)
-        lines = [
-            f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(path)}\n"
-            for file in files
-        ]
-        digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+        lines = [f"{_sha256(file)}  {file.relative_to(path)}\n" for file in files]
+        digest = hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+    else:
+        _is_file(path)
+        size, digest = path.stat().st_size, _sha256(path)
     return {"path": str(path.relative_to(root)), "bytes": size, "sha256": digest}
+
+
+def _is_file(path: Path) -> bool:
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise ValueError(f"{path} is a link")
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError(f"{path} is neither a file nor a folder")
+    return stat.S_ISREG(mode)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(manifest: Manifest) -> None:
+    """Raises a ValueError where fields do not fit together."""
+    names = [student["name"] for student in manifest["students"]]
+    if len(set(names)) < len(names):
+        raise ValueError(f"students must have names that differ, and have {', '.join(names)}")
+    classes = len(manifest["class_names"])
+    shapes = {tuple(student["input_shape"]) for student in manifest["students"]}
+    if len(shapes) > 1:
+        raise ValueError("students must have one input_shape, and have several")
+    lists = {"checked_on_images_of_class": manifest.get("checked_on_images_of_class")}
+    for number, student in enumerate(manifest["students"]):
+        place = f"students[{number}]"
+        lists[f"{place}.class_recall"] = student.get("class_recall")  # type: ignore[assignment]
+        for name, facts in student["formats"].items():
+            here = f"{place}.formats.{name}"
+            lists[f"{here}.class_recall"] = facts.get("class_recall")  # type: ignore[assignment]
+            if not is_inside(facts["path"]):
+                raise ValueError(
+                    f"{here}.path must be below the manifest's folder, and is "
+                    f"{format_value(facts['path'])}"
+                )
+    for name, values in lists.items():
+        if values is not None and len(values) != classes:
+            raise ValueError(f"{name} must be of {classes} classes, and is of {len(values)}")
+    if not any(student["formats"] for student in manifest["students"]):
+        raise ValueError("no files")
+    contract = manifest.get("contract")
+    if contract is not None:
+        check_contract(contract)
+        if contract["class_names"] not in (None, manifest["class_names"]):
+            raise ValueError("contract.class_names must be class_names, and are others")
+        if tuple(contract["image_shape"]) not in shapes:
+            raise ValueError("contract.image_shape must be the students' input_shape, and is not")
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path of a manifest stays below the manifest's folder.
+
+    Example:
+        >>> [is_inside(path) for path in ("student_1/int8.tflite", "../int8.tflite", "/etc/passwd")]
+        [True, False, False]
+    """
+    parts = PurePosixPath(path).parts
+    return (
+        bool(parts)
+        and not path.startswith("/")
+        and ".." not in parts
+        and path.isprintable()
+        and not any(c in path for c in "\\:")
+    )
 
 
 def tensor_facts(details: dict[str, Any]) -> TensorFacts:

@@ -8,19 +8,18 @@ each file ("student_1/int8") has `bytes`, `sha256`, `peak_activation_bytes` (see
 
 import datetime
 import importlib.metadata
-import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from oekd_tf.core.json_files import read_json
 from oekd_tf.core.machine import processor
-from oekd_tf.core.records import Manifest
+from oekd_tf.core.records import DeviceFacts, DeviceResults, FileResult, Manifest, Measurements
 from oekd_tf.device.exported import ExportedFile, exported_files
 from oekd_tf.device.latency import Latency
 
 
-def device_facts() -> dict[str, Any]:
+def device_facts() -> DeviceFacts:
     """Processor, platform, LiteRT's version and the time."""
     try:
         litert = importlib.metadata.version("ai-edge-litert")
@@ -39,18 +38,21 @@ def result(
     peak_activation_bytes: int,
     batch_size: int,
     latencies: Mapping[int, Latency],
-) -> dict[str, Any]:
+) -> FileResult:
     """Results of a file, as the manifest has them."""
     return {
         "bytes": file.facts["bytes"],
         "sha256": file.facts["sha256"],
         "peak_activation_bytes": peak_activation_bytes,
         "batch_size": batch_size,
-        "threads": {str(count): latency._asdict() for count, latency in latencies.items()},
+        "threads": {
+            str(count): {"median_ms": one.median_ms, "p90_ms": one.p90_ms, "runs": one.runs}
+            for count, one in latencies.items()
+        },
     }
 
 
-def merge(manifest: Manifest, devices: Mapping[str, Any]) -> None:
+def merge(manifest: Manifest, devices: Mapping[str, DeviceResults]) -> None:
     """Merges measurements into a manifest.
 
     Other devices stay, and so do the device's results of other files and numbers of threads.
@@ -77,18 +79,18 @@ def merge(manifest: Manifest, devices: Mapping[str, Any]) -> None:
                     f"{expected}. Received: {found['sha256']} on {name}"
                 )
     for name, device in devices.items():
-        there = manifest.setdefault("devices", {}).get(name, {"results": {}})
-        results = there["results"]
+        known = manifest.setdefault("devices", {})
+        results = known[name]["results"] if name in known else {}
         for key, found in device["results"].items():
-            old = results.get(key, {})
-            same = old.get("sha256") == found["sha256"]
-            threads = {**(old["threads"] if same else {}), **found["threads"]}
+            old = results.get(key)
+            same = old is not None and old["sha256"] == found["sha256"]
+            threads = {**(old["threads"] if old and same else {}), **found["threads"]}
             ordered = dict(sorted(threads.items(), key=lambda item: int(item[0])))
             results[key] = {**found, "threads": ordered}
-        manifest["devices"][name] = {**device, "results": results}
+        known[name] = {**device, "results": results}
 
 
-def read_results(path: str | Path) -> dict[str, Any]:
+def read_results(path: str | Path) -> dict[str, DeviceResults]:
     """Reads a file that `oekd bench --output` wrote.
 
     Args:
@@ -99,20 +101,9 @@ def read_results(path: str | Path) -> dict[str, Any]:
 
     Raises:
         ValueError: The file is not one of these.
-        OSError: The file cannot be read.
+        FileNotFoundError: There is no such file.
     """
-    try:
-        devices = json.loads(Path(path).read_text())["devices"]
-        for device in devices.values():
-            for found in device["results"].values():
-                found["sha256"].encode()
-                for times in found["threads"].values():
-                    float(times["median_ms"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(
-            f"Results must be a file that oekd bench --output wrote. Received: {path}"
-        ) from None
-    return devices
+    return read_json(path, Measurements, "what oekd bench --output wrote")["devices"]
 
 
 def median_ms(
@@ -132,10 +123,11 @@ def median_ms(
     devices = manifest.get("devices", {})
     if device is None or device not in devices:
         return None
-    found = devices[device].get("results", {}).get(file.key)
-    if not found or found["sha256"] != file.facts["sha256"]:
+    found = devices[device]["results"].get(file.key)
+    if found is None or found["sha256"] != file.facts["sha256"]:
         return None
-    return found["threads"].get(str(threads), {}).get("median_ms")
+    times = found["threads"].get(str(threads))
+    return times["median_ms"] if times else None
 
 
 def choose_device(manifest: Manifest, name: str | None) -> str:

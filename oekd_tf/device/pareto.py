@@ -10,6 +10,7 @@ from typing import Any
 from oekd_tf.core.files import temporary_path
 from oekd_tf.core.pictures import plain_log_axis
 from oekd_tf.core.records import FileFacts, Manifest
+from oekd_tf.core.text import in_picture
 from oekd_tf.device.exported import ExportedFile, exported_files
 from oekd_tf.device.measurements import median_ms
 
@@ -80,7 +81,7 @@ def trade_off_rows(manifest: Manifest, threads: int = 1) -> list[dict[str, str]]
 
 
 def _mean(facts: FileFacts, what: str) -> str:
-    values = facts.get("fine_tuning", {}).get(what)
+    values: Any = facts.get("fine_tuning", {}).get(what)
     return f"{sum(values.values()) / len(values):.2f}" if values else ""
 
 
@@ -117,7 +118,7 @@ def draw_trade_off(
         }
         if latency:
             plural = "s" if threads > 1 else ""
-            title = f"median latency on {device}, {threads} thread{plural}, ms"
+            title = f"median latency on {in_picture(device)}, {threads} thread{plural}, ms"
             panels.append((title, latency))
     figure = Figure(figsize=(1.8 + 5.4 * len(panels), 4.8), dpi=150, layout="constrained")
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -173,11 +174,19 @@ def _legend(colours: dict[str, Any], markers: dict[str, str]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     dots = [
-        Line2D([], [], color=colour, marker="o", linestyle="", markersize=7, label=name)
+        Line2D([], [], color=colour, marker="o", linestyle="", markersize=7, label=in_picture(name))
         for name, colour in colours.items()
     ]
     shapes = [
-        Line2D([], [], color="#57606a", marker=marker, linestyle="", markersize=7, label=name)
+        Line2D(
+            [],
+            [],
+            color="#57606a",
+            marker=marker,
+            linestyle="",
+            markersize=7,
+            label=in_picture(name),
+        )
         for name, marker in markers.items()
     ]
     line = Line2D([], [], color="#57606a", linewidth=1, label="Pareto front")

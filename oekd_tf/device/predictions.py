@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from oekd_tf.core.json_files import read_file
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
@@ -71,9 +73,12 @@ def read_labels(path: str | Path | None, beside: Path, classes: int) -> list[str
         return [str(index) for index in range(classes)]
     try:
         # With a byte order mark in front, as some editors write it, or without.
-        labels = found.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
+        lines = read_file(found).decode("utf-8-sig").split("\n")
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
         raise ValueError(f"{found} must be text in UTF-8. Received: {error}") from None
+    labels = [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
     if len(labels) != classes:
         raise ValueError(
             f"{found} must have one label a line for each of {classes} classes. "

@@ -9,7 +9,7 @@ import numpy as np
 
 import oekd_tf
 from oekd_tf.core.errors import ExportError
-from oekd_tf.core.files import is_replaceable
+from oekd_tf.core.files import foreign_content
 from oekd_tf.core.records import Contract
 from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
@@ -71,9 +71,10 @@ def check_arguments(
             f"The output must be a folder that is not there yet, or overwrite (--overwrite) True. "
             f"Received: {output}, which exists"
         )
-    if output.exists() and not is_replaceable(output, manifest.FILE_NAME):
+    if output.exists() and (found := foreign_content(output, manifest.known_files)):
         raise ExportError(
-            f"Only a folder that is an export, or empty, can be replaced. Received: {output}"
+            "Only a folder that is an export and holds nothing else, or is empty, can be replaced. "
+            f"Received: {output}, {found}"
         )
     if widths is not None and len(widths) != len(students):
         raise ExportError(

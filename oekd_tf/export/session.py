@@ -9,6 +9,7 @@ import numpy as np
 
 from oekd_tf.core.files import remove, write_errors
 from oekd_tf.core.records import FileFacts, KindFacts
+from oekd_tf.core.text import as_lines
 from oekd_tf.device import manifest
 from oekd_tf.export import check
 from oekd_tf.export.formats import Format
@@ -94,8 +95,8 @@ class Conversions:
         """
         with write_errors(self._folder):
             (self._folder / name).mkdir()
-            (self._folder / name / "labels.txt").write_text(
-                "".join(f"{c}\n" for c in class_names), encoding="utf-8"
+            (self._folder / name / manifest.LABELS).write_text(
+                as_lines(class_names), encoding="utf-8"
             )
         self._class_names = class_names
         self._references[name] = reference, labels

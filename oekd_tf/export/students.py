@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.core.errors import ExportError, RefusedFilesError
-from oekd_tf.core.files import remove, replaced, write_errors
+from oekd_tf.core.files import alone, remove, replaced, write_errors
 from oekd_tf.core.records import Contract, Manifest, StudentFiles
 from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
@@ -131,6 +131,7 @@ def export_students(
     if processes is None:
         processes = sensible_processes(len(students) * len(wanted), students[0])
     with (
+        alone(output),
         replaced(output, overwrite) as folder,
         Workers(processes) as workers,
     ):
@@ -182,8 +183,9 @@ def export_students(
         ]
         if not any(entry["formats"] for entry in entries):
             raise ExportError(conversions.failures[0])
+        made_by: Any = {**manifest.provenance(), **(provenance or {})}
         result: Manifest = {
-            "made_by": {**manifest.provenance(), **(provenance or {})},
+            "made_by": made_by,
             "contract": contract,
             "class_names": names,
             "checked_on_images": len(test_images),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from oekd_tf.core.files import temporary_path
 from oekd_tf.core.pictures import place_labels, plain_log_axis
 from oekd_tf.core.records import Results, RunRecord
+from oekd_tf.core.text import in_picture
 from oekd_tf.studies.aggregate import Method, mean_curves
 from oekd_tf.studies.plan import ALONE, ENSEMBLE, METHODS, MUTUAL, OFFLINE
 from oekd_tf.studies.results import network_key
@@ -57,16 +58,16 @@ def draw_gains(found: Sequence[Method], name: str, path: str | Path) -> None:
                 colour = _VERDICTS.get(gain.verdict, "#8b949e")
                 axes.plot([low, high], [height, height], color=colour, linewidth=1.6)
                 axes.plot(gain.mean, height, "o", color=colour, markersize=4)
-        axes.set_title(f"{row.name.replace('_', ' ')}, width {row.width:g}", fontsize=9)
+        axes.set_title(f"{in_picture(row.name.replace('_', ' '))}, width {row.width:g}", fontsize=9)
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=8)
-    panels[0].set_yticks(range(len(compared)), [method.name for method in compared])
+    panels[0].set_yticks(range(len(compared)), [in_picture(method.name) for method in compared])
     panels[0].invert_yaxis()
     figure.supxlabel("gain over the same student alone, %, with its 95 % interval", fontsize=9)
     labels: dict[str, _Line] = {verdict: (colour, "-") for verdict, colour in _VERDICTS.items()}
     labels |= {"not clear": ("#8b949e", "-"), "mean of the ensemble": (_COLOURS[ENSEMBLE], ":")}
     figure.legend(handles=_lines(labels), loc="outside upper right", ncols=4, fontsize=8)
-    figure.suptitle(name, fontsize=10, x=0.02, ha="left")
+    figure.suptitle(in_picture(name), fontsize=10, x=0.02, ha="left")
     _save(figure, path)
 
 
@@ -92,7 +93,7 @@ def draw_accuracy(found: Sequence[Method], name: str, path: str | Path) -> None:
             capsize=3,
             markersize=5,
             linewidth=1.3,
-            label=_LABELS.get(method.name, method.name),
+            label=_LABELS.get(method.name, in_picture(method.name)),
             zorder=2 if method.name == ALONE else 3,
         )
     first = found[0]
@@ -107,13 +108,13 @@ def draw_accuracy(found: Sequence[Method], name: str, path: str | Path) -> None:
     axes.set_xlabel("trainable parameters")
     axes.set_ylabel("test accuracy after the last epoch, %")
     seeds = len({seed for method in found for seed in method.seeds})
-    axes.set_title(f"{name}: mean ± standard deviation over {_seeds(seeds)}")
+    axes.set_title(f"{in_picture(name)}: mean ± standard deviation over {_seeds(seeds)}")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
     place_labels(
         axes,
         [(row.parameters, 100 * row.accuracy.mean) for row in first.rows],
-        [f"{row.name.replace('_', ' ')}\nwidth {row.width:g}" for row in first.rows],
+        [f"{in_picture(row.name.replace('_', ' '))}\nwidth {row.width:g}" for row in first.rows],
     )
     _save(figure, path)
 
@@ -142,7 +143,9 @@ def draw_curves(results: Results, path: str | Path) -> None:
                 )
                 if epochs:
                     _draw_band(axes, epochs, values, colours[method], style, alpha)
-        axes.set_title(f"{student['name'].replace('_', ' ')}, width {student['width']:g}")
+        axes.set_title(
+            f"{in_picture(student['name'].replace('_', ' '))}, width {student['width']:g}"
+        )
         axes.grid(alpha=0.3)
         axes.set_xlabel("epoch")
     for axes in panels[::_PANELS_A_ROW]:
@@ -153,7 +156,7 @@ def draw_curves(results: Results, path: str | Path) -> None:
         "training batches": ("#57606a", ":"),
     }
     figure.legend(handles=handles + _lines(styles), loc="outside lower center", ncols=4, fontsize=8)
-    figure.suptitle(f"{results['name']}: accuracy by epoch, mean over seeds")
+    figure.suptitle(f"{in_picture(results['name'])}: accuracy by epoch, mean over seeds")
     _save(figure, path)
 
 
@@ -176,7 +179,7 @@ def draw_reliability(found: Sequence[Method], name: str, path: str | Path) -> No
             for own in method.rows:
                 if own.network == row.network:
                     _draw_bins(axes, own.reliability, colours[method.name], own.ece)
-        axes.set_title(f"{row.name.replace('_', ' ')}, width {row.width:g}")
+        axes.set_title(f"{in_picture(row.name.replace('_', ' '))}, width {row.width:g}")
     if first.teacher:
         _draw_bins(panels[-1], first.teacher.reliability, _TEACHER, first.teacher.ece)
         panels[-1].set_title("ensemble teacher")
@@ -190,7 +193,9 @@ def draw_reliability(found: Sequence[Method], name: str, path: str | Path) -> No
     labels: dict[str, _Line] = {_LABELS.get(m, m): (c, "-") for m, c in colours.items()}
     labels["calibrated"] = ("#57606a", "--")
     figure.legend(handles=_lines(labels), loc="outside lower center", ncols=4, fontsize=8)
-    figure.suptitle(f"{name}: reliability on the test split; larger dots stand for more images")
+    figure.suptitle(
+        f"{in_picture(name)}: reliability on the test split; larger dots stand for more images"
+    )
     _save(figure, path)
 
 
@@ -262,7 +267,7 @@ def _lines(labels: Mapping[str, _Line]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     return [
-        Line2D([], [], color=colour, linestyle=style, linewidth=1.3, label=label)
+        Line2D([], [], color=colour, linestyle=style, linewidth=1.3, label=in_picture(label))
         for label, (colour, style) in labels.items()
     ]
 

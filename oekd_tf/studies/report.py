@@ -8,6 +8,7 @@ from oekd_tf import config as config_module
 from oekd_tf.core.files import write_text
 from oekd_tf.core.records import Results, RunRecord
 from oekd_tf.core.tables import markdown_table
+from oekd_tf.core.text import in_code, in_markdown, printable
 from oekd_tf.studies import results as results_file
 from oekd_tf.studies.ablations import Difference, differences
 from oekd_tf.studies.aggregate import Method, Row, methods
@@ -74,7 +75,7 @@ def write_report(workdir: str | Path) -> str:
     write_text(workdir / "runs.csv", runs_csv(results["runs"]))
     write_text(workdir / "report.md", markdown(results))
     tables = "\n\n".join(
-        f"{method.name}:\n\n{markdown_table(student_rows(method))}"
+        f"{printable(method.name)}:\n\n{markdown_table(student_rows(method))}"
         for method in found
         if method.name != ALONE
     )
@@ -102,26 +103,29 @@ def markdown(results: Results) -> str:
     """
     found = methods(results)
     trained = [method for method in found if method.name != ALONE]
-    parts = [f"# {results['name']}: together and alone", _setting(results)]
+    parts = [f"# {in_markdown(results['name'])}: together and alone", _setting(results)]
     if remark := _too_few(found):
         parts.append(remark)
     if results.get("failed"):
         parts.append(
             "**Runs that failed** and are in no figure:\n\n"
-            + "\n".join(f"- {title}: {error}" for title, error in results["failed"].items())
+            + "\n".join(
+                f"- {in_markdown(title)}: {in_markdown(error)}"
+                for title, error in results["failed"].items()
+            )
         )
     for method in trained:
-        parts.append(f"## {method.name}")
+        parts.append(f"## {in_markdown(method.name)}")
         if method.name in _WHAT:
             parts.append(_WHAT[method.name])
         if method.trained_by:
-            parts.append(f"Students learn by {method.trained_by}.")
+            parts.append(f"Students learn by {in_markdown(method.trained_by)}.")
         if method.overrides:
             parts.append(_difference(method))
         parts.append(_verdicts(method))
         parts.append(markdown_table(student_rows(method)))
         if method.teacher:
-            parts.append(f"{method.teacher_title}: {_of_1(method.teacher[0])} %.")
+            parts.append(f"{in_markdown(method.teacher_title)}: {_of_1(method.teacher[0])} %.")
     parts.append(
         "*together* and *alone* are test accuracies, mean ± sample standard deviation over seeds. "
         "*gain* is 100 (together − alone) / alone, the mean of the seeds' own gains, with the 95 % "
@@ -208,7 +212,7 @@ def _setting(results: Results) -> str:
     runs = results["runs"]
     steps = sorted({run["steps"] for run in runs})
     epochs = sorted({run["epochs"] for run in runs})
-    data = "; ".join(sorted({run["data"] for run in runs}))
+    data = in_markdown("; ".join(sorted({run["data"] for run in runs})))
     seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
     length = f"{_numbers(steps)} steps in {_numbers(epochs)} epochs"
     if len(steps) > 1 or len(epochs) > 1:
@@ -230,13 +234,16 @@ def _monitor(results: Results) -> str:
 
 def _when(results: Results) -> str:
     if monitor := _monitor(results):
-        return f"with the weights of the epoch that was best on the validation split (`{monitor}`)"
+        log = in_code(monitor)
+        return f"with the weights of the epoch that was best on the validation split ({log})"
     return "after the last epoch, never at the best one"
 
 
 def _choice(results: Results) -> str:
     if monitor := _monitor(results):
-        return f"Each run's epoch was chosen by `{monitor}`, or by its like of a student alone."
+        return (
+            f"Each run's epoch was chosen by {in_code(monitor)}, or by its like of a student alone."
+        )
     return "Nothing was chosen by these curves: every run is judged after its last epoch."
 
 
@@ -258,7 +265,7 @@ def _too_few(found: Sequence[Method]) -> str:
 
 
 def _difference(method: Method) -> str:
-    changes = ", ".join(f"`{path} = {value!r}`" for path, value in method.overrides.items())
+    changes = ", ".join(in_code(f"{path} = {value!r}") for path, value in method.overrides.items())
     text = f"The ensemble with {changes}."
     if any(path.startswith(_RECIPE) for path in method.overrides):
         text += " **The baselines were trained without this change**, and are no fair match for it."
@@ -269,7 +276,7 @@ def _verdicts(method: Method) -> str:
     lines = []
     for row in method.rows:
         compressed = f", {row.compressed:.1f} % compressed" if row.compressed else ""
-        who = f"{row.name} ({row.parameters:,} parameters{compressed})"
+        who = f"{in_markdown(row.name)} ({row.parameters:,} parameters{compressed})"
         if not row.gain:
             lines.append(f"- {who}: no baseline of this network.")
         elif row.gain.verdict == ONE_SEED:
@@ -398,10 +405,11 @@ def _provenance(results: Results) -> str:
             # A field that is newer than the study had its default value.
             value = value.get(name, default) if isinstance(value, Mapping) else value
         if value != default:
-            fields.append(f"- `{path} = {value!r}`")
+            fields.append(f"- {in_code(f'{path} = {value!r}')}")
     return (
         f"{_commands(results['command'])}\n\n"
-        f"Commit: {', '.join(commits)}. Versions: {'; '.join(versions)}.{_machines(runs)}\n\n"
+        f"Commit: {in_markdown(', '.join(commits))}. Versions: {in_markdown('; '.join(versions))}."
+        f"{in_markdown(_machines(runs))}\n\n"
         "Fields of the config that are not at their defaults (all are in `results.json`):\n\n"
         + "\n".join(fields)
     )
@@ -409,7 +417,7 @@ def _provenance(results: Results) -> str:
 
 def _commands(commands: str) -> str:
     lines = commands.splitlines() or ["oekd_tf.comparison.compare(...)"]
-    return "\n".join(f"    {line}" for line in lines)
+    return "\n".join(f"    {printable(line)}" for line in lines)
 
 
 def _machines(runs: Sequence[RunRecord]) -> str:

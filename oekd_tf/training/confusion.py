@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.core.files import temporary_path
+from oekd_tf.core.text import in_picture
 
 # Up to this many classes cells have numbers, and each class its name.
 _NUMBERED = 20
@@ -42,7 +43,7 @@ def draw_confusion(
     image: Any = None
     for axes, name in zip(every, shown, strict=True):
         image = _draw(axes, matrices[name], names, first=name == shown[0])
-        axes.set_title(name.replace("_", " "))
+        axes.set_title(in_picture(name.replace("_", " ")))
     figure.colorbar(
         image, ax=list(every), label="share of a class's images, %", shrink=0.8, pad=0.01,
         ticks=[0, 1, 5, 10, 25, 50, 100],
@@ -67,7 +68,7 @@ def _draw(axes: Any, matrix: np.ndarray, names: Sequence[str], first: bool) -> A
             )  # fmt: skip
     named = count <= _NAMED
     ticks = np.arange(count) if named else np.arange(0, count, 10 * max(1, count // 200))
-    labels = [_short(names[int(tick)]) if named else str(tick) for tick in ticks]
+    labels = [in_picture(_short(names[int(tick)])) if named else str(tick) for tick in ticks]
     size = float(np.clip(300 / count, 5.5, 9)) if named else 8
     axes.set_xticks(ticks, labels, rotation=90 if named else 0, fontsize=size)
     # Names are long: the second panel has the rows of the first.

@@ -12,6 +12,7 @@ from oekd_tf.core.files import temporary_path, write_text
 from oekd_tf.core.pictures import place_labels, plain_log_axis
 from oekd_tf.core.records import Manifest, StudentSummary, Summary
 from oekd_tf.core.tables import markdown_table
+from oekd_tf.core.text import in_code, in_markdown, in_picture
 from oekd_tf.device.manifest import FILE_NAME, read_manifest
 
 # Most rows of the table of classes.
@@ -41,19 +42,20 @@ def write_report(workdir: str | Path) -> str:
     table = markdown_table(rows)
     files_table = _files(manifest, workdir / "trade_off.png") if manifest else ""
     title = summary.get("teacher_title", "Ensemble teacher (all students together)")
-    teacher = f"{title}: {summary['teacher_test_accuracy']:.2%}.{_behind(summary)}"
-    method = f"Method: {summary['trained_by']}. " if "trained_by" in summary else ""
+    teacher = f"{in_markdown(title)}: {summary['teacher_test_accuracy']:.2%}.{_behind(summary)}"
+    method = f"Method: {in_markdown(summary['trained_by'])}. " if "trained_by" in summary else ""
     picture = workdir / "accuracy.png"
     draw_accuracy(summary, baselines, picture, manifest)
     write_text(
         workdir / "report.md",
-        f"# {summary['name']}\n\nTest accuracy {_when(summary)}, seed {summary['seed']}. "
-        f"{method}Data: {summary['data']}.\n\n{table}\n\n{teacher} "
+        f"# {in_markdown(summary['name'])}\n\n"
+        f"Test accuracy {_when(summary)}, seed {summary['seed']}. "
+        f"{method}Data: {in_markdown(summary['data'])}.\n\n{table}\n\n{teacher} "
         "*alone* is the same student trained by itself for as many steps; *gain* is relative "
         "to it. MFLOPs count a multiplication and an addition as two.\n\n"
         f"![accuracy against size](accuracy.png)\n\n{class_section(summary, workdir)}"
         f"{files_table}{_data_notes(summary)}"
-        f"The config: `{workdir / 'config.json'}`.\n",
+        f"The config: {in_code(workdir / 'config.json')}.\n",
     )
     files = f"report: {workdir / 'report.md'}\npicture: {picture}"
     exports = summary.get("exports")
@@ -117,7 +119,11 @@ def student_rows(
 
 def _data_notes(summary: Summary) -> str:
     notes = summary.get("data_notes")
-    return "## Data\n\n" + "".join(f"- {note}\n" for note in notes) + "\n" if notes else ""
+    return (
+        "## Data\n\n" + "".join(f"- {in_markdown(note)}\n" for note in notes) + "\n"
+        if notes
+        else ""
+    )
 
 
 def _behind(summary: Summary) -> str:
@@ -261,10 +267,10 @@ def accuracy_figure(
     plain_log_axis(axes.xaxis)
     axes.set_xlabel(title)
     axes.set_ylabel("test accuracy, %")
-    axes.set_title(f"{summary['name']}: one training run, {len(students)} networks")
+    axes.set_title(f"{in_picture(summary['name'])}: one training run, {len(students)} networks")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
-    texts = [f"{s['name'].replace('_', ' ')}\nwidth {s['width']:g}" for s in students]
+    texts = [f"{in_picture(s['name'].replace('_', ' '))}\nwidth {s['width']:g}" for s in students]
     place_labels(axes, places, texts)
     return figure
 
@@ -296,7 +302,9 @@ def _files(manifest: Manifest, picture: Path) -> str:
 
     draw_trade_off(manifest, picture)
     table = markdown_table(trade_off_rows(manifest))
-    failures = "".join(f"\nRefused: {failure}.\n" for failure in manifest.get("failures", []))
+    failures = "".join(
+        f"\nRefused: {in_markdown(failure)}.\n" for failure in manifest.get("failures", [])
+    )
     return (
         f"## Exported files\n\n{table}\n\n*drop* is in points, from the Keras student; * marks "
         "the files that none beats in size and accuracy together.\n"

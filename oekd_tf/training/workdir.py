@@ -1,10 +1,6 @@
 """Folders of runs: locks, and checks against use for another config."""
 
 import contextlib
-import errno
-import fcntl
-import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +9,7 @@ from ml_collections import ConfigDict
 from oekd_tf import config as config_module
 from oekd_tf.config.difference import refuse_other_config
 from oekd_tf.core.errors import ConfigError
+from oekd_tf.core.locks import LockedError, locked_file
 
 _FILE_NAME = ".lock"
 
@@ -36,17 +33,16 @@ def locked(workdir: str | Path) -> Iterator[None]:
     """
     workdir = Path(workdir)
     made = _make(workdir)
-    path = workdir / _FILE_NAME
     try:
-        file = _lock(path)
-        try:
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
+        with contextlib.ExitStack() as lock:
+            try:
+                lock.enter_context(locked_file(workdir / _FILE_NAME))
+            except LockedError as error:
+                raise ConfigError(
+                    f"--workdir must not be in use by another run. Received: {workdir}, "
+                    f"in use by {error.owner}"
+                ) from error
             yield
-        finally:
-            # Before the lock is released, so that no other process opens the file in between.
-            path.unlink(missing_ok=True)
-            file.close()
     finally:
         # A run that was refused leaves no empty folders.
         for folder in reversed(made):
@@ -95,27 +91,3 @@ def _make(workdir: Path) -> list[Path]:
     missing = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     workdir.mkdir(parents=True, exist_ok=True)
     return missing[::-1]
-
-
-def _lock(path: Path):
-    while True:
-        file = path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP):
-                # The file system has no locks; the run goes without.
-                return file
-            file.seek(0)
-            owner = file.read() or "another process"
-            file.close()
-            raise ConfigError(
-                f"--workdir must not be in use by another run. Received: {path.parent}, "
-                f"in use by {owner}"
-            ) from error
-        # The previous holder may have deleted the file between opening and locking.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                file.truncate(0)
-                return file
-        file.close()

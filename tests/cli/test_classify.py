@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +15,13 @@ from oekd_tf.cli import classify
 from oekd_tf.data.cropping import central_window
 from oekd_tf.data.decoding import ImageDecoder
 from oekd_tf.device import TfliteModel
+from oekd_tf.device.card import card
 from oekd_tf.device.contract import read_contract, read_input
+from oekd_tf.device.exported import find_file
 from oekd_tf.device.pictures import central_box, image_files, read_image
 from oekd_tf.device.predictions import probabilities, top_predictions
+
+OF_0_1 = Path(__file__).parents[1] / "written_by_0_1" / "export"
 
 
 def photo(rng, height, width, channels=3):
@@ -118,6 +123,7 @@ class TestPictures:
         model = tmp_path / "student_1" / "int8.tflite"
         model.parent.mkdir()
         assert read_contract(model) is None
+        manifest = json.loads((OF_0_1 / "manifest.json").read_text())
         for data, known, expected in (
             ({"source": "cifar10", "image_size": []}, True, None),
             ({"source": "image_folder", "image_size": [64, 64]}, True, 0.875),
@@ -125,31 +131,53 @@ class TestPictures:
             # It may have been resized whole or not.
             ({"source": "svhn_cropped", "image_size": [16, 16]}, False, None),
         ):
-            students = [{"input_shape": [8, 8, 3]}]
-            manifest = {"made_by": {"config": {"data": data}}, "students": students}
+            manifest["made_by"]["config"]["data"] = data
             (tmp_path / "manifest.json").write_text(json.dumps(manifest))
             preparation = read_contract(model)["preparation"]
             assert (preparation is not None) == known
             assert not known or preparation["crop"] == expected
-        card = {"source": manifest, "student": students[0]}
-        (model.parent / "card.json").write_text(json.dumps(card))
-        assert read_contract(model)["image_shape"] == [8, 8, 3]
+        file = find_file(manifest, "student_1", "int8")
+        (model.parent / "card.json").write_text(json.dumps(card(OF_0_1, manifest, file, {})))
+        assert read_contract(model)["image_shape"] == [28, 28, 1]
+
+    def test_a_manifest_of_something_else_is_not_read(self, tmp_path):
+        model = tmp_path / "public" / "int8.tflite"
+        model.parent.mkdir()
+        site = {"name": "Shoes", "start_url": "/", "icons": [], "class_names": 1}
+        (tmp_path / "manifest.json").write_text(json.dumps(site))
+        (model.parent / "card.json").write_text("[]")
+        assert read_contract(model) is None
 
     def test_damaged_manifests_are_one_line(self, tmp_path):
         model = tmp_path / "student_1" / "int8.tflite"
         model.parent.mkdir()
-        good = {"image_shape": [8, 8, 3], "preparation": None}
-        crop = {"orientation": "exif", "crop": 2, "resize": "bilinear", "antialias": True}
-        for contract in (
-            {},
-            {"image_shape": 3},
-            {**good, "preparation": crop},
-            {"image_shape": []},
+        manifest = json.loads((OF_0_1 / "manifest.json").read_text())
+        good = {
+            "oekd_tf": "0.2.0", "data": None, "class_names": None, "image_shape": [28, 28, 1],
+            "mean": None, "std": None, "class_counts": None, "preparation": None, "splits": None,
+        }  # fmt: skip
+        crop = {"orientation": "exif", "crop": 0.5, "resize": "bilinear", "antialias": True}
+        path = tmp_path / "manifest.json"
+        path.write_text(json.dumps({**manifest, "contract": {**good, "preparation": crop}}))
+        assert read_contract(model)["preparation"]["crop"] == 0.5
+        for field, message in (
+            ({"image_shape": 3}, "contract.image_shape must be a list, and is 3"),
+            (
+                {"preparation": {**crop, "crop": 2}},
+                "crop must be a number <= 1.0, and is 2",
+            ),
+            ({"preparation": {**crop, "resize": "x"}}, "resize must be what this version knows"),
+            ({"mean": [1, 2]}, "contract.mean must be a number a channel, 1, and is 2"),
+            ({"std": [0]}, "contract.std must be above 0"),
+            ({"image_shape": [28, 28, 3]}, "contract.image_shape must be the students' input_s"),
         ):
-            (tmp_path / "manifest.json").write_text(json.dumps({"contract": contract, "a": 1}))
-            if contract:
-                with pytest.raises(ValueError, match=r"manifest\.json must be what was exported"):
-                    read_contract(model)
+            path.write_text(json.dumps({**manifest, "contract": {**good, **field}}))
+            expected = re.escape(f"{path} must be an export's manifest. Received: ")
+            with pytest.raises(ValueError, match=f"{expected}.*{re.escape(message)}"):
+                read_contract(model)
+        path.write_text(path.read_text()[:-9])
+        with pytest.raises(ValueError, match="Received: no JSON"):
+            read_contract(model)
 
 
 class TestPredictions:
@@ -281,7 +309,18 @@ class TestBinary:
                 classify.main([*flags, f"--threshold={threshold}"])
             else:
                 manifest = json.loads((export / "manifest.json").read_text())
-                manifest["cascades"] = {"student_2,student_1/int8": {"threshold": threshold}}
+                split = {
+                    "images": 4, "small_accuracy": 0.5, "large_accuracy": 0.5, "accuracy": 0.5,
+                    "mean_cost": 1.0, "share_asked": 0.5,
+                }  # fmt: skip
+                files = [find_file(manifest, f"student_{n}", "int8") for n in (2, 1)]
+                manifest["cascades"] = {
+                    "student_2,student_1/int8": {
+                        "threshold": threshold, "max_accuracy_drop": 0.0, "cost": "FLOPs",
+                        "small_cost": 1.0, "large_cost": 2.0, "validation": split, "test": split,
+                        "sha256": [file.facts["sha256"] for file in files],
+                    }
+                }  # fmt: skip
                 (export / "manifest.json").write_text(json.dumps(manifest))
                 classify.main(flags)
             found = answers(capsys)

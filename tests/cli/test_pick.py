@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -163,6 +164,51 @@ class TestBinary:
         assert "must be the file that was exported" in fails(pick.main, *flags)
         assert [path.name for path in export.parent.iterdir()] == ["run"]
 
+    def test_sizes_come_from_the_disk(self, export, fails):
+        path = export / "manifest.json"
+        manifest = json.loads(path.read_text())
+        for student in manifest["students"]:
+            for facts in student["formats"].values():
+                facts["bytes"] = 100
+        path.write_text(json.dumps(manifest))
+        line = fails(pick.main, f"--exports={export}", "--max_bytes=1kB")
+        assert re.search(r"must be the file that was exported\. Received: .* bytes, not 100", line)
+
+    def test_what_was_deleted_is_left_out(self, export, capsys, fails):
+        shutil.rmtree(export / "student_1" / "saved_model")
+        (export / "student_1" / "float32.tflite").unlink()
+        self.pick(export, "--formats=saved_model,float32")
+        assert "student_1/float32 is not there any more, and left out" in capsys.readouterr().err
+        shutil.rmtree(export / "student_2")
+        line = fails(pick.main, f"--exports={export}", "--students=student_2")
+        assert "The export must hold its files" in line
+
+    @pytest.mark.parametrize("field", ["path", "link", "linked folder"])
+    def test_a_path_that_leads_out_is_refused(self, export, tmp_path, fails, field):
+        """A private file must not be carried into the folder that is shipped."""
+        secret = tmp_path / "secret"
+        secret.mkdir()
+        (secret / "int8.tflite").write_text("a private key")
+        manifest = json.loads((export / "manifest.json").read_text())
+        facts = manifest["students"][0]["formats"]
+        flags = [f"--exports={export}", "--students=student_1", "--formats=int8"]
+        if field == "path":
+            for path in (str(secret / "int8.tflite"), "../../secret/int8.tflite", "a/../b", "."):
+                facts["int8"]["path"] = path
+                (export / "manifest.json").write_text(json.dumps(manifest))
+                for command in (pick, bench):
+                    assert "path must be below the manifest's folder" in fails(command.main, *flags)
+            return
+        if field == "link":
+            (export / "student_1" / "int8.tflite").unlink()
+            (export / "student_1" / "int8.tflite").symlink_to(secret / "int8.tflite")
+        else:
+            (export / "student_1" / "saved_model" / "assets.extra").symlink_to(secret)
+            flags[-1] = "--formats=saved_model"
+        line = fails(pick.main, *flags)
+        assert re.search(r"must be the file that was exported\. Received: .* is a link", line)
+        assert not (export.parent / "run_picked").exists()
+
     def test_what_is_there_stays_unless_overwritten(self, export, fails):
         output = export.parent / "run_picked"
         output.mkdir()
@@ -171,10 +217,18 @@ class TestBinary:
         assert re.search(r"--output must be .*Received: .*run_picked, which exists", line)
         assert [path.name for path in output.iterdir()] == ["mine.txt"]
         line = fails(pick.main, f"--exports={export}", "--overwrite")
-        assert "Only a folder that was picked, or is empty" in line
+        assert "Only a folder that was picked and holds nothing else, or is empty" in line
+        # A file of this name marks no folder of ours, and what is beside one of ours is kept.
         (output / "card.json").write_text("{}")
+        assert "did not write" in fails(pick.main, f"--exports={export}", "--overwrite")
+        assert sorted(path.name for path in output.iterdir()) == ["card.json", "mine.txt"]
+        shutil.rmtree(output)
+        self.pick(export)
+        (output / "mine.txt").write_text("mine")
+        line = fails(pick.main, f"--exports={export}", "--overwrite")
+        assert "run_picked, which holds mine.txt" in line
+        (output / "mine.txt").unlink()
         self.pick(export, "--overwrite", "--formats=float32")
-        assert not (output / "mine.txt").exists()
         assert (output / "float32.tflite").exists()
         for place in (export, export.parent):
             line = fails(pick.main, f"--exports={export}", f"--output={place}", "--overwrite")

@@ -1,6 +1,7 @@
 """A folder takes another's place whole, whatever ends the process that writes it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from oekd_tf.core import files as replacement
-from oekd_tf.core.files import is_replaceable, remove, replaced, temporary_path, write_text
+from oekd_tf.core import locks
+from oekd_tf.core.files import (
+    alone,
+    foreign_content,
+    remove,
+    replaced,
+    temporary_path,
+    write_text,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,31 +143,45 @@ def start(there, limit=0, pause=0, processes=0):
     )
 
 
-def test_full_disk(there):
+@pytest.fixture
+def exported(tmp_path):
+    """An export that is there already."""
+    shutil.copytree(ROOT / "tests" / "written_by_0_1" / "export", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def tree(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_full_disk(exported):
     """A limit on the size of files stands in for one: the same calls fail."""
-    out, err = start(there, limit=16_000).communicate(timeout=120)
+    before = tree(exported)
+    out, err = start(exported, limit=16_000).communicate(timeout=120)
     assert "error: " in out, err
     assert "must be writable. Received: " in out
     assert out.strip().splitlines()[-1].startswith("error: ")
-    assert content(there) == {"manifest.json": "old", "mine.txt": "mine"}
-    assert os.listdir(there.parent) == ["run"]
+    assert tree(exported) == before
+    assert os.listdir(exported.parent) == ["run"]
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_kill_in_the_middle(there, processes):
-    process = start(there, pause=60, processes=processes)
+def test_kill_in_the_middle(exported, processes):
+    before = tree(exported)
+    process = start(exported, pause=60, processes=processes)
     first = process.stdout.readline()
     assert first.startswith("student_1 "), process.stderr.read()
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert content(there) == {"manifest.json": "old", "mine.txt": "mine"}
-    left = [path.name for path in there.parent.iterdir() if path.name != "run"]
-    assert len(left) == 1
+    assert tree(exported) == before
+    left = sorted(path.name for path in exported.parent.iterdir() if path.name != "run")
+    assert len(left) == 2
     assert left[0].startswith(".partial-")
+    assert left[1] == ".run.lock"
     # The next export clears it away.
-    with replaced(there, overwrite=True) as folder:
+    with alone(exported), replaced(exported, overwrite=True) as folder:
         (folder / "a").write_text("new")
-    assert os.listdir(there.parent) == ["run"]
+    assert os.listdir(exported.parent) == ["run"]
 
 
 def test_a_running_exports_folder_is_not_cleared_away(there):
@@ -240,7 +263,7 @@ def test_without_locks_nothing_of_others_is_deleted(there, monkeypatch):
     def flock(*_):
         raise OSError(95, "not supported")
 
-    monkeypatch.setattr(replacement.fcntl, "flock", flock)
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
     other = there.parent / f".partial-{os.getpid()}-run"
     other.mkdir()
     with replaced(there, overwrite=True) as folder:
@@ -325,14 +348,53 @@ def test_without_exchange_what_was_there_comes_back(there, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("files", "mark", "ours"),
-    [([], "m", True), (["m", "x"], "m", True), (["x"], "m", False)],
+    ("files", "found"),
+    [
+        ({}, None),
+        ({"m": "ours", "x": "", "deep/y": ""}, None),
+        ({"m": "ours", "whole/of/it": ""}, None),
+        ({"m": "ours", ".DS_Store": ""}, None),
+        ({"m": "ours", ".partial-0123abcd-m/m": ""}, None),
+        ({"m": "of others", "x": ""}, "which this command did not write"),
+        ({"x": ""}, "which this command did not write"),
+        ({"m": "ours", "index.html": ""}, "which holds index.html"),
+        ({"m": "ours", "deep/z": ""}, "which holds deep/z"),
+        ({"m": "ours", ".git/HEAD": ""}, "which holds .git/HEAD"),
+    ],
 )
-def test_only_our_folders_are_replaceable(tmp_path, files, mark, ours):
-    for name in files:
-        (tmp_path / name).write_text("")
-    assert is_replaceable(tmp_path, mark) is ours
-    assert not is_replaceable(tmp_path / "nowhere", mark)
+def test_only_our_folders_are_replaceable(tmp_path, files, found):
+    def known(folder):
+        mark = folder / "m"
+        ours = mark.is_file() and mark.read_text() == "ours"
+        return {"m", "x", "deep/y", "whole"} if ours else None
+
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    assert foreign_content(folder, known) == found
+    assert foreign_content(tmp_path / "nowhere", known) == "which is no folder"
+    (tmp_path / "link").symlink_to(folder)
+    assert foreign_content(tmp_path / "link", known) == "which is no folder"
+    if found is None and files:
+        (folder / "deep").mkdir(exist_ok=True)
+        (folder / "deep" / "link").symlink_to("/")
+        assert foreign_content(folder, known) == "which holds deep/link"
+
+
+def test_one_writer_of_a_folder_at_a_time(tmp_path):
+    output = tmp_path / "deep" / "export"
+    with alone(output), alone(output), ThreadPoolExecutor(1) as pool:
+
+        def other():
+            with alone(output):
+                pass
+
+        with pytest.raises(OSError, match=r"one process at a time.*a folder that process"):
+            pool.submit(other).result()
+    assert os.listdir(output.parent) == []
+    other()
 
 
 def test_remove(tmp_path):

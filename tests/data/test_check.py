@@ -81,7 +81,7 @@ def test_what_training_refuses_is_listed_whole(photos, tmp_path, capsys):
     with pytest.raises(SystemExit):
         command.main([*flags, "--overwrite"])
     (tmp_path / "out/data_check.json").unlink()
-    with pytest.raises(SystemExit, match="Only the folder of an earlier check"):
+    with pytest.raises(SystemExit, match="Only a folder of an earlier check"):
         command.main([*flags, "--overwrite"])
 
 

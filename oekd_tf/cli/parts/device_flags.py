@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from oekd_tf.core.json_files import validate
+from oekd_tf.core.records import Device
 from oekd_tf.core.signals import one_line_on_ctrl_c
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -59,6 +61,22 @@ def names(text: str) -> list[str]:
         ['int8', 'float32']
     """
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def device_name(text: str) -> str:
+    """Parses the name of a device.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is empty, too long or has control characters.
+    """
+    try:
+        validate(text, Device)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "must be a name of at most 200 characters without control characters. "
+            f"Received: {text[:80]!r}"
+        ) from None
+    return text
 
 
 def byte_count(text: str) -> int:

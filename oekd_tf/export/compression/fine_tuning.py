@@ -187,7 +187,7 @@ class FineTuning:
             callbacks=[*callbacks, tf_keras.callbacks.LambdaCallback(on_epoch_end=report)],
         )
 
-    def _facts(self, twin: Any, stages: tuple[str, ...]) -> dict[str, Any]:
+    def _facts(self, twin: Any, stages: tuple[str, ...]) -> Any:
         from oekd_tf.export.compression import clustering, pruning
 
         facts: dict[str, Any] = {

@@ -1,0 +1,31 @@
+"""Rules between the fields of a contract."""
+
+from oekd_tf.core.records import Contract
+
+
+def check_contract(contract: Contract) -> None:
+    """Raises a ValueError, which names the field, where fields do not fit together.
+
+    Args:
+        contract: A contract whose fields are of their types.
+    """
+    channels = contract["image_shape"][-1]
+    for name, values in (("mean", contract["mean"]), ("std", contract["std"])):
+        if values is not None and len(values) not in (1, channels):
+            raise ValueError(
+                f"contract.{name} must be a number a channel, {channels}, and is {len(values)}"
+            )
+    if contract["std"] is not None and min(contract["std"]) <= 0:
+        raise ValueError(f"contract.std must be above 0, and is {contract['std']}")
+    names, counts = contract["class_names"], contract["class_counts"]
+    if names is not None and not names:
+        raise ValueError("contract.class_names must be at least one name, and is none")
+    if names is not None and counts is not None and len(names) != len(counts):
+        raise ValueError(
+            f"contract.class_counts must be of {len(names)} classes, and is of {len(counts)}"
+        )
+    splits = contract["splits"]
+    if splits is not None and not {"train"} <= splits.keys() <= {"train", "validation", "test"}:
+        raise ValueError(
+            f"contract.splits must be of train, validation and test, and are of {', '.join(splits)}"
+        )
