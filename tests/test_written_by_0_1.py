@@ -94,7 +94,9 @@ def test_a_run_that_has_no_method_now(workdir):
     values = json.loads((workdir / "config.json").read_text())
     values["loss"]["distillation_target"] = "peers"
     (workdir / "config.json").write_text(json.dumps(values))
-    with pytest.raises(ConfigError, match=r"^This run was written by oekd_tf 0\.1 ") as error:
+    with pytest.raises(
+        ConfigError, match=r"config\.json: This run was written by oekd_tf 0\.1 "
+    ) as error:
         training.restore_run(workdir)
     assert "\n" not in str(error.value)
 

@@ -5,7 +5,7 @@ from oekd_tf.config.check import check
 from oekd_tf.config.difference import first_difference
 from oekd_tf.config.fields import FIELDS, Field, default_config, get
 from oekd_tf.config.files import find_config, read_config
-from oekd_tf.config.values import from_json, read_value, set_fields, to_json
+from oekd_tf.config.values import from_file, from_json, read_value, set_fields, to_json
 from oekd_tf.core.errors import ConfigError
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "default_config",
     "find_config",
     "first_difference",
+    "from_file",
     "from_json",
     "get",
     "make_backbone",

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from oekd_tf.methods.parts.method import Method
 
 
-def check(config: ConfigDict) -> None:
+def check(config: ConfigDict, *, imports: bool = True) -> None:
     """Checks every field's rule, and the rules between fields.
 
     Args:
         config: Config, with overrides applied.
+        imports: Whether a user's own backbone or method, "module:name", is imported and checked.
 
     Raises:
         ConfigError: A rule is broken; the message names the field, its rule and the value.
@@ -85,7 +86,10 @@ def check(config: ConfigDict) -> None:
             "must not be set together: each makes up for rare classes by itself. "
             f"Received: {' and '.join(balancing)}"
         )
-    make_backbone(config, synchronized_batch_norm=config.synchronized_batch_norm)
+    if imports or ":" not in config.backbone.name:
+        make_backbone(config, synchronized_batch_norm=config.synchronized_batch_norm)
+    if ":" in config.method.name and not imports:
+        return
     method = make_method(config)
     fields = ["ensemble.widths", *(f"method.arguments.{name}" for name in method_arguments(config))]
     with as_config_error(fields, "config.method.arguments must suit the ensemble"):

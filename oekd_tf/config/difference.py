@@ -82,7 +82,7 @@ def refuse_other_config(
         ValueError: A field that changes what is computed differs.
     """
     # After a round trip through JSON, which turns tuples in arguments into lists.
-    found = first_difference(there, from_json(to_json(asked)))
+    found = first_difference(there, from_json(to_json(asked), imports=False))
     if found:
         raise error(
             f"{place} was made with config.{found.path}={found.one!r}, not {found.other!r}. "

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ from oekd_tf.config.check import check, check_field, nearest
 from oekd_tf.config.fields import FIELDS, default_config
 from oekd_tf.config.migration import migrate, migrate_overrides
 from oekd_tf.core.errors import ConfigError, format_value, one_line
+from oekd_tf.core.json_files import read_file
 
 # Fields that hold the arguments of a class, whose paths are below theirs.
 _ARGUMENTS = ("backbone.arguments", "method.arguments")
@@ -22,11 +24,39 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-def from_json(text: str) -> ConfigDict:
+def from_file(path: str | Path, *, imports: bool = True) -> ConfigDict:
+    """Reads and checks a file that `to_json` wrote.
+
+    Args:
+        path: Path of the file.
+        imports: As in `from_json`.
+
+    Returns:
+        The config.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ConfigError: The file cannot be read, or is no config.
+    """
+    try:
+        text = read_file(path).decode()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} must be a config. Received: {one_line(error)}") from None
+    try:
+        return from_json(text, imports=imports)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def from_json(text: str, *, imports: bool = True) -> ConfigDict:
     """Parses and checks a config that `to_json` wrote.
 
     Args:
         text: Text of the JSON file. Fields that are missing in older files have their defaults.
+        imports: Whether to import the modules that it names as backbone and method; false for a
+            config that is only compared, because importing a module runs its code.
 
     Returns:
         The config.
@@ -55,7 +85,7 @@ def from_json(text: str) -> ConfigDict:
                 )
         if name in given:
             _put(node, name, path, given[name])
-    check(config)
+    check(config, imports=imports)
     return config
 
 

@@ -59,7 +59,8 @@ def write_text(path: str | Path, text: str) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        # Names of files may hold bytes that are no text.
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -83,13 +83,20 @@ def read_file(path: str | Path) -> bytes:
         ValueError: It is no regular file, or too large.
     """
     path = Path(path)
-    status = path.stat()
-    # Reading a pipe or a device may never end.
-    if not stat.S_ISREG(status.st_mode):
+    if not is_regular(path):
         raise ValueError("what is no file")
-    if status.st_size > _MOST_BYTES:
-        raise ValueError(f"a file of {status.st_size:,} bytes")
+    if (size := path.stat().st_size) > _MOST_BYTES:
+        raise ValueError(f"a file of {size:,} bytes")
     return path.read_bytes()
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path is of a file: reading a pipe or a device may never end.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+    """
+    return stat.S_ISREG(path.stat().st_mode)
 
 
 def parse_json(text: str | bytes, kind: type[_T], check: Callable[[_T], None] | None = None) -> _T:

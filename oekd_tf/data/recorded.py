@@ -1,7 +1,9 @@
 """What a run records of its data, and the facts of a data set that is not there any more."""
 
 import gzip
+import io
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from oekd_tf.core.files import write_bytes
+from oekd_tf.core.json_files import parse_json, read_file
 from oekd_tf.core.records import Contract
 from oekd_tf.data.base import SizedData
+
+# A list of ten million files.
+_MOST_BYTES = 1 << 30
 
 
 class Recorded(NamedTuple):
@@ -79,8 +85,10 @@ def read_files(path: Path) -> dict[str, list[str]] | None:
         ValueError: The file is damaged.
     """
     try:
-        return json.loads(gzip.decompress(path.read_bytes()))
+        with gzip.GzipFile(fileobj=io.BytesIO(read_file(path))) as file:
+            text = file.read(_MOST_BYTES)
+        return parse_json(text, dict[str, list[str]])
     except FileNotFoundError:
         return None
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"{path} must be a run's list of files. Received: {error}") from None

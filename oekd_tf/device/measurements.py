@@ -73,6 +73,12 @@ def merge(manifest: Manifest, devices: Mapping[str, DeviceResults]) -> None:
                     "which it does not hold"
                 )
             expected = files[key].facts["sha256"]
+            size = files[key].facts["bytes"]
+            if found["bytes"] != size:
+                raise ValueError(
+                    f"Results must be of the files of the export: {key} has {size:,} bytes. "
+                    f"Received: {found['bytes']:,} on {name}"
+                )
             if found["sha256"] != expected:
                 raise ValueError(
                     f"Results must be of the files of the export: {key} has SHA-256 "

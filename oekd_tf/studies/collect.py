@@ -1,14 +1,14 @@
 """Collects the metrics of finished runs from their files."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from oekd_tf.core.errors import RecordError
-from oekd_tf.core.records import Evaluation, RunRecord, Scores, StudentRecord
+from oekd_tf.core.arrays import read_arrays
+from oekd_tf.core.errors import RecordError, one_line
+from oekd_tf.core.records import RunRecord, Scores, StudentRecord
 from oekd_tf.studies import metrics as evaluation
-from oekd_tf.studies.evaluate_run import EVALUATION, LOGITS, is_curve_alone
+from oekd_tf.studies.evaluate_run import EVALUATION, LOGITS, is_curve_alone, read_evaluation
 from oekd_tf.studies.plan import MUTUAL, Run
 
 _DIGITS = 8
@@ -35,17 +35,16 @@ def record(run: Run, study: str | Path, teacher_folder: str) -> RunRecord:
         RecordError: The teacher was tested on other images, or logits are NaN.
     """
     folder = Path(study) / run.folder
-    facts: Evaluation = json.loads((folder / EVALUATION).read_text())
+    facts = read_evaluation(folder)
     summary = facts["summary"]
-    with np.load(folder / LOGITS) as arrays:
-        logits = {name: arrays[name] for name in arrays.files}
+    logits = _read_logits(folder / LOGITS)
     labels = logits.pop("labels")
-    for name, values in logits.items():
-        if not np.isfinite(values).all():
-            raise RecordError(
-                f"Logits on the test split must be finite. Received: NaN or infinity of {name} in "
-                f"{folder}"
-            )
+    names = [student["name"] for student in summary["students"]]
+    if missing := {*names, *(() if run.student else ("teacher",))} - logits.keys():
+        raise RecordError(
+            f"{folder / LOGITS} must have the logits of each network. "
+            f"Received: none of {', '.join(sorted(missing))}"
+        )
     teacher = None if run.student else logits["teacher"]
     if teacher is None:
         teacher = _teacher(Path(study) / teacher_folder / LOGITS, labels, folder)
@@ -115,10 +114,32 @@ def _metrics(logits: np.ndarray, labels: np.ndarray) -> Scores:
 def _teacher(path: Path, labels: np.ndarray, folder: Path) -> np.ndarray | None:
     if not path.exists():
         return None
-    with np.load(path) as arrays:
-        if not np.array_equal(arrays["labels"], labels):
-            raise RecordError(
-                f"All runs of a study must be tested on the same images. Received: other labels "
-                f"in {path.parent} than in {folder}"
-            )
-        return arrays["teacher"]
+    arrays = _read_logits(path)
+    if not np.array_equal(arrays["labels"], labels) or "teacher" not in arrays:
+        raise RecordError(
+            f"All runs of a study must be tested on the same images. Received: other labels "
+            f"in {path.parent} than in {folder}"
+        )
+    return arrays["teacher"]
+
+
+def _read_logits(path: Path) -> dict[str, np.ndarray]:
+    """Test logits by name of the network, and "labels", of arrays that belong together."""
+    what = "logits and labels of the test split"
+    arrays = read_arrays(path, what, RecordError)
+    try:
+        labels = arrays["labels"]
+        classes = {values.shape[1:] for name, values in arrays.items() if name != "labels"}
+        if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
+            raise ValueError(f"labels of shape {labels.shape}, {labels.dtype}")
+        if len(classes) != 1 or len(shape := classes.pop()) != 1:
+            raise ValueError("logits of other shapes than (images, classes)")
+        (count,) = shape
+        if not 0 <= labels.min() <= labels.max() < count:
+            raise ValueError(f"labels that are not from 0 to {count - 1}")
+        for name, values in arrays.items():
+            if len(values) != len(labels) or (name != "labels" and values.dtype.kind != "f"):
+                raise ValueError(f"logits of {name} of shape {values.shape}, {values.dtype}")
+    except (ValueError, KeyError) as error:
+        raise RecordError(f"{path} must be {what}. Received: {one_line(error)}") from None
+    return arrays

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.core import machine
+from oekd_tf.core.errors import RecordError
 from oekd_tf.core.files import temporary_path, write_text
-from oekd_tf.core.records import Evaluation, Summary
+from oekd_tf.core.json_files import read_json
+from oekd_tf.core.records import Evaluation
+from oekd_tf.training.summary import read_summary
 
 EVALUATION = "evaluation.json"
 LOGITS = "test_logits.npz"
@@ -43,7 +46,7 @@ def evaluate_run(folder: str | Path, commit: str | None = None) -> None:
     arrays |= {name: np.concatenate(values) for name, values in logits.items()}
     with temporary_path(folder / LOGITS) as partial:
         np.savez(partial, **arrays)
-    summary: Summary = json.loads((folder / "summary.json").read_text())
+    summary = read_summary(folder)
     evaluation: Evaluation = {
         "config": config.to_dict(),
         "summary": summary,
@@ -56,6 +59,22 @@ def evaluate_run(folder: str | Path, commit: str | None = None) -> None:
     }
     # Last, because this file marks a finished run.
     write_text(folder / EVALUATION, json.dumps(evaluation, indent=1) + "\n")
+
+
+def read_evaluation(folder: str | Path) -> Evaluation:
+    """Reads what `evaluate_run` wrote.
+
+    Args:
+        folder: Folder of the run.
+
+    Raises:
+        RecordError: There is no such file, or a field is not what it must be.
+    """
+    path = Path(folder) / EVALUATION
+    try:
+        return read_json(path, Evaluation, "a run's evaluation", RecordError)
+    except FileNotFoundError:
+        raise RecordError(f"A finished run must hold {EVALUATION}. Received: {folder}") from None
 
 
 def read_curves(path: str | Path) -> dict[str, list[float]]:

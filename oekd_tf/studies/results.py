@@ -1,5 +1,6 @@
 """The results file of a study, from which its report is made."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,9 @@ from ml_collections import ConfigDict
 from oekd_tf import config as config_module
 from oekd_tf.config.difference import refuse_other_config
 from oekd_tf.config.migration import migrate_overrides
-from oekd_tf.core.errors import ResultsError
+from oekd_tf.core.errors import ResultsError, format_value
 from oekd_tf.core.files import write_text
+from oekd_tf.core.json_files import read_json
 from oekd_tf.core.records import Results, RunRecord, StudentRecord
 from oekd_tf.studies.plan import METHODS, Run, kind_of
 
@@ -56,7 +58,8 @@ def begin(
             "runs": [],
         }
     results = read(path)
-    there = config_module.from_json(json.dumps(results["config"]))
+    # What the file names as backbone is not imported: it is another's, and importing runs it.
+    there = config_module.from_json(json.dumps(results["config"]), imports=False)
     asked = config_module.from_json(config_module.to_json(config))
     for one in (there, asked):
         one.seed, one.only_student = 0, 0
@@ -89,30 +92,47 @@ def read(path: str | Path) -> Results:
         >>> [run["seed"] for run in read("runs/compare_demo/results.json")["runs"]]
     """
     path = Path(path)
+    what = f"a study's results, of schema {SCHEMA}"
     try:
-        results = json.loads(path.read_text())
+        return read_json(path, Results, what, ResultsError, _check)
     except FileNotFoundError:
         raise ResultsError(
             f"There must be a results file of a study. Received: no {path}"
         ) from None
-    except ValueError as error:
-        raise ResultsError(f"{path} must be JSON. Received: {error}") from error
-    schema = results.get("schema") if isinstance(results, dict) else None
-    if schema != SCHEMA:
-        raise ResultsError(f"{path} must be a results file of schema {SCHEMA}. Received: {schema}")
-    missing = {"name", "command", "config", "methods", "int8_bytes", "runs"} - results.keys()
-    if missing:
-        raise ResultsError(
-            f"{path} must have all that a results file has. "
-            f"Received: no {', '.join(sorted(missing))}"
-        )
-    strange = sorted({run["method"] for run in results["runs"]} - results["methods"].keys())
-    if strange:
-        raise ResultsError(
-            f"{path} must name the methods of its runs. Received: runs of {', '.join(strange)}, "
-            f"which are not among {', '.join(results['methods'])}"
-        )
-    return results
+
+
+def _check(results: Results) -> None:
+    """Raises a ValueError where fields do not fit together."""
+    if results["schema"] != SCHEMA:
+        raise ValueError(f"schema must be {SCHEMA}, and is {results['schema']}")
+    keys, bins = set(), set()
+    for number, run in enumerate(results["runs"]):
+        place = f"runs[{number}]"
+        if run["method"] not in results["methods"]:
+            raise ValueError(
+                f"{place}.method must be among methods, {', '.join(results['methods'])}, and is "
+                f"{format_value(run['method'])}"
+            )
+        key = run["method"], run["seed"], run["student"]
+        if key in keys:
+            raise ValueError(f"{place} must be a run of its own, and is one that was before")
+        keys.add(key)
+        epochs = run["curves"].get("epoch")
+        for name, values in run["curves"].items():
+            if epochs is None or len(values) != len(epochs):
+                raise ValueError(f"{place}.curves.{name} must have a value an epoch, and has not")
+        if epochs is not None and any(a >= b for a, b in itertools.pairwise(epochs)):
+            raise ValueError(f"{place}.curves.epoch must rise, and does not")
+        names = [student["name"] for student in run["students"]]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{place}.students must have names that differ, and have not")
+        for scores in (*run["students"], *([run["teacher"]] if run["teacher"] else [])):
+            bins.add(len(scores["reliability"]))
+            for _, confidence, accuracy in scores["reliability"]:
+                if max(confidence, accuracy) > 1:
+                    raise ValueError(f"{place} must have reliability from 0 to 1, and has not")
+    if len(bins) > 1:
+        raise ValueError("runs must have reliability of one number of bins, and have several")
 
 
 def write(path: str | Path, results: Results) -> None:

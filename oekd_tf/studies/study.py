@@ -15,7 +15,7 @@ from oekd_tf.core.records import Results, RunRecord, StudentRecord
 from oekd_tf.studies import plan as planning
 from oekd_tf.studies import results as results_file
 from oekd_tf.studies.collect import is_finished, record
-from oekd_tf.studies.evaluate_run import EVALUATION
+from oekd_tf.studies.evaluate_run import read_evaluation
 from oekd_tf.studies.processes import Workers
 from oekd_tf.studies.report import write_report
 from oekd_tf.studies.scheduler import shares_of_cores, train_all
@@ -244,5 +244,6 @@ def _with_widths(config: ConfigDict, path: Path, log: Callable[[str], None]) -> 
 
 
 def _refuse_other_config(config: ConfigDict, folder: Path) -> None:
-    there = json.loads((folder / EVALUATION).read_text())["config"]
-    refuse_other_config(config_module.from_json(json.dumps(there)), config, folder, ResultsError)
+    text = json.dumps(read_evaluation(folder)["config"])
+    there = config_module.from_json(text, imports=False)
+    refuse_other_config(there, config, folder, ResultsError)

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from oekd_tf.core.contract import check_contract
 from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.files import write_bytes, write_text
+from oekd_tf.core.json_files import read_json
 from oekd_tf.core.records import Contract
 from oekd_tf.data.folder import changes
 from oekd_tf.data.recorded import Recorded, RecordedData, read_files, write_files
@@ -64,13 +66,14 @@ def read_contract(workdir: str | Path) -> Contract | None:
     """
     path = Path(workdir) / FILE_NAME
     try:
-        contract = json.loads(path.read_text())
-        RecordedData(contract)
+        return read_json(path, Contract, "a run's contract", ConfigError, _check)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} must be a run's contract. Received: {error}") from None
-    return contract
+
+
+def _check(contract: Contract) -> None:
+    check_contract(contract)
+    RecordedData(contract)
 
 
 def recorded(workdir: str | Path) -> Recorded | None:

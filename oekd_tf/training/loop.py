@@ -78,7 +78,8 @@ def fit(
     if hosts.is_chief:
         delete_abandoned(checkpoints.folder)
         delete_abandoned(workdir / _BEST)
-    position = checkpoints.restore_position(model, log)
+    steps = data.steps_per_epoch(config.batch_size)
+    position = checkpoints.restore_position(model, log, config.epochs, steps)
     if best and best.state:
         best.checked_path()
     hosts.assert_same(
@@ -86,7 +87,6 @@ def fit(
         epoch=position.epochs,
         step=position.steps,
     )
-    steps = data.steps_per_epoch(config.batch_size)
     if position.epochs or position.steps:
         within = f" and {position.steps} of {steps} steps" if position.steps else ""
         log(f"resuming after epoch {position.epochs} of {config.epochs}{within}")

@@ -1,6 +1,5 @@
 """The report of a run: a table and a figure, from the files in its workdir."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,15 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.core import classes
+from oekd_tf.core.arrays import read_arrays
+from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.files import temporary_path, write_text
 from oekd_tf.core.pictures import place_labels, plain_log_axis
 from oekd_tf.core.records import Manifest, StudentSummary, Summary
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.core.text import in_code, in_markdown, in_picture
-from oekd_tf.device.manifest import FILE_NAME, read_manifest
+from oekd_tf.device.manifest import read_manifest
+from oekd_tf.training.summary import read_summary
 
 # Most rows of the table of classes.
 _MOST_CLASSES = 100
@@ -35,7 +37,12 @@ def write_report(workdir: str | Path) -> str:
         >>> print(write_report("runs/demo"))
     """
     workdir = Path(workdir)
-    summary: Summary = json.loads((workdir / "summary.json").read_text())
+    summary = read_summary(workdir)
+    if summary["teacher_test_accuracy"] is None:
+        raise ConfigError(
+            f"A report must be of an ensemble's run. Received: {workdir}, whose summary has no "
+            "teacher"
+        )
     baselines = _baselines(workdir)
     manifest = _manifest(summary)
     rows = student_rows(summary, baselines, manifest)
@@ -58,9 +65,8 @@ def write_report(workdir: str | Path) -> str:
         f"The config: {in_code(workdir / 'config.json')}.\n",
     )
     files = f"report: {workdir / 'report.md'}\npicture: {picture}"
-    exports = summary.get("exports")
-    if exports and Path(exports).exists():
-        files += f"\nstudents: {exports}"
+    if manifest is not None:
+        files += f"\nstudents: {summary['exports']}"
     return f"\n{table}\n\n{teacher}\n{files}"
 
 
@@ -91,7 +97,7 @@ def student_rows(
     """
     exported = manifest["students"] if manifest else []
     files = {student["name"]: student["formats"] for student in exported}
-    full = summary["students"][0]["parameters"]
+    full = max(summary["students"][0]["parameters"], 1)
     rows = []
     for student in summary["students"]:
         name, accuracy = student["name"], student["test_accuracy"]
@@ -177,8 +183,7 @@ def class_section(summary: Summary, workdir: Path) -> str:
     if (workdir / "confusion.npz").exists():
         from oekd_tf.training.confusion import draw_confusion
 
-        with np.load(workdir / "confusion.npz") as arrays:
-            matrices = {name: arrays[name] for name in arrays.files}
+        matrices = _confusions(workdir / "confusion.npz", len(found["class_names"]))
         draw_confusion(matrices, found["class_names"], workdir / "confusion.png")
         picture = "![confusion](confusion.png)\n\n"
     order = list(range(len(found["class_names"])))
@@ -209,6 +214,17 @@ def class_section(summary: Summary, workdir: Path) -> str:
         "class's test images that are taken for it, *balanced accuracy* its mean over the "
         f"classes.\n\n{picture}{which} by recall:\n\n{markdown_table(rows)}\n\n"
     )
+
+
+def _confusions(path: Path, classes: int) -> dict[str, np.ndarray]:
+    what = f"numbers of images of {classes} classes, by network"
+    matrices = read_arrays(path, what, ConfigError)
+    for name, matrix in matrices.items():
+        if matrix.shape != (classes, classes) or matrix.min() < 0:
+            raise ConfigError(f"{path} must be {what}. Received: {name} of shape {matrix.shape}")
+    if not matrices:
+        raise ConfigError(f"{path} must be {what}. Received: none")
+    return matrices
 
 
 def _percent(share: float | None) -> str:
@@ -315,12 +331,16 @@ def _files(manifest: Manifest, picture: Path) -> str:
 def _baselines(workdir: Path) -> dict[str, StudentSummary]:
     found = {}
     for path in sorted(workdir.glob("baseline_student_*/summary.json")):
-        student = json.loads(path.read_text())["students"][0]
+        student = read_summary(path.parent)["students"][0]
         found[student["name"]] = student
     return found
 
 
 def _manifest(summary: Summary) -> Manifest | None:
-    folder = Path(summary.get("exports", ""))
-    there = "exports" in summary and (folder / FILE_NAME).exists()
-    return read_manifest(folder) if there else None
+    if "exports" not in summary:
+        return None
+    try:
+        return read_manifest(summary["exports"])
+    except OSError:
+        # It was moved, or deleted.
+        return None

@@ -1,6 +1,5 @@
 """Restores the data set and the model of a run from its config and checkpoints."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,12 +214,12 @@ def read_config(workdir: str | Path) -> ConfigDict:
     if not path.exists():
         raise ConfigError(f"A workdir must hold a run's config.json. Received: {workdir}")
     # The files that the method was given may have been moved, or be others now.
-    text = path.read_text()
-    if kept := kept_files(workdir):
-        values = json.loads(text)
-        values["method"]["arguments"] |= kept
-        text = json.dumps(values)
-    return config_module.from_json(text)
+    if not (kept := kept_files(workdir)):
+        return config_module.from_file(path)
+    config = config_module.from_file(path, imports=False)
+    arguments = {f"method.arguments.{name}": value for name, value in kept.items()}
+    config_module.set_fields(config, arguments, within=("method",))
+    return config
 
 
 def restore_model(
@@ -260,7 +259,7 @@ def restore_model(
     config = config.copy_and_resolve_references()
     config.teacher_workdir = ""
     model = build_model(config, data)
-    position = Checkpoints(workdir / "checkpoints").restore_position(model, log)
+    position = Checkpoints(workdir / "checkpoints").restore_position(model, log, config.epochs)
     if not position.epochs:
         raise ConfigError(f"A workdir must hold a checkpoint. Received: none in {workdir}")
     if config.early_stopping.restore_best:

@@ -36,6 +36,7 @@ from oekd_tf.training.restore import (
     restore_model,
     validate_as_before_contracts,
 )
+from oekd_tf.training.summary import read_summary, write_summary
 from oekd_tf.training.widths import find_widths, with_known_widths
 from oekd_tf.training.workdir import locked, refuse_workdir_of_another, run_folder
 
@@ -107,7 +108,7 @@ def _finished_run(
     hosts.assert_same(finished=finished)
     if finished:
         log(f"The run in {workdir} is already finished. Choose another --workdir to train again.")
-        return json.loads(summary_path.read_text()), False
+        return read_summary(workdir), False
     set_runtime(config)
     begun = any(workdir.glob("checkpoints/epoch_*"))
     contract = read_contract(workdir) if begun else None
@@ -192,7 +193,7 @@ def _finished_run(
         save_confusions(matrices, workdir)
         _save_model(model, workdir, log)
         # Last, because this file marks a finished run.
-        write_text(summary_path, json.dumps(summary, indent=2) + "\n")
+        write_summary(workdir, summary)
     return summary, True
 
 

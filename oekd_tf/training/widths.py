@@ -54,7 +54,7 @@ def with_known_widths(config: ConfigDict, files: Sequence[str | Path]) -> Config
     for path in map(Path, files):
         if not path.exists():
             continue
-        there = config_module.from_json(path.read_text())
+        there = config_module.from_file(path, imports=False)
         asked = config_module.from_json(config_module.to_json(config))
         same = all(config_module.get(there, f) == config_module.get(asked, f) for f in _DECIDE)
         if same and not has_open_budgets(there):

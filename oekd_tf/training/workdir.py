@@ -84,7 +84,7 @@ def refuse_workdir_of_another(config: ConfigDict, workdir: str | Path) -> None:
     path = workdir / "config.json"
     trained = (workdir / "summary.json").exists() or any(workdir.glob("checkpoints/epoch_*"))
     if path.exists() and trained:
-        refuse_other_config(config_module.from_json(path.read_text()), config, workdir)
+        refuse_other_config(config_module.from_file(path, imports=False), config, workdir)
 
 
 def _make(workdir: Path) -> list[Path]:

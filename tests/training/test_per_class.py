@@ -77,7 +77,8 @@ def summary_of(classes, teacher=0.5):
         }  # fmt: skip
     student = {"width": 1.0, "parameters": 100, "flops": 10}
     return {
-        "name": "hand", "seed": 0, "epochs": 1, "data": "some",
+        "name": "hand", "seed": 0, "epochs": 1, "steps": 1, "replicas": 1, "train_seconds": 1.0,
+        "data": "some", "test_logs": {}, "versions": {},
         "students": [
             {"name": "student_1", **student, "test_accuracy": 0.6},
             {"name": "student_2", **student, "test_accuracy": 0.4},

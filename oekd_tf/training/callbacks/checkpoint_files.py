@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from oekd_tf.core.errors import CheckpointError
+from oekd_tf.core.errors import CheckpointError, one_line
 from oekd_tf.core.files import remove, replaced, write_errors
+from oekd_tf.core.json_files import parse_json, read_file
+from oekd_tf.core.records import CheckpointState
 
 _NAME = re.compile(r"epoch_(\d{5,})(?:_step_(\d{7,}))?")
 _ARRAYS = "arrays.npz"
@@ -82,15 +85,20 @@ def save(folder: str | Path, model: keras.Model, position: Position) -> Path:
         arrays = partial / _ARRAYS
         # In NumPy's format, because HDF5, Keras's format, ends the process on a full disk.
         np.savez(arrays, *(_array(variable) for variable in _variables(model)))
-        state = {
+        state: CheckpointState = {
+            "name": position.name,
             "epochs": position.epochs,
             "steps": position.steps,
             "seconds": position.seconds,
             "metrics": [np.asarray(value).tolist() for value in position.metrics],
-            **({"best": position.best._asdict()} if position.best else {}),
             "bytes": arrays.stat().st_size,
             "sha256": _sha256(arrays),
         }
+        if position.best:
+            value, epoch, waited = position.best
+            state["best"] = {"value": value, "epoch": epoch, "waited": waited}
+        # What the arrays are worth depends on the position: one digest covers both.
+        state["digest"] = _digest(state)
         (partial / _STATE).write_text(json.dumps(state, indent=2) + "\n")
         for written in (arrays, partial / _STATE, partial):
             _flush(written)
@@ -113,18 +121,11 @@ def load(path: str | Path, model: keras.Model) -> Position:
     """
     path = Path(path)
     try:
-        state = json.loads((path / _STATE).read_text())
-        position = Position(
-            int(state["epochs"]),
-            int(state["steps"]),
-            float(state["seconds"]),
-            tuple(np.asarray(value, np.float32) for value in state["metrics"]),
-            _best(state),
-        )
+        position = read_position(path)
         # Unpickling could run code.
         with np.load(path / _ARRAYS, allow_pickle=False) as arrays:
             stored = [arrays[name] for name in arrays.files]
-    except (KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"A checkpoint must be as `save` writes them. Received: {path}, {error}"
         ) from error
@@ -145,8 +146,28 @@ def load(path: str | Path, model: keras.Model) -> Position:
     return position
 
 
+def read_position(path: str | Path) -> Position:
+    """Progress of a run at a checkpoint.
+
+    Args:
+        path: Path of the checkpoint.
+
+    Raises:
+        OSError: The state cannot be read.
+        ValueError: It is damaged.
+    """
+    state = _read_state(Path(path))
+    return Position(
+        state["epochs"],
+        state["steps"],
+        state["seconds"],
+        tuple(np.asarray(value, np.float32) for value in state["metrics"]),
+        _best(state),
+    )
+
+
 def find_damage(path: str | Path) -> str:
-    """Checks the files of a checkpoint against their size and SHA-256.
+    """Checks a checkpoint: its state against digest and name, its arrays against their SHA-256.
 
     Args:
         path: Path of the checkpoint.
@@ -156,10 +177,10 @@ def find_damage(path: str | Path) -> str:
     """
     path = Path(path)
     try:
-        state = json.loads((path / _STATE).read_text())
-        size, digest = state["bytes"], state["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{_STATE} cannot be read"
+        state = _read_state(path)
+    except (OSError, ValueError) as error:
+        return f"{_STATE} cannot be read: {one_line(error)}"
+    size, digest = state["bytes"], state["sha256"]
     arrays = path / _ARRAYS
     if not arrays.is_file():
         return f"{_ARRAYS} is missing"
@@ -179,8 +200,8 @@ def best_epochs(folder: str | Path) -> list[Best]:
     """The best epochs that checkpoints name, damaged ones too as far as they can be read."""
     found = []
     for path in newest_first(folder):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found.append(_best(json.loads((path / _STATE).read_text())))
+        with contextlib.suppress(OSError, ValueError):
+            found.append(_best(_read_state(path)))
     return [best for best in found if best is not None]
 
 
@@ -206,7 +227,7 @@ def delete_others(folder: str | Path, names: Collection[str]) -> None:
         if path.name in names:
             continue
         # Renamed first, so that a partially deleted one is not taken for a checkpoint.
-        gone = path.with_name(f".partial-{os.getpid()}-{path.name}")
+        gone = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
         path.rename(gone)
         remove(gone)
 
@@ -221,11 +242,39 @@ def delete_abandoned(folder: str | Path) -> None:
         remove(path)
 
 
-def _best(state: dict[str, Any]) -> Best | None:
+def _best(state: CheckpointState) -> Best | None:
     best = state.get("best")
-    if best is None:
-        return None
-    return Best(float(best["value"]), int(best["epoch"]), int(best["waited"]))
+    return None if best is None else Best(best["value"], best["epoch"], best["waited"])
+
+
+def _read_state(path: Path) -> CheckpointState:
+    """The state of a checkpoint, as it was written.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It was changed, or is another checkpoint's.
+    """
+    name = path.name
+
+    def check(state: CheckpointState) -> None:
+        # Versions before 0.3 wrote neither name nor digest.
+        signed = "digest" in state
+        if signed != ("name" in state) or (signed and state["digest"] != _digest(state)):
+            raise ValueError("fields must be those of its digest, and are others")
+        own = Position(state["epochs"], state["steps"]).name
+        if not name == own == state.get("name", own):
+            raise ValueError(f"it must be of {name}, and is of {state.get('name', own)}")
+        best = state.get("best")
+        if best and best["epoch"] + best["waited"] != state["epochs"]:
+            raise ValueError(f"best must be of {state['epochs']} epochs, and is not")
+
+    return parse_json(read_file(path / _STATE), CheckpointState, check)
+
+
+def _digest(state: CheckpointState) -> str:
+    """SHA-256 of all fields but the digest itself."""
+    fields = {name: value for name, value in state.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _variables(model: keras.Model) -> list[Any]:

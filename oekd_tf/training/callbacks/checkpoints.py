@@ -78,12 +78,20 @@ class Checkpoints(keras.callbacks.Callback):
         """
         return self.restore_position(model, log=print).epochs
 
-    def restore_position(self, model: keras.Model, log: Callable[[str], None] = print) -> Position:
+    def restore_position(
+        self,
+        model: keras.Model,
+        log: Callable[[str], None] = print,
+        epochs: int | None = None,
+        steps: int | None = None,
+    ) -> Position:
         """Restores like `restore`, for a run that may have been stopped within an epoch.
 
         Args:
             model: Model that is built and compiled as when the checkpoint was saved.
             log: Called with a message for each damaged checkpoint.
+            epochs: Number of epochs of the run: a checkpoint of more is damaged.
+            steps: Number of steps of an epoch, likewise.
 
         Returns:
             Progress of the run.
@@ -94,7 +102,8 @@ class Checkpoints(keras.callbacks.Callback):
         self._start = time.monotonic()
         found = checkpoint_files.newest_first(self.folder)
         for path in found:
-            if reason := checkpoint_files.find_damage(path):
+            reason = checkpoint_files.find_damage(path) or _beyond(path, epochs, steps)
+            if reason:
                 log(f"checkpoint {path} is damaged ({reason}); trying the one before")
                 continue
             position = checkpoint_files.load(path, model)
@@ -133,3 +142,12 @@ class Checkpoints(keras.callbacks.Callback):
         last = epochs == self.params.get("epochs") or (self.best is not None and self.best.stopped)
         if epochs % self.every == 0 or last:
             self.save(Position(epochs))
+
+
+def _beyond(path: Path, epochs: int | None, steps: int | None) -> str:
+    """What a position has more than the run; "" if nothing."""
+    found = checkpoint_files.read_position(path)
+    for what, count, most in (("epochs", found.epochs, epochs), ("steps", found.steps, steps)):
+        if most is not None and count > most:
+            return f"it is of {count:,} {what}, of {most:,}"
+    return ""

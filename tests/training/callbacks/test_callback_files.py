@@ -1,3 +1,5 @@
+import contextlib
+import json
 import re
 
 import keras
@@ -5,7 +7,7 @@ import numpy as np
 import pytest
 
 from oekd_tf.core.errors import CheckpointError
-from oekd_tf.training.callbacks import Checkpoints, MetricsCsv
+from oekd_tf.training.callbacks import Checkpoints, MetricsCsv, checkpoint_files
 from oekd_tf.training.callbacks.checkpoint_files import Position
 from oekd_tf.training.callbacks.metrics_csv import read_metrics
 from oekd_tf.training.callbacks.preemption import metric_totals, set_metric_totals
@@ -89,6 +91,54 @@ class TestCheckpoints:
         # The repeated epoch takes the damaged one's place.
         fit(model, 1, [Checkpoints(tmp_path)])
         assert Checkpoints(tmp_path).restore(small_model()) == 1
+
+    def test_no_bit_of_the_state_can_be_another(self, tmp_path):
+        """A position that is off by one bit would skip epochs, or repeat them."""
+        fit(small_model(), 3, [Checkpoints(tmp_path)])
+        path = tmp_path / "epoch_00003" / "checkpoint.json"
+        content = path.read_bytes()
+        for place in range(len(content)):
+            for bit in range(8):
+                changed = bytearray(content)
+                changed[place] ^= 1 << bit
+                path.write_bytes(changed)
+                with contextlib.suppress(ValueError):
+                    # What means the same is the same: other white space.
+                    if json.loads(changed) == json.loads(content):
+                        continue
+                assert checkpoint_files.find_damage(path.parent), changed[place - 20 : place + 20]
+        path.write_bytes(content)
+        assert not checkpoint_files.find_damage(path.parent)
+
+    @pytest.mark.parametrize("value", ["3", "-1", "1e30", "2.7", "NaN", "true", '"1"', "1e999"])
+    @pytest.mark.parametrize("digest", [True, False])
+    def test_positions_that_are_none(self, tmp_path, capsys, value, digest):
+        """Without a digest, as version 0.1 wrote them, too."""
+        fit(small_model(), 2, [Checkpoints(tmp_path)])
+        path = tmp_path / "epoch_00002" / "checkpoint.json"
+        state = json.loads(path.read_text())
+        if not digest:
+            del state["digest"], state["name"]
+        for field in ("epochs", "steps"):
+            changed = json.dumps({**state, field: "HERE"}).replace('"HERE"', value)
+            path.write_text(changed)
+            assert Checkpoints(tmp_path).restore(small_model()) == 1
+            assert "is damaged (checkpoint.json cannot be read: " in capsys.readouterr().out
+
+    def test_checkpoints_that_changed_places(self, tmp_path, capsys):
+        fit(small_model(), 2, [Checkpoints(tmp_path)])
+        (tmp_path / "epoch_00001").rename(tmp_path / "x")
+        (tmp_path / "epoch_00002").rename(tmp_path / "epoch_00001")
+        (tmp_path / "x").rename(tmp_path / "epoch_00002")
+        with pytest.raises(CheckpointError, match="All 2 checkpoints"):
+            Checkpoints(tmp_path).restore(small_model())
+        assert "it must be of epoch_00002, and is of epoch_00001" in capsys.readouterr().out
+
+    def test_more_than_the_run_has(self, tmp_path, capsys):
+        fit(small_model(), 2, [Checkpoints(tmp_path)])
+        position = Checkpoints(tmp_path).restore_position(small_model(), epochs=1, steps=4)
+        assert position.epochs == 1
+        assert "epoch_00002 is damaged (it is of 2 epochs, of 1)" in capsys.readouterr().out
 
     def test_another_networks(self, tmp_path):
         fit(small_model(), 1, [Checkpoints(tmp_path)])
