@@ -1,5 +1,6 @@
 """Pools of processes that run modules of this package."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,6 +8,28 @@ import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
+
+_LIFELINE = "OEKD_TF_LIFELINE"
+
+
+def end_with_parent() -> None:
+    """Sends this process SIGTERM when the process of the pool that started it has ended.
+
+    A worker whose parent was killed would train on, and hold its folder's lock. Without a pool
+    nothing happens.
+    """
+    given = os.environ.pop(_LIFELINE, None)
+    if given is None:
+        return
+    descriptor = int(given)
+    os.set_inheritable(descriptor, False)
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            os.read(descriptor, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
 class PoolStoppedError(RuntimeError):
@@ -17,7 +40,8 @@ class ProcessPool:
     """Starts modules as processes of this interpreter, and can stop them.
 
     Each has a process group of its own, so that the terminal's Ctrl-C is this process's alone.
-    May be used from several threads and from a signal's handler.
+    When this process ends, however it ends, those that call `end_with_parent` end too. May be used
+    from several threads and from a signal's handler.
 
     Example:
         >>> pool = ProcessPool()
@@ -29,6 +53,13 @@ class ProcessPool:
         self._running: set[subprocess.Popen] = set()
         self._lock = threading.RLock()  # A signal's handler may come while it is held.
         self.stopped = False
+        # Nothing is written: that this process has ended is seen by the pipe's end.
+        self._watched, self._lifeline = os.pipe()
+
+    def __del__(self) -> None:
+        for descriptor in (self._watched, self._lifeline):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     def start(
         self,
@@ -58,8 +89,14 @@ class ProcessPool:
             paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
-                env={**os.environ, "PYTHONPATH": paths, **(variables or {})},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": paths,
+                    _LIFELINE: str(self._watched),
+                    **(variables or {}),
+                },
                 process_group=0,
+                pass_fds=(self._watched,),
                 **options,
             )
             self._running.add(process)

@@ -66,16 +66,7 @@ def check_arguments(
     names = [student.name for student in students]
     if len(set(names)) < len(names):
         raise ExportError(f"Students must have names that differ. Received: {names}")
-    if output.exists() and not overwrite:
-        raise ExportError(
-            f"The output must be a folder that is not there yet, or overwrite (--overwrite) True. "
-            f"Received: {output}, which exists"
-        )
-    if output.exists() and (found := foreign_content(output, manifest.known_files)):
-        raise ExportError(
-            "Only a folder that is an export and holds nothing else, or is empty, can be replaced. "
-            f"Received: {output}, {found}"
-        )
+    check_output(output, overwrite)
     if widths is not None and len(widths) != len(students):
         raise ExportError(
             f"widths must be {len(students)} numbers, one a student. Received: {list(widths)}"
@@ -119,6 +110,25 @@ def check_arguments(
                 f"{calibrated[0]} needs calibration_images from the training split. Received: None"
             )
         _check_images(np.asarray(calibration_images), shape, "calibration_images")
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Raises an ExportError if a folder must not be written to.
+
+    Args:
+        output: Folder to make.
+        overwrite: Whether to replace what is there, which must be an export and nothing else.
+    """
+    if output.exists() and not overwrite:
+        raise ExportError(
+            f"The output must be a folder that is not there yet, or overwrite (--overwrite) True. "
+            f"Received: {output}, which exists"
+        )
+    if output.exists() and (found := foreign_content(output, manifest.known_files)):
+        raise ExportError(
+            "Only a folder that is an export and holds nothing else, or is empty, can be replaced. "
+            f"Received: {output}, {found}"
+        )
 
 
 def known_contract(

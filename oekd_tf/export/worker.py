@@ -9,6 +9,7 @@ import sys
 from typing import TextIO, TypedDict
 
 from oekd_tf.core.errors import ExportError
+from oekd_tf.core.processes import end_with_parent
 from oekd_tf.core.records import KindFacts
 from oekd_tf.export.run_one import Job, run_job
 
@@ -54,6 +55,7 @@ def _serve(given: TextIO, taken: TextIO) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     # Answers have a pipe of their own, so that nothing a library prints is taken for one.
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)

@@ -1,6 +1,7 @@
 """Evaluates a run of a study: writes its test logits, and what made them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,13 @@ def read_curves(path: str | Path) -> dict[str, list[float]]:
     rows = read_metrics(path)
     columns = [name for name in (rows[0] if rows else {}) if _is_curve(name)]
     curves: dict[str, list[float]] = {"epoch": [int(row["epoch"]) for row in rows]}
+    for row in rows:
+        for name in columns:
+            if not math.isfinite(float(row[name] or "nan")):
+                raise RecordError(
+                    f"{path} must have a finite {name} of each epoch. Received: "
+                    f"{row[name] or 'none'} of epoch {row['epoch']}"
+                )
     # Six digits are more than a picture shows, and a third of the file.
     curves |= {name: [float(f"{float(row[name]):.6g}") for row in rows] for name in columns}
     return curves

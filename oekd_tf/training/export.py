@@ -10,13 +10,20 @@ from ml_collections import ConfigDict
 
 from oekd_tf import config as config_module
 from oekd_tf.core.errors import ConfigError, RefusedFilesError
+from oekd_tf.core.files import alone
 from oekd_tf.core.records import Manifest
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.device.manifest import read_manifest
 from oekd_tf.device.pareto import draw_trade_off, trade_off_rows
 from oekd_tf.export.formats import DEFAULT_FORMATS, parse
 from oekd_tf.models.online_ensemble import OnlineEnsemble
-from oekd_tf.training.restore import restore_run, training_batches
+from oekd_tf.training.hosts import set_runtime
+from oekd_tf.training.restore import (
+    load_data_of_run,
+    read_config,
+    restore_model,
+    training_batches,
+)
 
 if TYPE_CHECKING:
     from oekd_tf.export.compression import FineTuning
@@ -57,20 +64,44 @@ def export_run(
             field breaks its rule.
         ExportError: A file failed its check against the Keras student; the others are delivered.
     """
-    from oekd_tf.export import export_students
+    from oekd_tf.export.arguments import check_formats, check_output
 
-    config, data, model = restore_run(workdir, data_dir)
+    config = read_config(workdir)
     config_module.set_fields(config, fields or {}, within=("export", "fine_tuning"))
     if config.only_student:
         raise ConfigError(
             "A workdir to export must hold an ensemble. Received: the baseline of student "
             f"{config.only_student} in {workdir}"
         )
+    output = Path(output) if output else export_folder(config)
+    if overwrite is None:
+        overwrite = config.export.overwrite
+    check_output(output, overwrite)
+    wanted = tuple(config.export.formats if formats is None else formats) or DEFAULT_FORMATS
+    check_formats(wanted)
+    # Held from here on: another export to the same place ends before it restores anything.
+    with alone(output):
+        return _export(workdir, config, output, wanted, overwrite, data_dir, log, students)
+
+
+def _export(
+    workdir: str | Path,
+    config: ConfigDict,
+    output: Path,
+    wanted: tuple[str, ...],
+    overwrite: bool,
+    data_dir: str | Path | None,
+    log: Callable[[str], None],
+    students: Sequence[str],
+) -> Manifest:
+    from oekd_tf.export import export_students
+
+    set_runtime(config)
+    data = load_data_of_run(workdir, config, data_dir)
+    model = restore_model(workdir, config, data)
     models = model.exported_models()
     chosen = _chosen(models, students)
     by_name = dict(zip(model.output_names, model.widths, strict=False))
-    output = Path(output) if output else export_folder(config)
-    wanted = tuple(config.export.formats if formats is None else formats) or DEFAULT_FORMATS
     log(f"exporting to {output}")
     images, labels = data.test_arrays()
     calibration = min(config.export.calibration_images, data.num_train)
@@ -100,7 +131,7 @@ def export_run(
                 "workdir": str(workdir),
                 "command": " ".join(sys.argv),
             },
-            overwrite=config.export.overwrite if overwrite is None else overwrite,
+            overwrite=overwrite,
             processes=None if processes < 0 else processes,
             progress=log,
         )
@@ -151,7 +182,12 @@ def _fine_tuning(config: ConfigDict, data: Any, ensemble: OnlineEnsemble) -> "Fi
 def refuse_existing_export(config: ConfigDict, workdir: Path) -> None:
     """Raises before any training if the export's folder exists already."""
     output = export_folder(config)
-    if not output.exists() or config.export.overwrite or (workdir / "summary.json").exists():
+    if not output.exists() or (workdir / "summary.json").exists():
+        return
+    if config.export.overwrite:
+        from oekd_tf.export.arguments import check_output
+
+        check_output(output, overwrite=True)
         return
     raise ConfigError(
         "config.export.output must be a folder that is not there yet: set "

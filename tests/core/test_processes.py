@@ -1,9 +1,12 @@
 """The pool that studies and exports start their processes with."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +58,48 @@ def test_kill(module):
     # What has ended is not ended again.
     pool.kill(process)
     pool.stop()
+
+
+PARENT = """
+import subprocess, sys
+from oekd_tf.core.processes import ProcessPool
+pool = ProcessPool()
+processes = [pool.start("orphan", stdout=subprocess.PIPE, text=True) for _ in range(2)]
+numbers = [process.stdout.readline().strip() for process in processes]
+print(*numbers, flush=True)
+processes[0].wait()
+"""
+
+ORPHAN = """
+import os, signal, sys, time
+from pathlib import Path
+from oekd_tf.core.processes import end_with_parent
+end_with_parent()
+def end(number, _):
+    Path(f"{os.getpid()}.ended").write_text(str(number))
+    sys.exit(143)
+signal.signal(signal.SIGTERM, end)
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.integration
+def test_workers_end_with_a_killed_parent(tmp_path):
+    """They would train on unseen, and hold the locks of their folders."""
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    numbers = parent.stdout.readline().split()
+    assert len(numbers) == 2
+    parent.kill()
+    parent.wait()
+    marks = [tmp_path / f"{number}.ended" for number in numbers]
+    for _ in range(200):
+        if all(mark.exists() and mark.read_text() for mark in marks):
+            break
+        time.sleep(0.05)
+    assert [mark.read_text() for mark in marks] == [str(int(signal.SIGTERM))] * 2

@@ -15,6 +15,7 @@ from absl import flags
 from oekd_tf import config as config_module
 from oekd_tf.cli.parts import flags as command_line
 from oekd_tf.core.files import write_text
+from oekd_tf.core.processes import end_with_parent
 
 _CONFIG = flags.DEFINE_string("config_json", None, "File of the config that names the backbone.")
 _WIDTH = flags.DEFINE_float("width", None, "Of the student.")
@@ -24,6 +25,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write: bytes, or
 
 
 def main() -> None:
+    end_with_parent()
     flags.mark_flags_as_required(["config_json", "width", "image_shape", "num_classes", "output"])
     command_line.run(_measure)
 

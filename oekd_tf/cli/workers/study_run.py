@@ -13,6 +13,7 @@ from absl import flags
 from oekd_tf import config as config_module
 from oekd_tf.cli.parts import flags as command_line
 from oekd_tf.core import machine
+from oekd_tf.core.processes import end_with_parent
 
 _CONFIG = flags.DEFINE_string("config_json", None, "File of the run's config.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "As of oekd_tf.train.")
@@ -20,6 +21,7 @@ _CORES = flags.DEFINE_list("cores", [], "Numbers of those to train on; all if un
 
 
 def main() -> None:
+    end_with_parent()
     flags.mark_flags_as_required(["config_json", "workdir"])
     command_line.run(_work)
 

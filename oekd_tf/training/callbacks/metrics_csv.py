@@ -6,7 +6,9 @@ from pathlib import Path
 
 import keras
 
+from oekd_tf.core.errors import ConfigError, format_value, one_line
 from oekd_tf.core.files import write_text
+from oekd_tf.core.json_files import read_file
 
 
 class MetricsCsv(keras.callbacks.Callback):
@@ -27,9 +29,11 @@ class MetricsCsv(keras.callbacks.Callback):
         self.path = Path(path)
         self._rows: list[dict[str, str]] = []
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        # Before an epoch is trained: a damaged file would end it.
+        self._rows = read_metrics(self.path)
+
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if not self._rows:
-            self._rows = read_metrics(self.path)
         number = epoch + 1
         self._rows = [row for row in self._rows if int(row["epoch"]) < number]
         values = {name: repr(float(value)) for name, value in (logs or {}).items()}
@@ -43,8 +47,43 @@ class MetricsCsv(keras.callbacks.Callback):
 
 
 def read_metrics(path: str | Path) -> list[dict[str, str]]:
-    """Rows of a metrics file, by column; none if there is no file."""
+    """Reads the file that `MetricsCsv` writes.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        A row for each epoch: text by column, "epoch" first; none if there is no file.
+
+    Raises:
+        ConfigError: A value is no number, or epochs do not rise.
+    """
     path = Path(path)
-    if not path.exists():
+    try:
+        rows = list(csv.DictReader(read_file(path).decode().splitlines(), strict=True))
+        last = 0
+        for number, row in enumerate(rows, start=2):
+            for name, value in row.items():
+                # A column that began later is empty before.
+                if not (name and isinstance(value, str)) or (value and not _is_number(value)):
+                    raise ValueError(f"{format_value(value)} as {name} in line {number}")
+            epoch = row.get("epoch") or ""
+            if not epoch.isdecimal() or not last < int(epoch) < 10**9:
+                raise ValueError(f"epoch {format_value(epoch)} in line {number}")
+            last = int(epoch)
+    except FileNotFoundError:
         return []
-    return list(csv.DictReader(path.read_text().splitlines()))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError(
+            f"{path} must be the metrics of a run, which MetricsCsv writes. "
+            f"Received: {one_line(error)}. Restore it, or move it away."
+        ) from None
+    return rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
