@@ -20,7 +20,7 @@ def places(value, path=()):
 
 
 def mutated(value, rng):
-    """A copy with one field changed, deleted, moved or doubled; and what was done."""
+    """A copy with one field changed, deleted, moved or doubled."""
     value = copy.deepcopy(value)
     path = rng.choice(places(value))
     node = value
@@ -42,12 +42,12 @@ def mutated(value, rng):
         node[last], node[other] = node[other], node[last]
     else:
         node[last] = copy.deepcopy(rng.choice(ODD))
-    return value, (path, how)
+    return value
 
 
-def damaged_text(text, rng):
-    """Bytes of a text with some bits flipped, or its end cut off."""
-    content = bytearray(text.encode())
+def damaged_bytes(content, rng):
+    """Content with some bits flipped, or its end cut off."""
+    content = bytearray(content)
     if rng.random() < 0.3:
         return bytes(content[: rng.randrange(len(content))])
     for _ in range(rng.choice([1, 1, 1, 2, 8])):
@@ -56,14 +56,14 @@ def damaged_text(text, rng):
 
 
 def versions(value, rng, count):
-    """So many damaged versions of a JSON value, as bytes with what was done."""
+    """So many damaged versions of a JSON value, as bytes with their number."""
     text = json.dumps(value)
-    for _ in range(count):
+    for number in range(count):
         if rng.random() < 0.2:
-            yield damaged_text(text, rng), "bits"
-        else:
-            other, how = mutated(value, rng)
-            if rng.random() < 0.2 and isinstance(other, dict) and other:
-                other, again = mutated(other, rng)
-                how = (how, again)
-            yield json.dumps(other).encode(), how
+            yield damaged_bytes(text.encode(), rng), number
+            continue
+        # Not the value itself: parts of it may be one object in two places.
+        other = mutated(json.loads(text), rng)
+        if rng.random() < 0.2 and places(other):
+            other = mutated(other, rng)
+        yield json.dumps(other).encode(), number
