@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from oekd_tf.core.signals import one_line_on_ctrl_c
+from oekd_tf.core.signals import importing, one_line_on_signals
 
 
 def names() -> list[str]:
@@ -45,8 +45,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     # Flags are read from here, and errors name the program by it.
     sys.argv = [f"oekd {command}", *rest]
-    with one_line_on_ctrl_c():
-        importlib.import_module(f"{__name__}.{command.replace('-', '_')}").main()
+    with one_line_on_signals():
+        with importing():
+            module = importlib.import_module(f"{__name__}.{command.replace('-', '_')}")
+        module.main()
 
 
 def _overview() -> str:

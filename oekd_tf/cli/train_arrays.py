@@ -15,6 +15,7 @@ All fields of a config, with default and meaning: oekd train_arrays --helpfields
 from absl import flags
 
 from oekd_tf.cli.parts import flags as command_line
+from oekd_tf.core.signals import importing
 
 _CONFIG = command_line.ConfigFlag()
 _ARRAYS = flags.DEFINE_string("arrays", None, "The .npz file of the images and labels.")
@@ -32,7 +33,8 @@ def _train() -> None:
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.name}"
     print(f"training {config.name!r} in {workdir}", flush=True)
-    from oekd_tf.training import train_arrays
+    with importing():
+        from oekd_tf.training import train_arrays
 
     train_arrays(config, _ARRAYS.value, workdir)
 

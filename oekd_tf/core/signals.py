@@ -1,12 +1,38 @@
 """Ends of a process by a signal: one line for people, an exit code for programs."""
 
+import atexit
 import contextlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import NoReturn
+from types import FrameType
+from typing import Any, NoReturn
+
+from oekd_tf.core.native_output import error_descriptor
+
+# What a command ends by: Ctrl-C, and what schedulers and `kill` send.
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A command was ended by a signal.
+
+    Python's own KeyboardInterrupt, once raised in a text that is executed, as classes of
+    `dataclasses` and `namedtuple` are, ends the process without the exit code that it was given.
+    """
+
+
+# Seconds in which a command cleans up, before it is interrupted again.
+_PATIENCE_SECONDS = 5.0
+
+# Numbers of blocks that run now, of `importing` and of `one_line_on_signals`.
+_importing = 0
+_commands = 0
+
+# Exit code of the process, once a signal has ended its command.
+_code: int | None = None
 
 
 def exit_code(number: int) -> int:
@@ -21,37 +47,158 @@ def title(number: int) -> str:
         >>> title(signal.SIGINT)
         'Ctrl-C'
     """
+    if number == signal.SIGPIPE:
+        return "the end of who read its output"
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
-def end_at_once(message: str) -> NoReturn:
-    """Ends the process in a handler of Ctrl-C, without any cleaning up.
+def end_at_once(message: str, number: int = signal.SIGINT) -> NoReturn:
+    """Ends the process in a signal's handler, without any cleaning up.
 
     Args:
         message: The line to say.
+        number: The signal.
     """
     # What is being written is not to be written to again.
     with contextlib.suppress(Exception):
         sys.stdout.flush()
-    os.write(2, f"{message}\n".encode())
-    os._exit(exit_code(signal.SIGINT))
+    with contextlib.suppress(OSError):
+        os.write(error_descriptor(), f"{message}\n".encode())
+    os._exit(exit_code(number))
+
+
+def start_of_command() -> None:
+    """Ends the process at once by Ctrl-C or SIGTERM, until `one_line_on_signals`.
+
+    For the imports of a command, in which there is nothing to lose yet.
+    """
+    for number in _handled():
+        signal.signal(number, _end_start)
+    # The first to be registered is the last to be called.
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if _code is not None:
+        # The end of Python frees what threads of libraries still use, and crashes.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(_code)
+
+
+def _end_start(number: int, _: FrameType | None) -> NoReturn:
+    end_at_once(f"stopped by {title(number)}", number)
 
 
 @contextlib.contextmanager
-def one_line_on_ctrl_c() -> Iterator[None]:
-    """Turns Ctrl-C into one line and exit code 130; a second one ends the process at once.
+def importing() -> Iterator[None]:
+    """Lets a signal end the process at once while the block imports a library.
 
-    Example:
-        >>> with one_line_on_ctrl_c():
-        ...     main()
+    Libraries take seconds, catch what is raised in them, or end the process by another code.
     """
+    global _importing
+    _importing += 1
     try:
         yield
-    except KeyboardInterrupt:
-        if threading.current_thread() is threading.main_thread():
-            # Threads and children are waited for at the end, where a traceback helps nobody.
-            signal.signal(
-                signal.SIGINT, lambda *_: end_at_once("stopped at once by a second Ctrl-C")
-            )
-        print("stopped by Ctrl-C", file=sys.stderr)
-        raise SystemExit(exit_code(signal.SIGINT)) from None
+    finally:
+        _importing -= 1
+
+
+@contextlib.contextmanager
+def one_line_on_signals() -> Iterator[None]:
+    """Turns Ctrl-C and SIGTERM into one line and exit code 130 or 143, after cleaning up.
+
+    A second Ctrl-C ends the process at once. Signals that the process was started to ignore are
+    ignored; within a block of this kind, another does nothing.
+
+    Example:
+        >>> with one_line_on_signals():
+        ...     main()
+    """
+    global _commands, _code
+    if _commands:
+        yield
+        return
+    numbers = _handled()
+    command = _Command()
+    before = [signal.signal(number, command.handle) for number in numbers]
+    hook, sys.unraisablehook = sys.unraisablehook, command.unraisable
+    _commands += 1
+    try:
+        yield
+    except BaseException as error:
+        command.arrived()
+        # Libraries raise errors of their own from ours.
+        if command.received is None and not isinstance(error, KeyboardInterrupt):
+            if isinstance(error, SystemExit) and isinstance(error.code, int):
+                _code = error.code if error.code > exit_code(0) else None
+            raise
+        number = command.received = command.received or signal.SIGINT
+        print(f"stopped by {title(number)}", file=sys.stderr, flush=True)
+        _code = exit_code(number)
+        raise SystemExit(_code) from None
+    finally:
+        command.arrived()
+        _commands -= 1
+        sys.unraisablehook = hook
+        # Threads and children are waited for at the end, where a traceback helps nobody.
+        if command.received is None:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+
+class _Command:
+    """Handles the signals of a command.
+
+    Attributes:
+        received: The signal that ends the command; None before.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._again = False
+        self._timer: threading.Timer | None = None
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        if self.received is not None and not self._again:
+            if number == signal.SIGINT:
+                end_at_once("stopped at once by a second Ctrl-C")
+            return
+        if _importing:
+            _end_start(number, None)
+        self.received, self._again = number, False
+        # Libraries catch what is raised in them, now and then.
+        self._raise_again_after(_PATIENCE_SECONDS)
+        raise Interrupted
+
+    def unraisable(self, error: Any) -> None:
+        if issubclass(error.exc_type, Interrupted):
+            # It was raised where nothing can be, such as in a `__del__`.
+            self.arrived()
+            self._raise_again_after(0.05)
+        else:
+            sys.__unraisablehook__(error)
+
+    def arrived(self) -> None:
+        """What was raised has been seen: it need not be raised again."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _raise_again_after(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._raise_again)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _raise_again(self) -> None:
+        if self.received is not None:
+            self._again = True
+            signal.pthread_kill(threading.main_thread().ident or 0, self.received)
+
+
+def _handled() -> list[signal.Signals]:
+    """The signals that end a command, and that nobody handles yet."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    free = (signal.SIG_DFL, signal.default_int_handler, _end_start)
+    return [number for number in _ENDING if signal.getsignal(number) in free]

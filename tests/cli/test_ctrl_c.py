@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ def _interrupts_arrive():
     signal.signal(signal.SIGINT, before)
 
 
-def _interrupted(folder, command, after, times=1):
-    """What a process says on stderr that the terminal's Ctrl-C hits after a line of output."""
+def _interrupted(folder, command, after, number=signal.SIGINT):
+    """What a process says on stderr that a signal hits after a line of output."""
     process = subprocess.Popen(
         command, cwd=folder, env=small_runs.environment(), text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -34,12 +35,12 @@ def _interrupted(folder, command, after, times=1):
         for line in process.stdout:
             if line.startswith(after):
                 # The whole group is hit, workers too.
-                os.killpg(process.pid, signal.SIGINT)
+                os.killpg(process.pid, number)
                 break
         _, said = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == 130, said
+    assert process.returncode == 128 + number, said
     return [line for line in said.splitlines() if line.strip()]
 
 
@@ -52,11 +53,73 @@ def test_train_leaves_a_checkpoint(tmp_path):
     assert "resuming after epoch" in done.stdout
 
 
-@pytest.mark.slow
-def test_train_before_the_first_step(tmp_path):
-    command = small_runs.command(tmp_path)
-    (line,) = _interrupted(tmp_path, command, "training 'tiny' in ")
-    assert line in ("stopped by Ctrl-C", "stopped by Ctrl-C before the first step")
+@pytest.mark.parametrize("module", ["oekd_tf", "oekd_tf.cli.train"])
+@pytest.mark.parametrize("imported", ["oekd_tf.cli", "ml_collections"])
+def test_while_modules_are_imported(tmp_path, module, imported):
+    command = [sys.executable, "-X", "importtime", "-m", module]
+    command += ["train"] * (module == "oekd_tf")
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=small_runs.environment(), text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    ours = []
+    try:
+        for line in process.stderr:
+            if line.startswith("import time:"):
+                if line.split()[-1] == imported:
+                    process.send_signal(signal.SIGINT)
+            else:
+                ours.append(line)
+        assert process.wait(30) == 130, ours
+    finally:
+        process.kill()
+    assert ours == ["stopped by Ctrl-C\n"]
+
+
+@pytest.mark.parametrize(
+    ("line", "number"), [("training 'tiny' in ", signal.SIGINT), ("data: ", signal.SIGTERM)]
+)
+def test_train_before_the_first_step(tmp_path, line, number):
+    """While TensorFlow is imported, and while the network is built."""
+    small_runs.command(tmp_path)
+    command = [
+        sys.executable, "-m", "oekd_tf", "train", f"--config={tmp_path / 'tiny.py'}",
+        f"--workdir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    (said,) = _interrupted(tmp_path, command, line, number)
+    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert said in (f"stopped by {name}", f"stopped by {name} before the first step")
+
+
+SWALLOWED = """
+import sys, time
+from oekd_tf.core import signals
+
+signals._PATIENCE_SECONDS = 0.2
+
+class Swallowing:
+    def __del__(self):
+        print("now", flush=True)
+        time.sleep(30)
+
+with signals.one_line_on_signals():
+    if sys.argv[1] == "callback":
+        Swallowing()
+    try:
+        print("now", flush=True)
+        time.sleep(30)
+    except BaseException:
+        pass
+    time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("where", ["callback", "library"])
+def test_what_a_library_swallows_comes_again(tmp_path, where):
+    command = [sys.executable, "-c", SWALLOWED, where]
+    start = time.monotonic()
+    assert _interrupted(tmp_path, command, "now") == ["stopped by Ctrl-C"]
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from oekd_tf.core.json_files import validate
 from oekd_tf.core.records import Device
-from oekd_tf.core.signals import one_line_on_ctrl_c
+from oekd_tf.core.signals import one_line_on_signals
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -42,7 +42,7 @@ def run(
         argv: Command line without the program; the process's own if None.
     """
     flags = parser.parse_args(argv)
-    with one_line_on_ctrl_c():
+    with one_line_on_signals():
         try:
             main(flags)
         except BrokenPipeError:

@@ -15,7 +15,7 @@ from oekd_tf.config.files import read_config
 from oekd_tf.config.migration import MOVED
 from oekd_tf.config.values import put_fields
 from oekd_tf.core.errors import missing_extra, one_line
-from oekd_tf.core.signals import one_line_on_ctrl_c
+from oekd_tf.core.signals import importing, one_line_on_signals
 
 # Arguments of classes, which the config does not know; another method has others.
 _LATER = ("method.", "backbone.arguments.")
@@ -28,7 +28,7 @@ def quiet_tensorflow() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     from oekd_tf.core.native_output import quiet_native_output
 
-    with quiet_native_output():
+    with quiet_native_output(), importing():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
 
@@ -171,7 +171,7 @@ def run(
                 print(message, file=sys.stderr)
             raise
 
-    with one_line_on_ctrl_c():
+    with one_line_on_signals():
         app.run(guarded, argv=argv, flags_parser=_parse)
 
 
