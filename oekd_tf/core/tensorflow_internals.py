@@ -14,13 +14,18 @@ def start_coordination(register_seconds: int, heartbeat_seconds: int) -> None:
         register_seconds: Time within which all hosts must have started.
         heartbeat_seconds: Time without an answer after which a host counts as lost.
     """
-    if context.context().coordination_service is None:
+    if not is_connected():
         context.context().configure_coordination_service(
             service_type="standalone",
             service_leader="/job:worker/replica:0/task:0",
             cluster_register_timeout_in_ms=1000 * register_seconds,
             heartbeat_timeout_in_ms=1000 * heartbeat_seconds,
         )
+
+
+def is_connected() -> bool:
+    """Whether this process has started the coordination service."""
+    return context.context().coordination_service is not None
 
 
 def has_merge_call(strategy: Any) -> bool:

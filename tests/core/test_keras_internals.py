@@ -98,4 +98,5 @@ def test_start_coordination_is_asked_for_in_time():
     """What it sets takes effect with the first strategy; here there is none of several hosts."""
     context = tensorflow_internals.context.context()
     assert hasattr(context, "coordination_service")
+    assert not tensorflow_internals.is_connected()
     assert callable(context.configure_coordination_service)

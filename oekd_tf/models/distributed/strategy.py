@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from oekd_tf.core.choices import STRATEGIES
 from oekd_tf.core.errors import WorkerLostError
-from oekd_tf.core.tensorflow_internals import start_coordination
+from oekd_tf.core.tensorflow_internals import is_connected, start_coordination
 from oekd_tf.models.distributed import cluster
+from oekd_tf.models.distributed.rendezvous import meet
 from oekd_tf.models.distributed.share import Share
 
 # Errors of TensorFlow on the other hosts when one is lost.
@@ -21,8 +22,9 @@ _LOST = (
     tf.errors.UnavailableError,
 )
 
-# Time within which all workers must start.
-_REGISTRATION_SECONDS = 600
+# Time within which all workers must start, and then be connected.
+_START_SECONDS = 600
+_REGISTRATION_SECONDS = 120
 
 # Time without an answer after which a worker counts as lost.
 _HEARTBEAT_SECONDS = 20
@@ -44,8 +46,10 @@ def make_strategy(name: str = "auto", logical_cpus: int = 0) -> tf.distribute.St
         returned when all of them have started.
 
     Raises:
-        ValueError: The name is unknown, `TF_CONFIG` breaks its rule, or the CPU is already in use
-            as fewer devices.
+        ValueError: The name is unknown, `TF_CONFIG` breaks its rule or names a port that is in
+            use, or the CPU is already in use as fewer devices.
+        WorkerLostError: Not all hosts have started in ten minutes.
+        Preempted: Another host was stopped meanwhile.
 
     Example:
         >>> with make_strategy("auto").scope():
@@ -255,8 +259,9 @@ def assert_same_on_all_hosts(strategy: tf.distribute.Strategy, **values: int) ->
 
 
 def _multi_worker() -> tf.distribute.Strategy:
-    workers = cluster.from_environment().workers
-    if len(workers) > 1:
+    hosts = cluster.from_environment()
+    if len(hosts.workers) > 1 and not is_connected():
+        meet(hosts, _START_SECONDS)
         start_coordination(_REGISTRATION_SECONDS, _HEARTBEAT_SECONDS)
     return tf.distribute.MultiWorkerMirroredStrategy()
 
