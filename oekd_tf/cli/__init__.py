@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oekd_tf.core.signals import importing, one_line_on_signals
+from oekd_tf.core.streams import guarded
 
 
 def names() -> list[str]:
@@ -27,7 +28,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: Command line without the program; the process's own if None.
     """
-    command, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    with guarded(), one_line_on_signals():
+        _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(argv: list[str]) -> None:
+    command, *rest = argv or ["--help"]
     if command in ("-h", "--help", "help"):
         print(_overview())
         return
@@ -45,10 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     # Flags are read from here, and errors name the program by it.
     sys.argv = [f"oekd {command}", *rest]
-    with one_line_on_signals():
-        with importing():
-            module = importlib.import_module(f"{__name__}.{command.replace('-', '_')}")
-        module.main()
+    with importing():
+        module = importlib.import_module(f"{__name__}.{command.replace('-', '_')}")
+    module.main()
 
 
 def _overview() -> str:

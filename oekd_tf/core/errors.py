@@ -42,6 +42,7 @@ class Preempted(SystemExit):
 
     def __init__(self, message: str, number: int = signal.SIGTERM):
         super().__init__(exit_code(number))
+        self.number = number
         self.message = message
 
     def __str__(self) -> str:
@@ -73,6 +74,19 @@ class Stopped(SystemExit):
     def __init__(self, what: str, number: int = signal.SIGTERM):
         super().__init__(exit_code(number))
         self.message = f"stopped in {what}; run the same command again to resume"
+
+
+def memory_line(error: BaseException) -> str | None:
+    """What to say of an error for want of memory; None for other errors.
+
+    Example:
+        >>> memory_line(MemoryError())
+        'not enough memory'
+    """
+    if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+        return None
+    reason = one_line(error).partition(" [Op:")[0]
+    return f"not enough memory: {reason}" if reason else "not enough memory"
 
 
 # What comes with an extra of this package, and is needed to train.

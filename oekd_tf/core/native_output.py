@@ -29,7 +29,8 @@ def quiet_native_output() -> Iterator[None]:
     # Here, because commands import this module before Ctrl-C is one line.
     import tempfile
 
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     saved = os.dup(2)
     _aside.append(saved)
     with tempfile.TemporaryFile() as captured:
@@ -42,7 +43,8 @@ def quiet_native_output() -> Iterator[None]:
             os.write(2, captured.read())
             raise
         finally:
-            sys.stderr.flush()
+            if sys.stderr is not None:
+                sys.stderr.flush()
             os.dup2(saved, 2)
             _aside.remove(saved)
             os.close(saved)

@@ -82,7 +82,8 @@ class ProcessPool:
         Raises:
             PoolStoppedError: The pool was stopped.
         """
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         with self._lock:
             if self.stopped:
                 raise PoolStoppedError(f"{module} was not begun")

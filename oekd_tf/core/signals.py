@@ -21,7 +21,14 @@ class Interrupted(KeyboardInterrupt):
 
     Python's own KeyboardInterrupt, once raised in a text that is executed, as classes of
     `dataclasses` and `namedtuple` are, ends the process without the exit code that it was given.
+
+    Attributes:
+        number: The signal.
     """
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
 
 
 # Seconds in which a command cleans up, before it is interrupted again.
@@ -48,7 +55,7 @@ def title(number: int) -> str:
         'Ctrl-C'
     """
     if number == signal.SIGPIPE:
-        return "the end of who read its output"
+        return "a closed pipe of its output"
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
@@ -135,7 +142,8 @@ def one_line_on_signals() -> Iterator[None]:
                 _code = error.code if error.code > exit_code(0) else None
             raise
         number = command.received = command.received or signal.SIGINT
-        print(f"stopped by {title(number)}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, AttributeError):
+            print(f"stopped by {title(number)}", file=sys.stderr, flush=True)
         _code = exit_code(number)
         raise SystemExit(_code) from None
     finally:
@@ -170,7 +178,7 @@ class _Command:
         self.received, self._again = number, False
         # Libraries catch what is raised in them, now and then.
         self._raise_again_after(_PATIENCE_SECONDS)
-        raise Interrupted
+        raise Interrupted(number)
 
     def unraisable(self, error: Any) -> None:
         if issubclass(error.exc_type, Interrupted):

@@ -1,16 +1,15 @@
 """Flags and errors of commands for devices, without absl."""
 
 import argparse
-import os
 import re
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from oekd_tf.core.errors import memory_line
 from oekd_tf.core.json_files import validate
 from oekd_tf.core.records import Device
 from oekd_tf.core.signals import one_line_on_signals
+from oekd_tf.core.streams import guarded
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -41,16 +40,18 @@ def run(
         main: Function that does the work, called with the flags.
         argv: Command line without the program; the process's own if None.
     """
-    flags = parser.parse_args(argv)
-    with one_line_on_signals():
+    with guarded(), one_line_on_signals():
+        flags = parser.parse_args(argv)
         try:
             main(flags)
         except BrokenPipeError:
-            # Who read our output, such as `head`, has seen enough.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(128 + signal.SIGPIPE) from None
+            raise
         except (ValueError, OSError) as error:
             raise SystemExit(f"error: {error}") from None
+        except Exception as error:
+            if line := memory_line(error):
+                raise SystemExit(f"error: {line}") from None
+            raise
 
 
 def names(text: str) -> list[str]:

@@ -14,8 +14,9 @@ from oekd_tf.config.fields import FIELDS, Field
 from oekd_tf.config.files import read_config
 from oekd_tf.config.migration import MOVED
 from oekd_tf.config.values import put_fields
-from oekd_tf.core.errors import missing_extra, one_line
+from oekd_tf.core.errors import memory_line, missing_extra, one_line
 from oekd_tf.core.signals import importing, one_line_on_signals
+from oekd_tf.core.streams import complain, guarded
 
 # Arguments of classes, which the config does not know; another method has others.
 _LATER = ("method.", "backbone.arguments.")
@@ -143,22 +144,19 @@ def run(
     # A method or a backbone of one's own is found from here, as `python -m` has it.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
-    if any(word in ("-h", "-help", "--help") for word in argv[1:]):
-        print(_help(doc or ""))
-        return
-    if config is not None:
-        if "--helpfields" in argv[1:]:
-            print(fields_help())
-            return
+    asked = _asked_help(argv[1:], doc or "", fields=config is not None)
+    if config is not None and not asked:
         argv = sys.argv = config.without_overrides(argv)
 
-    def guarded(arguments: Sequence[str]) -> None:
+    def expected(arguments: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
         if len(arguments) > 1:
             raise SystemExit(f"error: Only flags are allowed. Received: {arguments[1]!r}")
         try:
             main()
+        except BrokenPipeError:
+            raise
         except (ValueError, ArithmeticError, OSError) as error:
             logging.debug("raised here:", exc_info=True)
             raise SystemExit(f"error: {error}") from None
@@ -168,11 +166,26 @@ def run(
             raise
         except SystemExit as stop:
             if message := getattr(stop, "message", ""):
-                print(message, file=sys.stderr)
+                complain(message)
+            raise
+        except Exception as error:
+            if line := memory_line(error):
+                logging.debug("raised here:", exc_info=True)
+                raise SystemExit(f"error: {line}") from None
             raise
 
-    with one_line_on_signals():
-        app.run(guarded, argv=argv, flags_parser=_parse)
+    with guarded(), one_line_on_signals():
+        if asked:
+            print(asked)
+            return
+        app.run(expected, argv=argv, flags_parser=_parse)
+
+
+def _asked_help(words: Sequence[str], doc: str, fields: bool) -> str:
+    """The help that a command line asks for; "" if it asks for none."""
+    if any(word in ("-h", "-help", "--help") for word in words):
+        return _help(doc)
+    return fields_help() if fields and "--helpfields" in words else ""
 
 
 def fields_help() -> str:

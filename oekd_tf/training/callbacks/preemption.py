@@ -10,6 +10,7 @@ import keras
 
 from oekd_tf.core.errors import Preempted
 from oekd_tf.core.signals import end_at_once, title
+from oekd_tf.core.streams import saving_when_unread
 from oekd_tf.training.callbacks.checkpoint_files import Position
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
 
@@ -17,7 +18,8 @@ from oekd_tf.training.callbacks.checkpoints import Checkpoints
 class Preemption(keras.callbacks.Callback):
     """Saves a checkpoint and ends the process after the step in which a signal was received.
 
-    The signals are SIGTERM and Ctrl-C; a second Ctrl-C ends the process at once.
+    The signals are SIGTERM and Ctrl-C; a second Ctrl-C ends the process at once. A pipe that
+    takes the output and is closed counts as a signal.
 
     Args:
         checkpoints: Callback that writes the checkpoint.
@@ -61,7 +63,8 @@ class Preemption(keras.callbacks.Callback):
         numbers = (signal.SIGTERM, signal.SIGINT)
         previous = [signal.signal(number, self._ask) for number in numbers]
         try:
-            yield
+            with saving_when_unread(lambda: self._ask(signal.SIGPIPE, None)):
+                yield
             if self._asked:
                 raise self._preempted("after the last epoch")
         finally:

@@ -6,6 +6,8 @@ import time
 import keras
 from tqdm import tqdm
 
+from oekd_tf.core.streams import say
+
 
 class Progress(keras.callbacks.Callback):
     """Shows epoch, steps, time left, loss and accuracies, and a line for validation.
@@ -17,8 +19,8 @@ class Progress(keras.callbacks.Callback):
     """
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        print("tracing the first step ...", flush=True)
-        self._interactive = sys.stdout.isatty()
+        say("tracing the first step ...")
+        self._interactive = sys.stdout is not None and sys.stdout.isatty()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = f"epoch {epoch + 1}/{self.params['epochs']}"
@@ -40,7 +42,7 @@ class Progress(keras.callbacks.Callback):
         now = time.monotonic()
         if not self._interactive and (now - self._said > 10):
             steps = f"step {batch + 1}/{self.params['steps']}"
-            print(f"{self._epoch} {steps} {summary(logs or {})}", flush=True)
+            say(f"{self._epoch} {steps} {summary(logs or {})}")
             self._said = now
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -51,7 +53,7 @@ class Progress(keras.callbacks.Callback):
         validation = {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
         if validation:
             line += f"  validation {summary(validation)}"
-        print(line, flush=True)
+        say(line)
 
 
 def summary(logs: dict) -> str:
