@@ -14,6 +14,9 @@ STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "tpu")
 STEM_GRADIENTS = ("all", "mean", "pseudo_teacher", "none")
 FEATURE_SCALES = ("absolute", "relative")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+# Half precision's least normal number: gradients that still overflow at this loss scale are not
+# finite at all, or of no use.
+LEAST_LOSS_SCALE = 2.0**-14
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "step", "cosine")
 

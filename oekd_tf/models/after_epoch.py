@@ -1,6 +1,6 @@
 """The callback that calls a method's `after_epoch`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -36,12 +36,27 @@ class AfterEpoch(keras.callbacks.Callback):
         Returns:
             The callbacks, one of this class first.
         """
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            return callbacks
-        one = isinstance(callbacks, keras.callbacks.Callback)
-        there = [callbacks] if one else list(callbacks or [])
-        if any(isinstance(callback, cls) for callback in there):
-            return there
         if isinstance(validation_data, tuple | list):
             validation_data = [tuple(validation_data[:2])]
-        return [cls(validation_data), *there]
+        return begin_with(callbacks, cls, lambda: cls(validation_data))
+
+
+def begin_with(
+    callbacks: Any, kind: type[keras.callbacks.Callback], make: Callable[[], Any]
+) -> Any:
+    """Callbacks of `fit` that begin with one of a kind, unless one is there.
+
+    Args:
+        callbacks: Argument of `fit`: a callback, a list of callbacks, or None. A `CallbackList`
+            is returned as it is.
+        kind: The class.
+        make: Makes the one to add.
+
+    Returns:
+        The callbacks.
+    """
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    one = isinstance(callbacks, keras.callbacks.Callback)
+    there = [callbacks] if one else list(callbacks or [])
+    return there if any(isinstance(c, kind) for c in there) else [make(), *there]

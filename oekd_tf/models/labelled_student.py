@@ -11,6 +11,7 @@ from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import losses
 from oekd_tf.models.arguments import per_class
 from oekd_tf.models.directions import tell_directions
+from oekd_tf.models.stop_on_nan import StopOnNan
 
 
 class LabelledStudent(keras.Model):
@@ -54,10 +55,33 @@ class LabelledStudent(keras.Model):
             setattr(self, f"_{name}", None if found is None else np.array(found, np.float32))
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Trains the student; arguments are those of `keras.Model.fit`."""
+        """Trains the student; arguments are those of `keras.Model.fit`.
+
+        Raises:
+            NonFiniteLossError: A loss became NaN or infinite.
+        """
         bound = inspect.signature(super().fit).bind(*args, **kwargs)
+        bound.apply_defaults()
+        bound.arguments["callbacks"] = StopOnNan.added(bound.arguments["callbacks"])
         tell_directions(bound.arguments.get("callbacks"), ("loss", "accuracy"))
         return super().fit(*bound.args, **bound.kwargs)
+
+    def train_step(self, *args: Any) -> Any:
+        """Keras's step; one that a loss scale skips changes no statistics either."""
+        if keras.backend.backend() == "jax":
+            from oekd_tf.models.jax.finite_step import finite_step
+
+            return finite_step(self, super().train_step, *args)
+        if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            return super().train_step(*args)
+        ops = keras.ops
+        before = [ops.copy(v) for v in self.non_trainable_variables]
+        done = ops.copy(self.optimizer.iterations)
+        logs = super().train_step(*args)
+        applied = ops.greater(self.optimizer.iterations, done)
+        for variable, old in zip(self.non_trainable_variables, before, strict=True):
+            variable.assign(ops.where(applied, variable, old))
+        return logs
 
     def compute_loss(
         self,

@@ -21,6 +21,7 @@ from oekd_tf.models.after_epoch import AfterEpoch
 from oekd_tf.models.arguments import check_arguments, check_class_weight, per_channel, per_class
 from oekd_tf.models.branches import build_branches
 from oekd_tf.models.directions import tell_directions
+from oekd_tf.models.stop_on_nan import StopOnNan
 from oekd_tf.models.trainer import Trainer
 
 
@@ -299,6 +300,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             self._set_plan(self._plan[0], given["epochs"])
         if type(self.method).after_epoch is not Method.after_epoch:
             given["callbacks"] = AfterEpoch.added(given["callbacks"], given["validation_data"])
+        if self.compiled and not self.asserts_finite():
+            given["callbacks"] = StopOnNan.added(given["callbacks"])
         check_class_weight(given["class_weight"], self.num_classes)
         self.check_validation(given["validation_data"])
         tell_directions(given["callbacks"], self.log_names)

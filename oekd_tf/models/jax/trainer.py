@@ -7,6 +7,7 @@ from keras import ops
 
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.method import Method
+from oekd_tf.models.jax.finite_step import finite_step
 from oekd_tf.models.trained_ensemble import TrainedEnsemble
 
 
@@ -26,6 +27,10 @@ class JaxTrainer(TrainedEnsemble):
     def check_validation(self, validation_data: Any) -> None:
         """Does nothing: pictures are checked under TensorFlow."""
         del validation_data
+
+    def asserts_finite(self) -> bool:
+        """Whether a step asserts that its losses are finite: under JAX nothing can."""
+        return False
 
     def steps_done(self) -> Tensor:
         """Number of steps of the optimizer so far."""
@@ -76,14 +81,14 @@ class JaxTrainer(TrainedEnsemble):
         return scaled, (loss, outputs, non_trainable_variables, metrics_variables)
 
     def train_step(self, state: tuple, data: Any) -> tuple:
-        """One step of all students, then the method's `after_step`."""
-        before = self._iterations(state[2])
+        """One step of all students, then the method's `after_step`; see `finite_step`."""
+        return finite_step(self, self._step, state, data)
+
+    def _step(self, state: tuple, data: Any) -> tuple:
         logs, state = super().train_step(state, data)
         if type(self.method).after_step is Method.after_step:
             return logs, state
         trainable, non_trainable, optimizer, metrics_variables = state
-        # With a scaled loss gradients overflow at times; the optimizer skips such a step.
-        applied = self._iterations(optimizer) > before
         mapping = [
             *zip(self.trainable_variables, trainable, strict=True),
             *zip(self.non_trainable_variables, non_trainable, strict=True),
@@ -94,10 +99,5 @@ class JaxTrainer(TrainedEnsemble):
         updated = []
         for variable, old in zip(self.non_trainable_variables, non_trainable, strict=True):
             new = scope.get_current_value(variable)
-            updated.append(old if new is None or new is old else ops.where(applied, new, old))
+            updated.append(old if new is None else new)
         return logs, (trainable, updated, optimizer, metrics_variables)
-
-    def _iterations(self, optimizer_variables: list) -> Tensor:
-        mapping = list(zip(self.optimizer.variables, optimizer_variables, strict=True))
-        with keras.StatelessScope(state_mapping=mapping):
-            return ops.convert_to_tensor(self.optimizer.iterations)

@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import keras
 import tensorflow as tf
 
+from oekd_tf.core.choices import LEAST_LOSS_SCALE
 from oekd_tf.core.errors import NonFiniteLossError
 from oekd_tf.core.tensorflow_internals import has_merge_call
 from oekd_tf.methods.parts.method import Method
@@ -158,11 +160,13 @@ def check_terms(terms: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {name: tf.identity(value) for name, value in terms.items()}
 
 
-def check_gradients(gradients: Sequence[Any]) -> list[tf.Operation]:
+def check_gradients(gradients: Sequence[Any], scale: Any = None) -> list[tf.Operation]:
     """Asserts that gradients are finite; one small operation a gradient.
 
     Args:
         gradients: In the order of the variables that the step trains; None where there is none.
+        scale: What the loss was multiplied by, where an optimizer skips steps whose gradients
+            overflow and lowers it: they may, unless it is as low as `LEAST_LOSS_SCALE`.
 
     Returns:
         Operations that fail at run time; the update must depend on them.
@@ -182,7 +186,10 @@ def check_gradients(gradients: Sequence[Any]) -> list[tf.Operation]:
         sums.append(tf.raw_ops.Sum(input=values, axis=axes[rank]))
     finite = tf.math.is_finite(tf.stack(sums))
     first = tf.argmin(tf.cast(finite, tf.int32))
-    return _assert("gradients", tf.reduce_all(finite), first)
+    good = tf.reduce_all(finite)
+    if scale is not None:
+        good |= tf.convert_to_tensor(scale) > LEAST_LOSS_SCALE
+    return _assert("gradients", good, first)
 
 
 def check_predicted(images: Any, when: str = "in prediction") -> None:
@@ -276,8 +283,10 @@ def _clear_error(kind: str, values: list[str], ensemble: CheckedModel, training:
         name, number = next(pair for pair in numbers if pair[1].lstrip("-") in ("nan", "inf"))
         return NonFiniteLossError(f"{_FINITE_RULE}Received: {name}={number} {when}")
     path = ensemble.trained_variables[int(values[0])].path
+    scaled = isinstance(ensemble.optimizer, keras.optimizers.LossScaleOptimizer)
+    least = ", even with the least loss scale" if scaled else ""
     return NonFiniteLossError(
-        f"{_FINITE_RULE}Received: NaN or inf in the gradient of {path} {when}"
+        f"{_FINITE_RULE}Received: NaN or inf in the gradient of {path} {when}{least}"
     )
 
 

@@ -33,6 +33,10 @@ class TensorFlowTrainer(TrainedEnsemble):
         """Whether to compile a step with XLA: with "auto" only on an accelerator."""
         return False if asked == "auto" and not has_accelerator() else asked
 
+    def asserts_finite(self) -> bool:
+        """Whether a step asserts that its losses are finite, which XLA drops."""
+        return not self.jit_compile
+
     def steps_done(self) -> Any:
         """Steps of the optimizer so far."""
         return self.optimizer.iterations
@@ -102,23 +106,24 @@ class TensorFlowTrainer(TrainedEnsemble):
                 terms = self.loss_terms(
                     labels, outputs, sample_weight, images=images, training=True
                 )
-            if not scales:
-                terms = batch_checks.check_terms(terms)
+            terms = batch_checks.check_terms(terms)
             loss = self.weigh(terms, tf.shape(images)[0], training=True)
             scaled = self.optimizer.scale_loss(loss * _share_of_batch(images))
         variables = self.trained_variables
         gradients = tape.gradient(scaled, variables)
         # Variables outside the loss (adaptation layers without a feature loss) keep their values.
         pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-        checks = [images] if scales else batch_checks.check_gradients(gradients)
+        checks = batch_checks.check_gradients(
+            gradients, self.optimizer.dynamic_scale if scales else None
+        )
         with tf.control_dependencies(batch_checks.of_all_replicas(checks)):
-            _assign(forward, self.variables)
             before = tf.identity(self.optimizer.iterations)
             self.optimizer.apply_gradients(pairs)
+            applied = self.optimizer.iterations > before if scales else None
+            _assign(forward, self.variables, applied)
         if type(self.method).after_step is not Method.after_step:
             with keras.StatelessScope(initialize_variables=False) as after:
                 self.method.after_step(self.students, self._progress(training=True))
-            applied = self.optimizer.iterations > before if scales else None
             _assign(after, self.method.non_trainable_variables, applied)
         return self._logs(loss, images, labels, outputs)
 

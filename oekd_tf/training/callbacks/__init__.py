@@ -1,5 +1,7 @@
 """Keras callbacks for training an ensemble, also in user code."""
 
+from oekd_tf.core.errors import NonFiniteLossError
+from oekd_tf.models.stop_on_nan import StopOnNan
 from oekd_tf.training.callbacks.best_epoch import BestEpoch
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
 from oekd_tf.training.callbacks.metrics_csv import MetricsCsv
@@ -7,7 +9,6 @@ from oekd_tf.training.callbacks.preemption import Preempted, Preemption
 from oekd_tf.training.callbacks.progress import Progress
 from oekd_tf.training.callbacks.pseudo_teacher_first import PseudoTeacherFirst
 from oekd_tf.training.callbacks.rest_of_epoch import RestOfEpoch
-from oekd_tf.training.callbacks.stop_on_nan import NonFiniteLossError, StopOnNan
 
 __all__ = [
     "BestEpoch",

@@ -20,6 +20,8 @@ import numpy as np
 from networks import small_ensemble
 
 import oekd_tf
+from oekd_tf.core.errors import NonFiniteLossError
+from oekd_tf.models.labelled_student import LabelledStudent
 
 assert keras.backend.backend() == "jax"
 rng = np.random.default_rng(0)
@@ -55,6 +57,46 @@ for step in range(1, 6):
     warm.reset_metrics()
     shares.append(warm.train_on_batch(images[:16], labels[:16], return_dict=True)["loss"] / whole)
 np.testing.assert_allclose(shares, [0, 0.25, 0.5, 0.75, 1, 1], rtol=1e-4)
+
+# A loss that is NaN, whatever the precision; a step that the loss scale skips.
+def values(model):
+    return [np.array(v) for v in (*model.trainable_variables, *model.non_trainable_variables)]
+
+
+students = small_ensemble(dtype="mixed_float16").students
+student = students[0]
+alone = LabelledStudent(student.inputs, student.outputs[0], name="alone")
+for model in (small_ensemble(), small_ensemble(dtype="mixed_float16"), alone):
+    loss = {"loss": oekd_tf.losses.label_loss} if model is alone else {}
+    model.compile(keras.optimizers.Adam(0.01), **loss)
+    model.fit(images, labels, batch_size=32, verbose=0)
+    before = values(model)
+    weights = np.ones(64, "float32")
+    weights[20] = np.nan
+    try:
+        model.fit(images, labels, 16, sample_weight=weights, shuffle=False, verbose=0)
+        raise AssertionError("NaN was trained on")
+    except NonFiniteLossError as error:
+        assert "loss=nan in epoch 1 at step " in str(error), error
+    if model is not alone:
+        assert int(model.optimizer.iterations) == 3
+    if getattr(model.optimizer, "dynamic_scale", None) is None:
+        continue
+    model.optimizer.dynamic_scale.assign(2.0**100)
+    before = values(model)
+    model.fit(images, labels, batch_size=32, verbose=0)
+    assert float(np.array(model.optimizer.dynamic_scale)) == 2.0**98
+    for old, new in zip(before, values(model), strict=True):
+        np.testing.assert_array_equal(new, old)
+broken = small_ensemble()
+broken.compile(keras.optimizers.SGD(1e30))
+before = values(broken)
+broken.train_on_batch(images, labels)
+broken.compile(keras.optimizers.SGD(0.01))
+before = values(broken)
+assert not np.isfinite(broken.train_on_batch(images, labels)[0])
+for old, new in zip(before, values(broken), strict=True):
+    np.testing.assert_array_equal(new, old)
 
 outputs, again = (m.predict(images, verbose=0) for m in (ensemble, loaded))
 for name in outputs:

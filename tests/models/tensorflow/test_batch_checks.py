@@ -283,11 +283,62 @@ class TestLossesAndGradients:
         with pytest.raises(NonFiniteLossError, match="gradient of student_2_root/kernel at step 1"):
             ensemble.fit(*batch, verbose=0)
 
-    def test_scaled_losses_may_overflow(self, batch):
-        ensemble = compiled(arguments={"dtype": "mixed_float16"})
-        before = ensemble.students[0].get_weights()[0]
-        ensemble.fit(*batch, sample_weight=np.full(8, np.nan), verbose=0)
-        np.testing.assert_array_equal(ensemble.students[0].get_weights()[0], before)
+
+HALF = {"dtype": "mixed_float16"}
+
+
+class TestScaledLosses:
+    @pytest.mark.parametrize("explicit", [False, True])
+    def test_a_loss_that_is_nan_is_no_overflow(self, batch, explicit):
+        optimizer = keras.optimizers.Adam(0.01)
+        if explicit:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        ensemble = compiled(optimizer, arguments=HALF)
+        weights = np.full(8, np.nan)
+        message = r"Received: label_loss=-?nan at step 1$"
+        refuses(
+            ensemble, NonFiniteLossError, message,
+            lambda: ensemble.fit(*batch, sample_weight=weights, verbose=0),
+        )  # fmt: skip
+        assert float(ensemble.optimizer.dynamic_scale) == 2.0**15
+
+    def test_a_learning_rate_that_is_too_high_for_half_precision(self, batch):
+        ensemble = compiled(keras.optimizers.SGD(1e6), arguments=HALF)
+        with pytest.raises(NonFiniteLossError, match=r"Received: \w+=-?(nan|inf) at step \d+$"):
+            ensemble.fit(*batch, epochs=20, verbose=0)
+        assert all(np.isfinite(v.numpy()).all() for v in ensemble.non_trainable_variables)
+
+    def test_a_skipped_step_halves_the_scale_and_changes_nothing_else(self, batch):
+        ensemble = compiled("adam", arguments=HALF)
+        ensemble.optimizer.dynamic_scale.assign(2.0**100)
+        kept = [*ensemble.trainable_variables, *ensemble.non_trainable_variables]
+        kept += ensemble.optimizer.inner_optimizer.variables
+        before = [v.numpy() for v in kept]
+        logs = ensemble.fit(*batch, verbose=0).history
+        assert np.isfinite(logs["loss"]).all()
+        for variable, old in zip(kept, before, strict=True):
+            np.testing.assert_array_equal(variable.numpy(), old, err_msg=variable.path)
+        assert float(ensemble.optimizer.dynamic_scale) == 2.0**99
+        ensemble.optimizer.dynamic_scale.assign(2.0**10)
+        ensemble.fit(*batch, verbose=0)
+        moved = [not np.array_equal(v.numpy(), old) for v, old in zip(kept, before, strict=True)]
+        assert all(
+            changed for v, changed in zip(kept, moved, strict=True) if v.name == "moving_mean"
+        )
+
+    def test_a_gradient_that_no_scale_can_save(self, batch):
+        ensemble = compiled("sgd", BrokenCnn((4,)), HALF)
+        ensemble.optimizer.dynamic_scale.assign(2.0**-12)
+        message = "NaN or inf in the gradient of .* at step 1, even with the least loss scale$"
+        with pytest.raises(NonFiniteLossError, match=message):
+            ensemble.fit(*batch, epochs=5, verbose=0)
+        assert float(ensemble.optimizer.dynamic_scale) == 2.0**-14
+
+    def test_with_xla_fit_fails_at_the_batch(self, batch):
+        for arguments in ({}, HALF):
+            ensemble = compiled(arguments=arguments, jit_compile=True)
+            with pytest.raises(NonFiniteLossError, match=r"label_loss=nan in epoch 1 at step 1$"):
+                ensemble.fit(*batch, sample_weight=np.full(8, np.nan), verbose=0)
 
 
 @pytest.mark.parametrize("arguments", [{"run_eagerly": True}, {"steps_per_execution": 3}])
