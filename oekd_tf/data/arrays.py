@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from oekd_tf.core.labels import class_indices
+
 
 def check_arrays(
     images: Any, labels: Any, num_classes: int | None
@@ -14,7 +16,7 @@ def check_arrays(
     Args:
         images: Raw pixels from 0 to 255, (examples, height, width, channels), or without
             channels if grey.
-        labels: Class indices, (examples,) or (examples, 1).
+        labels: Class indices, as `oekd_tf.core.labels.class_indices` takes them.
         num_classes: Number of classes; None if it is not known.
 
     Returns:
@@ -31,20 +33,13 @@ def check_arrays(
             "Images must be (examples, height, width, channels) and not empty. "
             f"Received: shape {images.shape}"
         )
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.shape != images.shape[:1]:
+    indices = class_indices(labels, num_classes)
+    if len(indices) != len(images):
         raise ValueError(
             f"Labels must be one class index an image, of shape ({len(images)},). "
             f"Received: shape {labels.shape}"
         )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"Labels must be integers. Received: {labels.dtype}")
-    low, high = labels.min(), labels.max()
-    if low < 0 or (num_classes is not None and high >= num_classes):
-        limit = f" and below {num_classes}" if num_classes is not None else ""
-        raise ValueError(f"Labels must be at least 0{limit}. Received: from {low} to {high}")
-    return _as_uint8(images), labels.astype(np.int32)
+    return _as_uint8(images), indices
 
 
 def array_fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
@@ -57,13 +52,7 @@ def array_fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
 
 def check_labels(labels: np.ndarray, class_names: list[str], split: str) -> None:
     """Raises a ValueError if a label of a split stands for no class."""
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= len(class_names):
-        absent = "; -1 is TFDS's sign for no label" if low == -1 else ""
-        raise ValueError(
-            f"Labels of {split} must be from 0 to {len(class_names) - 1}. "
-            f"Received: from {low} to {high}{absent}"
-        )
+    class_indices(labels, len(class_names), f"Labels of {split}")
 
 
 def check_no_empty_class(labels: np.ndarray, class_names: list[str]) -> None:

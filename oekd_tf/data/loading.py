@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.core.choices import CACHES
+from oekd_tf.core.labels import count_classes
 from oekd_tf.data.arrays import array_fingerprint, check_arrays, check_labels, check_no_empty_class
 from oekd_tf.data.dataset import Data
 from oekd_tf.data.folder import split_name
@@ -319,7 +320,7 @@ def _array_splits(
     images, labels = splits["train"]
     images, labels = check_arrays(images, labels, num_classes)
     if num_classes is None:
-        num_classes = int(labels.max()) + 1
+        num_classes = count_classes(labels)
     names = list(class_names) if class_names is not None else [str(i) for i in range(num_classes)]
     if "test" not in splits:
         return ArraySplit(images, labels), None, names

@@ -14,6 +14,7 @@ import numpy as np
 
 from oekd_tf.core.choices import ARRAY_AUGMENTATIONS
 from oekd_tf.core.errors import ConfigError
+from oekd_tf.core.labels import class_indices, count_classes
 from oekd_tf.data.arrays import array_fingerprint
 from oekd_tf.data.balanced import BalancedOrder
 from oekd_tf.data.base import SizedData
@@ -29,7 +30,8 @@ class ArrayData(SizedData):
     Args:
         name: Name for messages and reports.
         x_train: Images, uint8 (images, height, width, channels).
-        y_train: Class indices, (images,) or (images, 1).
+        y_train: Class indices, (images,) or (images, 1); the largest and one more is the number
+            of classes, most of which must have an example.
         x_test: Images of the test split.
         y_test: Class indices of the test split.
         validation_fraction: Share of the training images that is held out, stratified by class.
@@ -64,13 +66,9 @@ class ArrayData(SizedData):
                 f"Test images must have the training images' shape, {images.shape[1:]}. "
                 f"Received: {self._test[0].shape[1:]}"
             )
-        self.num_classes = int(labels.max()) + 1
+        self.num_classes = count_classes(labels, "y_train", ConfigError)
         self.class_names = [str(index) for index in range(self.num_classes)]
-        if self._test[1].max() >= self.num_classes:
-            raise ConfigError(
-                f"Test labels must be from 0 to {self.num_classes - 1}, the largest training "
-                f"label. Received: {self._test[1].max()}"
-            )
+        class_indices(self._test[1], self.num_classes, "y_test", ConfigError)
         train, held_out = hold_out(
             len(images), labels, validation_fraction, split_seed, max_examples
         )
@@ -302,16 +300,15 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 def _checked(split: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     images, labels = np.asarray(images), np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
         raise ConfigError(
             f"x_{split} must be uint8 images of shape (images, height, width, channels). "
             f"Received: {images.dtype} {images.shape}"
         )
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0:
+    indices = class_indices(labels, name=f"y_{split}", error=ConfigError)
+    if len(indices) != len(images):
         raise ConfigError(
-            f"y_{split} must be one class index from 0 on for each of {len(images)} images. "
-            f"Received: {labels.dtype} {labels.shape}, the least {labels.min(initial=0)}"
+            f"y_{split} must be one class index for each of {len(images)} images. "
+            f"Received: shape {labels.shape}"
         )
-    return images, labels.astype(np.int32)
+    return images, indices

@@ -24,6 +24,9 @@ _LOOKED_AT = 100
 # Share of the free memory that an encoded split may take.
 _ENCODED_SHARE = 0.25
 
+# Of labels in 32 bits; -1 is TFDS's sign for no label.
+_RANGE = (-1, 2**31 - 1)
+
 # Number of consecutive examples of each shard when shards are interleaved.
 _SHARD_BLOCK = 16
 
@@ -122,7 +125,7 @@ class TfdsSource(NamedTuple):
             labels.append(some_labels)
             groups.append(some_groups)
         found = np.unique(np.concatenate(groups), return_inverse=True)[1]
-        return np.concatenate(labels).astype(np.int32), found
+        return _fitting(np.concatenate(labels)).astype(np.int32), found
 
     def encoded(self, split: str) -> Iterator[tuple[bytes, int]]:
         """The encoded image and the label of each example, by index."""
@@ -256,7 +259,13 @@ class TfdsSource(NamedTuple):
         return {self.image_key: tfds.decode.SkipDecoding()}
 
     def _image_and_label(self, example: dict) -> tuple[Tensor, Tensor]:
-        return example[self.image_key], tf.cast(example[self.label_key], tf.int32)
+        label = tf.clip_by_value(tf.cast(example[self.label_key], tf.int64), *_RANGE)
+        return example[self.image_key], tf.cast(label, tf.int32)
+
+
+def _fitting(labels: np.ndarray) -> np.ndarray:
+    # A label that 32 bits do not hold stays one that is refused, not another class.
+    return np.clip(labels, *_RANGE)
 
 
 def _extents(shards: list) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import numpy as np
 import oekd_tf
 from oekd_tf.core.errors import ExportError
 from oekd_tf.core.files import foreign_content
+from oekd_tf.core.labels import class_indices
 from oekd_tf.core.records import Contract
 from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
@@ -73,24 +74,16 @@ def check_arguments(
         )
     shape = tuple(students[0].input_shape[1:])
     _check_images(test_images, shape, "test_images")
-    if test_labels.shape != (len(test_images),):
-        raise ExportError(
-            f"test_labels must be one class index an image, ({len(test_images)},). "
-            f"Received: shape {test_labels.shape}"
-        )
     classes = students[0].output_shape[-1]
     if class_names is not None and len(class_names) != classes:
         raise ExportError(
             f"class_names must be {classes} names, one a class. Received: {len(class_names)}"
         )
-    if not np.issubdtype(test_labels.dtype, np.integer) or not (
-        test_labels.min() >= 0 and test_labels.max() < classes
-    ):
-        kind = test_labels.dtype
-        numbers = kind.kind in "iuf"
-        found = f"from {test_labels.min()} to {test_labels.max()}" if numbers else "text"
+    indices = class_indices(test_labels, classes, "test_labels", ExportError)
+    if len(indices) != len(test_images):
         raise ExportError(
-            f"test_labels must be class indices from 0 to {classes - 1}. Received: {kind}, {found}"
+            f"test_labels must be one class index an image, ({len(test_images)},). "
+            f"Received: shape {test_labels.shape}"
         )
     if contract is not None:
         _check_contract(contract, shape, classes, class_names)

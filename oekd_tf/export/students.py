@@ -9,6 +9,7 @@ import numpy as np
 
 from oekd_tf.core.errors import ExportError, RefusedFilesError
 from oekd_tf.core.files import alone, remove, replaced, write_errors
+from oekd_tf.core.labels import class_indices
 from oekd_tf.core.records import Contract, Manifest, StudentFiles
 from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
@@ -121,6 +122,7 @@ def export_students(
         calibration_batch_size, batch_size, fine_tuning, class_names, limits, overwrite, widths,
         contract, max_class_drop,
     )  # fmt: skip
+    test_labels = class_indices(test_labels)
     known = known_contract(ensemble, students[0], class_names)
     if contract is not None:
         check_statistics(contract, known)

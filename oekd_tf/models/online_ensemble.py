@@ -303,7 +303,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         if self.compiled and not self.asserts_finite():
             given["callbacks"] = StopOnNan.added(given["callbacks"])
         check_class_weight(given["class_weight"], self.num_classes)
-        self.check_validation(given["validation_data"])
+        self.check_arrays(given["y"], given["validation_data"])
         tell_directions(given["callbacks"], self.log_names)
         return super().fit(**given)
 

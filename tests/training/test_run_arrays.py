@@ -177,8 +177,10 @@ def test_pad_crop_is_tensorflows():
     [
         ({"x_train": np.zeros((4, 8, 8, 3))}, "x_train must be uint8.*Received: float64"),
         ({"x_test": np.zeros((4, 8, 8), np.uint8)}, r"x_test must be uint8.*\(4, 8, 8\)"),
-        ({"y_train": np.zeros(3, int)}, "y_train must be one class index"),
-        ({"y_test": np.full(4, 9)}, "from 0 to 0.*Received: 9"),
+        ({"y_train": np.zeros(3, int)}, "y_train must be one class index for each of 4"),
+        ({"y_test": np.full(4, 9)}, "from 0 to 0.*Received: 9 at index 0"),
+        ({"y_train": np.array([0, 2**32, 0, 0])}, "y_train .*Received: 4294967296 at index 1$"),
+        ({"y_train": np.array([0, 50_000, 1, 0])}, "Received: 50000 at index 1, and 49,998 of"),
         ({"x_test": np.zeros((4, 9, 8, 3), np.uint8)}, "must have the training images' shape"),
         ({"validation_fraction": 0.99}, "leave images to train on"),
     ],

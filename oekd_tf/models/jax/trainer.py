@@ -3,8 +3,10 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from oekd_tf.core.labels import are_rows, class_indices
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.method import Method
 from oekd_tf.models.jax.finite_step import finite_step
@@ -24,9 +26,12 @@ class JaxTrainer(TrainedEnsemble):
         """Whether to compile a step: the argument itself."""
         return asked
 
-    def check_validation(self, validation_data: Any) -> None:
-        """Does nothing: pictures are checked under TensorFlow."""
-        del validation_data
+    def check_arrays(self, labels: Any, validation_data: Any) -> None:
+        """Refuses arrays of labels that are no classes, which JAX would take for others."""
+        held_out = validation_data[1] if isinstance(validation_data, tuple | list) else None
+        for given in (labels, held_out):
+            if isinstance(given, np.ndarray) and not are_rows(given, self.num_classes):
+                class_indices(given, self.num_classes)
 
     def asserts_finite(self) -> bool:
         """Whether a step asserts that its losses are finite: under JAX nothing can."""

@@ -122,13 +122,11 @@ def check_labels(labels: Any, num_classes: int) -> list[tf.Operation]:
             "Labels must be of one shape, (batch,), (batch, 1) or (batch, classes), from one "
             "compile to the next. Received: another number of dimensions than in batches before"
         )
-    if not (labels.dtype.is_integer or labels.dtype.is_floating or labels.dtype.is_bool):
+    if not (labels.dtype.is_integer or labels.dtype.is_floating):
         raise ValueError(
             "Labels must be class indices or class probabilities. "
             f"Received: type {labels.dtype.name}"
         )
-    if labels.dtype.is_bool:
-        labels = tf.cast(labels, tf.int32)
     low, high = tf.reduce_min(labels), tf.reduce_max(labels)
     if labels.shape.rank == 2 and labels.shape[-1] == num_classes:
         kind, lowest, highest = "probabilities", -_PROBABILITY_TOLERANCE, 1 + _PROBABILITY_TOLERANCE

@@ -57,8 +57,10 @@ class TensorFlowTrainer(TrainedEnsemble):
             )
         return self.test_function
 
-    def check_validation(self, validation_data: Any) -> None:
+    def check_arrays(self, labels: Any, validation_data: Any) -> None:
         """Refuses arrays of pictures scaled to 0 and 1 before an epoch is trained."""
+        # Labels are checked within the step.
+        del labels
         if isinstance(validation_data, tuple | list):
             batch_checks.check_predicted(validation_data[0][:_FIRST], "in validation_data")
 

@@ -98,6 +98,14 @@ assert not np.isfinite(broken.train_on_batch(images, labels)[0])
 for old, new in zip(before, values(broken), strict=True):
     np.testing.assert_array_equal(new, old)
 
+# JAX would take 2**32, in 32 bits, for class 0.
+for given in ({"y": labels + 2**32}, {"y": labels, "validation_data": (images, labels + 1)}):
+    try:
+        broken.fit(images, verbose=0, **given)
+        raise AssertionError("labels out of range were trained on")
+    except ValueError as error:
+        assert "Labels must be class indices, whole numbers from 0 to 3" in str(error), error
+
 outputs, again = (m.predict(images, verbose=0) for m in (ensemble, loaded))
 for name in outputs:
     np.testing.assert_allclose(outputs[name], again[name], atol=1e-5)

@@ -239,6 +239,8 @@ class TestGoodData:
 
     def test_labels(self, batch):
         ensemble = compiled(run_eagerly=True)
+        with pytest.raises(ValueError, match=r"class indices or class prob.*Received: type bool$"):
+            ensemble.fit(batches(batch[0], batch[1] > 1), verbose=0)
         one_hot = np.eye(4, dtype=np.float32)[batch[1]]
         for labels in (batch[1][:, None], batch[1].astype(np.float32), one_hot, 1.0001 * one_hot):
             ensemble.fit(batches(batch[0], labels), verbose=0)
