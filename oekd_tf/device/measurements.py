@@ -15,6 +15,7 @@ from pathlib import Path
 from oekd_tf.core.json_files import read_json
 from oekd_tf.core.machine import processor
 from oekd_tf.core.records import DeviceFacts, DeviceResults, FileResult, Manifest, Measurements
+from oekd_tf.core.text import printable
 from oekd_tf.device.exported import ExportedFile, exported_files
 from oekd_tf.device.latency import Latency
 
@@ -69,7 +70,7 @@ def merge(manifest: Manifest, devices: Mapping[str, DeviceResults]) -> None:
         for key, found in device["results"].items():
             if key not in files:
                 raise ValueError(
-                    f"Results must be of files of the export. Received: {key} on {name}, "
+                    f"Results must be of files of the export. Received: {printable(key)} on {name}, "
                     "which it does not hold"
                 )
             expected = files[key].facts["sha256"]

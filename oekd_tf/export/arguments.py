@@ -1,5 +1,6 @@
 """The rules of `export_students`' arguments."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ import keras
 import numpy as np
 
 import oekd_tf
-from oekd_tf.core.errors import ExportError
+from oekd_tf.core import contract as rules
+from oekd_tf.core.errors import ExportError, format_value, one_line
 from oekd_tf.core.files import foreign_content
+from oekd_tf.core.json_files import parse_json, validate
 from oekd_tf.core.labels import class_indices
-from oekd_tf.core.records import Contract
+from oekd_tf.core.records import Contract, MadeBy, Name, Width
 from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
 
@@ -68,6 +71,12 @@ def check_arguments(
     if len(set(names)) < len(names):
         raise ExportError(f"Students must have names that differ. Received: {names}")
     check_output(output, overwrite)
+    for name in names:
+        _check_value("A student's name", name, Name)
+    for name in class_names or ():
+        _check_value("A class name", name, str)
+    for width in widths or ():
+        _check_value("A width", width, Width)
     if widths is not None and len(widths) != len(students):
         raise ExportError(
             f"widths must be {len(students)} numbers, one a student. Received: {list(widths)}"
@@ -103,6 +112,24 @@ def check_arguments(
                 f"{calibrated[0]} needs calibration_images from the training split. Received: None"
             )
         _check_images(np.asarray(calibration_images), shape, "calibration_images")
+
+
+def check_provenance(provenance: Mapping[str, Any]) -> None:
+    """Raises an ExportError if entries for the manifest cannot be read back from it."""
+    try:
+        parse_json(json.dumps(provenance), MadeBy)
+    except (TypeError, ValueError) as error:
+        raise ExportError(
+            f"provenance must be what JSON can hold. Received: {one_line(error)}"
+        ) from None
+
+
+def _check_value(what: str, value: Any, kind: Any) -> None:
+    try:
+        validate(value, kind)
+    except ValueError as error:
+        rule = str(error).removeprefix("all of it must be ").partition(", and is ")[0]
+        raise ExportError(f"{what} must be {rule}. Received: {format_value(value)}") from None
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -171,10 +198,13 @@ def _numbers(values: Any) -> list[float] | None:
 def _check_contract(
     contract: Contract, shape: tuple[int, ...], classes: int, class_names: Sequence[str] | None
 ) -> None:
-    if not isinstance(contract, dict) or "class_names" not in contract:
+    try:
+        validate(contract, Contract)
+        rules.check_contract(contract)
+    except ValueError as error:
         raise ExportError(
-            f"contract must be that of a data set, data.contract. Received: {type(contract)}"
-        )
+            f"contract must be that of a data set, data.contract. Received: {error}"
+        ) from None
     names = contract["class_names"]
     if tuple(contract["image_shape"]) != shape or (names is not None and len(names) != classes):
         raise ExportError(

@@ -24,6 +24,9 @@ def compare(logits: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> Co
         >>> compare(np.array([[1.0, 2.0]]), np.array([[1.0, 3.0]]), np.array([1]))
         {'accuracy': 1.0, 'agreement': 1.0, 'largest_logit_difference': 1.0}
     """
+    if not np.isfinite(logits).all():
+        # Every other figure would be of no use.
+        return {"accuracy": 0.0, "agreement": 0.0, "largest_logit_difference": float("inf")}
     top = logits.argmax(-1)
     return {
         "accuracy": float((top == labels).mean()),
@@ -107,6 +110,8 @@ def refusal(
     Returns:
         The reason; None if it may.
     """
+    if not np.isfinite(found["largest_logit_difference"]):
+        return f"its logits must be finite; {form.advice}. Received: NaN or infinity"
     drop = limits["max_accuracy_drop"].get(form.name, form.max_accuracy_drop)
     # A bound that the accuracies meet exactly must not fail by a rounding error.
     if not found["accuracy"] >= reference - drop - 1e-9:

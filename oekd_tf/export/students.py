@@ -13,7 +13,12 @@ from oekd_tf.core.labels import class_indices
 from oekd_tf.core.records import Contract, Manifest, StudentFiles
 from oekd_tf.device import manifest
 from oekd_tf.export import formats as forms
-from oekd_tf.export.arguments import check_arguments, check_statistics, known_contract
+from oekd_tf.export.arguments import (
+    check_arguments,
+    check_provenance,
+    check_statistics,
+    known_contract,
+)
 from oekd_tf.export.check import class_recall
 from oekd_tf.export.plain_student import plain_student
 from oekd_tf.export.pool import Workers, sensible_processes
@@ -122,6 +127,7 @@ def export_students(
         calibration_batch_size, batch_size, fine_tuning, class_names, limits, overwrite, widths,
         contract, max_class_drop,
     )  # fmt: skip
+    check_provenance(provenance or {})
     test_labels = class_indices(test_labels)
     known = known_contract(ensemble, students[0], class_names)
     if contract is not None:
@@ -153,6 +159,11 @@ def export_students(
         references = {}
         for student in students:
             references[student.name] = student.predict(test_images, batch_size=256, verbose=0)
+            if not np.isfinite(references[student.name]).all():
+                raise ExportError(
+                    f"{student.name} must give finite logits. Received: NaN or infinity on the "
+                    "test images"
+                )
             conversions.add_student(student.name, names, references[student.name], test_labels)
             conversions.submit(plain_student(student), student.name, wanted, (), {})
         for stages in dict.fromkeys(form.stages for form in wanted if form.stages):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +16,12 @@ import oekd_tf
 from oekd_tf.export import ExportError, export_students, read_manifest
 
 pytestmark = pytest.mark.integration
+
+OF_0_1 = Path(__file__).parents[1] / "written_by_0_1" / "export"
+CONTRACT = {
+    "oekd_tf": "0.2.0", "data": None, "mean": None, "std": None, "class_counts": None,
+    "preparation": None, "splits": None,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -241,37 +249,56 @@ class TestWholeOrNotAtAll:
         assert leftovers(tmp_path / "run") == ["mine.txt"]
 
     def test_overwrite_replaces_all_of_it(self, ensemble, test_set, tmp_path):
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "mine.txt").write_text("mine")
-        (tmp_path / "run" / "manifest.json").write_text("{}")
+        shutil.copytree(OF_0_1, tmp_path / "run")
         self.export(ensemble, test_set, tmp_path / "run", overwrite=True)
         assert sorted(leftovers(tmp_path / "run")) == ["manifest.json", "student_2"]
         assert leftovers(tmp_path) == ["run"]
 
     def test_failed_overwrite_keeps_what_was_there(self, ensemble, test_set, tmp_path):
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "mine.txt").write_text("mine")
-        (tmp_path / "run" / "manifest.json").write_text("{}")
+        shutil.copytree(OF_0_1, tmp_path / "run")
         with pytest.raises(ExportError, match="int8"):
             self.export(
                 ensemble, test_set, tmp_path / "run", overwrite=True, formats=("int8",),
                 calibration_images=np.zeros((1, 28, 28, 1), np.uint8),
             )  # fmt: skip
         assert leftovers(tmp_path) == ["run"]
-        assert sorted(leftovers(tmp_path / "run")) == ["manifest.json", "mine.txt"]
+        assert sorted(leftovers(tmp_path / "run")) == sorted(leftovers(OF_0_1))
 
-    def test_overwrite_takes_no_folder_that_is_no_export(self, ensemble, test_set, tmp_path):
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "checkpoint").write_text("mine")
-        with pytest.raises(ExportError, match=r"Only a folder that is an export.*Received: .*run"):
-            self.export(ensemble, test_set, tmp_path / "run", overwrite=True)
-        assert leftovers(tmp_path / "run") == ["checkpoint"]
+    @pytest.mark.parametrize(
+        ("there", "found"),
+        [
+            ("checkpoint", "which this command did not write"),
+            # A web site has a file of this name too.
+            ("manifest.json", "which this command did not write"),
+            ("export and notes.txt", "which holds notes.txt"),
+            ("export and student_1/int8_vela.tflite", "which holds student_1/int8_vela.tflite"),
+        ],
+    )
+    def test_overwrite_takes_only_an_export(self, ensemble, test_set, tmp_path, there, found):
+        output = tmp_path / "run"
+        if there.startswith("export and "):
+            shutil.copytree(OF_0_1, output)
+            there = there.removeprefix("export and ")
+        else:
+            output.mkdir()
+        (output / there).write_text('{"name": "Shoes", "icons": []}')
+        before = sorted(path for path in output.rglob("*"))
+        with pytest.raises(ExportError, match=rf"Only a folder that is an export.*run, {found}$"):
+            self.export(ensemble, test_set, output, overwrite=True)
+        assert sorted(path for path in output.rglob("*")) == before
+
+    def test_class_names_with_line_breaks(self, ensemble, test_set, tmp_path):
+        names = ["a\nb", *"bcdefghij"]
+        self.export(ensemble, test_set, tmp_path / "run", class_names=names)
+        lines = (tmp_path / "run" / "student_2" / "labels.txt").read_text().splitlines()
+        assert lines == ["a\\nb", *"bcdefghij"]
+        assert read_manifest(tmp_path / "run")["class_names"] == names
 
     def test_operation_outside_tflite_is_refused(self, test_set, tmp_path):
         images = keras.Input((28, 28, 1), name="images")
         logits = keras.layers.Dense(10)(keras.layers.Flatten()(images))
         # The inverse error function exists in TensorFlow and not in TFLite.
-        logits = keras.ops.erfinv(keras.ops.tanh(logits))
+        logits = keras.ops.erfinv(0.9 * keras.ops.tanh(logits))
         student = keras.Model(images, logits, name="student_1")
         with pytest.raises(ExportError, match=r"TFLite's own.*Received: student_1 to float32"):
             export_students(
@@ -324,6 +351,7 @@ class TestWholeOrNotAtAll:
         (
             {
                 "contract": {
+                    **CONTRACT,
                     "class_names": list("abcdefghij"),
                     "image_shape": [28, 28, 1],
                     "mean": [0.0],
@@ -333,16 +361,25 @@ class TestWholeOrNotAtAll:
         ),
         ({"contract": "data"}, "contract must be that of a data set, data.contract"),
         (
-            {"contract": {"class_names": list("abc"), "image_shape": [28, 28, 1]}},
+            {"contract": {**CONTRACT, "class_names": list("abc"), "image_shape": [28, 28, 1]}},
             r"contract must be of the network's inputs, \(28, 28, 1\), and its 10 classes",
         ),
         (
             {
-                "contract": {"class_names": list("abcdefghij"), "image_shape": [28, 28, 1]},
+                "contract": {
+                    **CONTRACT,
+                    "class_names": list("abcdefghij"),
+                    "image_shape": [28, 28, 1],
+                },
                 "class_names": list("abcdefghix"),
             },
             "class_names must be those of contract, or None. Received: others, such as 'x'",
         ),
+        ({"contract": {}}, "contract must be that of a data set.* Received: no "),
+        ({"widths": (1.0, -1.0)}, r"A width must be a number > 0.0. Received: -1.0"),
+        ({"class_names": [1] * 10}, "A class name must be text. Received: 1"),
+        ({"provenance": {"score": float("nan")}}, "provenance must .*score must be finite"),
+        ({"provenance": {"path": Path()}}, "provenance must be what JSON can hold. Received: "),
         ({"class_names": ["a"]}, "class_names must be 10 names.*Received: 1"),
         ({"min_agreement": {"int9": 1.0}}, "A format must be one of saved_model, float32"),
         ({"max_accuracy_drop": {"int9": 1.0}}, "A format must be one of saved_model, float32"),
