@@ -70,8 +70,8 @@ def merge(manifest: Manifest, devices: Mapping[str, DeviceResults]) -> None:
         for key, found in device["results"].items():
             if key not in files:
                 raise ValueError(
-                    f"Results must be of files of the export. Received: {printable(key)} on {name}, "
-                    "which it does not hold"
+                    f"Results must be of files of the export. Received: {printable(key)} "
+                    f"on {name}, which it does not hold"
                 )
             expected = files[key].facts["sha256"]
             size = files[key].facts["bytes"]
