@@ -4,7 +4,7 @@
 
 The results go into the export's manifest, which `oekd pick` chooses by, and with --output also
 into a file of their own, to bring home from a device; there --merge=FILE takes it into the
-manifest and measures nothing. Needs numpy and ai-edge-litert only.
+manifest and measures nothing. Needs numpy, ai-edge-litert and msgspec only.
 """
 
 import json

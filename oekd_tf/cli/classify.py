@@ -5,7 +5,7 @@
 
 In a cascade the second, larger student is asked only about images of which the first is not sure:
 whose top probability is below the threshold that `oekd cascade` has found, or --threshold.
-Needs numpy, ai-edge-litert and pillow only.
+Needs numpy, ai-edge-litert, msgspec and pillow only.
 """
 
 import dataclasses

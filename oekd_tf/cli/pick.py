@@ -4,7 +4,7 @@
 
 Without --output it goes to savedmodels/demo_picked: the file, labels.txt, card.json and CARD.md.
 If nothing fits, the nearest is named and the exit code is 1. Latencies are those that
-`oekd bench` has measured. Needs numpy and ai-edge-litert only.
+`oekd bench` has measured. Needs numpy, ai-edge-litert and msgspec only.
 """
 
 import sys

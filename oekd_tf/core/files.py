@@ -250,7 +250,7 @@ def _claimed(path: Path) -> Iterator[Path]:
 
 def _clear_abandoned(path: Path) -> None:
     """Deletes what killed processes left of writing a path; what they moved away is put back."""
-    # The second are of versions before 0.3.
+    # The second are of earlier versions.
     name = re.compile(
         rf"\.partial-[0-9a-f]{{8}}-{re.escape(path.name)}"
         rf"|\.(partial|old)-\d+(\.\d+)?-{re.escape(path.name)}"

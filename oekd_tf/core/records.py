@@ -438,7 +438,7 @@ class CheckpointState(TypedDict):
     """A checkpoint beside its arrays: `checkpoint.json`.
 
     Attributes:
-        name: Name of the checkpoint's folder; versions before 0.3 lack it.
+        name: Name of the checkpoint's folder; version 0.1 lacks it.
         epochs: Number of finished epochs.
         steps: Number of finished steps of the next epoch.
         seconds: Seconds of training so far.
@@ -446,7 +446,7 @@ class CheckpointState(TypedDict):
         best: The best epoch so far, where it is kept.
         bytes: Size of the arrays' file.
         sha256: Its SHA-256.
-        digest: SHA-256 of all fields above, as JSON with sorted names; versions before 0.3 lack it.
+        digest: SHA-256 of all fields above, as JSON with sorted names; version 0.1 lacks it.
     """
 
     name: NotRequired[str]

@@ -257,7 +257,7 @@ def _read_state(path: Path) -> CheckpointState:
     name = path.name
 
     def check(state: CheckpointState) -> None:
-        # Versions before 0.3 wrote neither name nor digest.
+        # Version 0.1 wrote neither name nor digest.
         signed = "digest" in state
         if signed != ("name" in state) or (signed and state["digest"] != _digest(state)):
             raise ValueError("fields must be those of its digest, and are others")
