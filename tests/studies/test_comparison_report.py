@@ -1,6 +1,8 @@
 """The report of a study whose figures were set by hand, rebuilt from its results file alone."""
 
+import copy
 import csv
+import json
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy.stats import t
 
+from oekd_tf import config as config_module
 from oekd_tf.core.errors import ResultsError
 from oekd_tf.studies import results as results_file
 from oekd_tf.studies.ablations import differences
@@ -310,8 +313,6 @@ def test_no_file(tmp_path):
 
 
 def test_gone_on_with(results, tmp_path):
-    from oekd_tf import config as config_module
-
     path = tmp_path / "results.json"
     results_file.write(path, results)
     config = config_module.from_json(results_file.json.dumps(results["config"]))
@@ -324,3 +325,25 @@ def test_gone_on_with(results, tmp_path):
     config.epochs = 3
     with pytest.raises(ResultsError, match=r"was made with config\.epochs=2, not 3\. Use the same"):
         results_file.begin(path, config, {}, "")
+
+
+def test_what_a_results_file_names_is_not_run(results, tmp_path, monkeypatch):
+    """It may be someone else's: to import a module is to run it."""
+    (tmp_path / "theirs.py").write_text(
+        f"open({str(tmp_path / 'touched')!r}, 'w').close()\nbackbone = None\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for section, name in (("backbone", "theirs:backbone"), ("method", "theirs:Method")):
+        other = copy.deepcopy(results)
+        other["config"][section] = {"name": name, "arguments": {}}
+        path = tmp_path / "results.json"
+        results_file.write(path, other)
+        write_report(tmp_path)
+        config = config_module.from_json(json.dumps(results["config"]))
+        with pytest.raises(ResultsError, match=rf"config\.{section}\.name='{name}'"):
+            results_file.begin(path, config, {}, "oekd compare")
+    assert not (tmp_path / "touched").exists()
+    # The module does what it is said to do.
+    with pytest.raises(config_module.ConfigError):
+        config_module.from_json(json.dumps(other["config"]))
+    assert (tmp_path / "touched").exists()
