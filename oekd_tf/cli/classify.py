@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.cli.parts import device_flags as command_line
+from oekd_tf.core.regular import irregular_kind
 from oekd_tf.core.text import printable
 from oekd_tf.device.contract import read_contract
 from oekd_tf.device.exported import find_file, read_export, verified_path
@@ -123,10 +124,10 @@ def _models(flags: Namespace) -> tuple[dict[str, Path], float]:
         )
     if flags.model:
         if not Path(flags.model).is_file():
-            found = "a folder" if Path(flags.model).is_dir() else "not there"
+            found = "a folder" if Path(flags.model).is_dir() else irregular_kind(flags.model)
             raise ValueError(
                 "--model must be a TFLite file, such as student_1/int8.tflite of an export. "
-                f"Received: {flags.model}, which is {found}"
+                f"Received: {flags.model}, which is {found or 'not there'}"
             )
         return {flags.model: Path(flags.model)}, 0.0
     if len(flags.cascade) != 2 or not flags.exports:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from oekd_tf.core.errors import ConfigError, format_value, one_line
+from oekd_tf.core.regular import irregular_kind
 
 
 def find_config(path: str) -> str:
@@ -46,7 +47,9 @@ def read_config(path: str) -> ConfigDict:
     name, colon, argument = path.partition(":")
     found = find_config(name)
     if not Path(found).is_file():
-        raise ConfigError(f"--config must be a file that is there. Received: {path!r}")
+        kind = irregular_kind(found)
+        what = f", which is {kind}" if kind else ""
+        raise ConfigError(f"--config must be a file that is there. Received: {path!r}{what}")
     spec = importlib.util.spec_from_file_location("oekd_tf_config", found)
     if spec is None or spec.loader is None:
         raise ConfigError(f"--config must be a Python file, which ends in .py. Received: {path!r}")

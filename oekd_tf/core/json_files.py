@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import msgspec
 
 from oekd_tf.core.errors import format_value, one_line
 from oekd_tf.core.records import PATTERNS
+from oekd_tf.core.regular import regular
 
 _T = TypeVar("_T")
 
@@ -80,23 +80,13 @@ def read_file(path: str | Path) -> bytes:
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is no regular file, or too large.
+        ValueError: It is too large.
     """
-    path = Path(path)
-    if not is_regular(path):
-        raise ValueError("what is no file")
+    # Reading a pipe or a device may never end.
+    path = regular(path)
     if (size := path.stat().st_size) > _MOST_BYTES:
         raise ValueError(f"a file of {size:,} bytes")
     return path.read_bytes()
-
-
-def is_regular(path: Path) -> bool:
-    """Whether a path is of a file: reading a pipe or a device may never end.
-
-    Raises:
-        FileNotFoundError: There is nothing.
-    """
-    return stat.S_ISREG(path.stat().st_mode)
 
 
 def parse_json(text: str | bytes, kind: type[_T], check: Callable[[_T], None] | None = None) -> _T:

@@ -12,6 +12,15 @@ import oekd_tf
 
 _PACKAGES = ("tensorflow", "keras", "numpy")
 
+# Files of limit and use of a container's memory, of both versions of control groups.
+_CONTAINER_MEMORY = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+
 
 class Machine(TypedDict):
     """A processor, and the number of its cores that this process may use."""
@@ -47,6 +56,34 @@ def core_numbers() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that can still be taken, in this container too; None if it is not known."""
+    found = []
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(1024 * int(line.split()[1]))
+    except (OSError, ValueError, IndexError):
+        pass
+    for limit, used in _CONTAINER_MEMORY:
+        try:
+            found.append(max(0, int(Path(limit).read_text()) - _unreclaimable(Path(used))))
+        except (OSError, ValueError):
+            # There is none, or it is "max".
+            continue
+    return min(found, default=None)
+
+
+def _unreclaimable(used: Path) -> int:
+    """Bytes that a container uses, apart from files that the system can forget."""
+    cached = 0
+    for line in used.with_name("memory.stat").read_text().splitlines():
+        name, _, count = line.partition(" ")
+        if name in ("inactive_file", "total_inactive_file"):
+            cached = int(count)
+    return int(used.read_text()) - cached
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from oekd_tf.core.records import Preparation
 from oekd_tf.core.types import Tensor
 from oekd_tf.data.cropping import central_window, random_window, to_uint8
-from oekd_tf.device.picture_headers import read_header
+from oekd_tf.device.picture_headers import pixels_problem, read_header
 from oekd_tf.device.pictures import decode
 
 # How a picture is decoded: by Pillow, as a plain JPEG of an EXIF orientation (1 to 8), or as a
@@ -147,7 +147,7 @@ def _kinds(contents: np.ndarray) -> np.ndarray:
 
 def _kind(content: bytes) -> int:
     header = read_header(content)
-    if not header.plain:
+    if not header.plain or pixels_problem(header.width, header.height):
         return _PILLOW
     return header.orientation if header.format == "JPEG" else _PNG
 

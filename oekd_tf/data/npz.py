@@ -6,12 +6,14 @@ Interface and validation split are those of `oekd_tf.data.Data`.
 import functools
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from oekd_tf.core.array_files import check_arrays
 from oekd_tf.core.choices import ARRAY_AUGMENTATIONS
 from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.labels import class_indices, count_classes
@@ -283,7 +285,7 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
         ConfigError: The file cannot be read, or lacks one of the four.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(check_arrays(path), allow_pickle=False) as arrays:
             missing = [name for name in _NAMES if name not in arrays.files]
             if missing:
                 raise ConfigError(
@@ -292,7 +294,7 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
                 )
             return {name: arrays[name] for name in _NAMES}
     # TypeError: an .npy file, which holds one array without a name.
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"--arrays must be a readable .npz file. Received: {error}") from error

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from oekd_tf.device.picture_headers import read_header
+from oekd_tf.core.regular import IrregularFileError, regular
+from oekd_tf.device.picture_headers import pixels_problem, read_header
 from oekd_tf.device.pictures import decode
 
 # Bytes at the start and at the end of a file that its key is made of.
@@ -108,7 +109,7 @@ def file_key(path: bytes | str) -> tuple[int, bytes, bytes, bytes]:
     Raises:
         OSError: The file cannot be read.
     """
-    with open(path, "rb") as file:
+    with open(regular(os.fsdecode(path)), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(_PART)
         end = start[-_PART:]
@@ -123,7 +124,10 @@ def _look(path: bytes, thorough: bool) -> FileFacts:
     try:
         size, key, start, end = file_key(path)
     except OSError as error:
-        return FileFacts(0, "", 0, 0, b"", error.strerror or type(error).__name__)
+        reason = error.strerror or type(error).__name__
+        if isinstance(error, IrregularFileError):
+            reason = f"it is {reason}"
+        return FileFacts(0, "", 0, 0, b"", reason)
     if not size:
         return FileFacts(0, "", 0, 0, key, "it is empty")
     header = read_header(start, end)
@@ -134,7 +138,9 @@ def _look(path: bytes, thorough: bool) -> FileFacts:
     if not header.format:
         return FileFacts(size, "", 0, 0, key, "it is no picture of a format that is read here")
     width, height = header.size
-    problem = ""
+    problem = pixels_problem(width, height)
+    if problem:
+        return FileFacts(size, header.format, width, height, key, problem)
     if thorough or not (header.plain or header.format not in ("JPEG", "PNG")):
         problem = _decoding_problem(path)
     if not problem and not width:

@@ -17,6 +17,11 @@ _SIGNATURES = (
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
 )
+# Pixels of the largest picture that is read: Pillow's limit, from which on it warns. As colours
+# they take a quarter of a gigabyte, several times while they are resized, in each thread that
+# decodes; a file of half a megabyte can hold that many.
+MOST_PIXELS = 89_478_485
+
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _FRAMES = {0xC0, 0xC1, 0xC2}
 _ORIENTATION = 0x0112
@@ -71,6 +76,21 @@ def read_header(content: bytes, end: bytes | None = None) -> Header:
     except (struct.error, IndexError):
         pass
     return Header(name)
+
+
+def pixels_problem(width: int, height: int) -> str:
+    """Why a picture of this size is not decoded; "" if it is.
+
+    Example:
+        >>> pixels_problem(13000, 13000)
+        'it has 169,000,000 pixels, and at most 89,478,485 are read; make it smaller first'
+    """
+    if width * height <= MOST_PIXELS:
+        return ""
+    return (
+        f"it has {width * height:,} pixels, and at most {MOST_PIXELS:,} are read; make it smaller "
+        "first"
+    )
 
 
 def format_of(content: bytes) -> str:

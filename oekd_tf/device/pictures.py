@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from oekd_tf.device.picture_headers import exif_orientation, read_header
+from oekd_tf.core.regular import IrregularFileError, irregular_kind, regular
+from oekd_tf.device.picture_headers import exif_orientation, pixels_problem, read_header
 
 # Extensions of the formats that are read.
 EXTENSIONS = frozenset(
@@ -62,15 +63,16 @@ def walk(folder: str | Path) -> Iterator[Path]:
     Yields:
         Paths of the files.
     """
-    yield from _walk(os.fspath(folder), {os.path.realpath(folder)})
+    for entry in _walk(os.fspath(folder), {os.path.realpath(folder)}):
+        yield Path(entry.path)
 
 
-def _walk(folder: str, seen: set[str]) -> Iterator[Path]:
+def _walk(folder: str, seen: set[str]) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as found:
         entries = sorted((e for e in found if not is_hidden(e.name)), key=lambda e: e.name)
     for entry in entries:
         if not entry.is_dir():
-            yield Path(entry.path)
+            yield entry
             continue
         place = os.path.realpath(entry.path)
         if place not in seen:
@@ -88,8 +90,12 @@ def pictures_below(folder: str | Path) -> tuple[list[Path], Counter[str]]:
         Paths of the pictures, sorted, and numbers of other files by extension.
     """
     files, others = [], Counter[str]()
-    for file in walk(folder):
-        if file.suffix.lower() in EXTENSIONS:
+    for entry in _walk(os.fspath(folder), {os.path.realpath(folder)}):
+        file = Path(entry.path)
+        # The folder's listing tells files without asking for each.
+        if not entry.is_file() and irregular_kind(file):
+            others["pipe, socket or device"] += 1
+        elif file.suffix.lower() in EXTENSIONS:
             files.append(file)
         else:
             others[file.suffix.lower() or "without an extension"] += 1
@@ -148,7 +154,11 @@ def read_image(
     if channels not in (1, 3):
         raise ValueError(f"A network must take 1 or 3 channels. Received: {channels}")
     try:
-        content = Path(path).read_bytes()
+        content = regular(path).read_bytes()
+    except IrregularFileError as error:
+        raise ValueError(
+            f"An image must be a regular file. Received: {path}, {error.strerror}"
+        ) from None
     except OSError as error:
         raise ValueError(f"An image must be readable. Received: {path}: {error}") from None
     try:
@@ -197,6 +207,8 @@ def _opened(content: bytes, channels: int) -> Any:
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+                if problem := pixels_problem(*opened.size):
+                    raise ValueError(problem)
                 opened.load()
                 # Pillow turns TIFF by itself.
                 turn = 1 if opened.format == "TIFF" else _orientation(content, opened)

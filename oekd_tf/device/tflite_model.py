@@ -6,6 +6,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from oekd_tf.core.native_output import quiet_native_output
+from oekd_tf.core.regular import regular
 
 # Batch size of files whose batch is free: fills the processor, and fits its memory.
 _BATCH = 50
@@ -32,7 +33,7 @@ class TfliteModel:
 
     def __init__(self, model: str | Path | bytes, threads: int = 1):
         name = "its content" if isinstance(model, bytes) else str(model)
-        self._content = model if isinstance(model, bytes) else Path(model).read_bytes()
+        self._content = model if isinstance(model, bytes) else regular(model).read_bytes()
         self._threads = threads
         try:
             self._restart()

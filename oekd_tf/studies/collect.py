@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oekd_tf.core.arrays import read_arrays
+from oekd_tf.core.array_files import read_arrays
 from oekd_tf.core.errors import RecordError, one_line
 from oekd_tf.core.records import RunRecord, Scores, StudentRecord
 from oekd_tf.studies import metrics as evaluation

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.core import classes
-from oekd_tf.core.arrays import read_arrays
+from oekd_tf.core.array_files import read_arrays
 from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.files import temporary_path, write_text
 from oekd_tf.core.pictures import place_labels, plain_log_axis

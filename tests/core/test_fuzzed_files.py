@@ -16,7 +16,7 @@ from mutations import damaged_bytes, versions
 from PIL import Image
 
 from oekd_tf.cli import bench, classify, pick
-from oekd_tf.core.arrays import read_arrays
+from oekd_tf.core.array_files import read_arrays
 from oekd_tf.data import check
 from oekd_tf.device.contract import read_contract
 from oekd_tf.device.exported import exported_files, find_file, read_export

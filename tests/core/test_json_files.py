@@ -9,7 +9,7 @@ from typing import Annotated, NotRequired, TypedDict
 import pytest
 from msgspec import Meta
 
-from oekd_tf.core.arrays import read_arrays
+from oekd_tf.core.array_files import read_arrays
 from oekd_tf.core.json_files import read_json, validate
 from oekd_tf.core.records import Measurements, Name, Sha256
 

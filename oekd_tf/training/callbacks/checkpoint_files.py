@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from oekd_tf.core.array_files import check_arrays
 from oekd_tf.core.errors import CheckpointError, one_line
 from oekd_tf.core.files import remove, replaced, write_errors
 from oekd_tf.core.json_files import parse_json, read_file
@@ -123,7 +124,7 @@ def load(path: str | Path, model: keras.Model) -> Position:
     try:
         position = read_position(path)
         # Unpickling could run code.
-        with np.load(path / _ARRAYS, allow_pickle=False) as arrays:
+        with np.load(check_arrays(path / _ARRAYS), allow_pickle=False) as arrays:
             stored = [arrays[name] for name in arrays.files]
     except (OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(
