@@ -5,16 +5,12 @@ Distillation", ECCV 2020, https://arxiv.org/abs/2011.07449.
 """
 
 import importlib
-import re
 import sys
 
 from oekd_tf.core import old_names, signals
 from oekd_tf.core.lazy import attach
 
-# "-m" is what Python calls a process while it looks for what `python -m` is to run.
-if sys.argv and re.fullmatch(r"-m|(.*/)?oekd(-\w+)*", sys.argv[0]):
-    # A command of ours.
-    signals.start_of_command()
+signals.start_of_command()
 
 __version__ = "0.2.0"
 

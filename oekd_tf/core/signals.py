@@ -3,10 +3,11 @@
 import atexit
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -77,8 +78,15 @@ def end_at_once(message: str, number: int = signal.SIGINT) -> NoReturn:
 def start_of_command() -> None:
     """Ends the process at once by Ctrl-C or SIGTERM, until `one_line_on_signals`.
 
-    For the imports of a command, in which there is nothing to lose yet.
+    For the imports of a command, in which there is nothing to lose yet. Does nothing in a process
+    that is no command of this package.
     """
+    words = sys.orig_argv
+    module = words[words.index("-m") + 1 :][:1] if "-m" in words else []
+    # "-m" is what Python calls a process while it looks for what is to be run.
+    ours = sys.argv[:1] == ["-m"] and [name.partition(".")[0] for name in module] == ["oekd_tf"]
+    if not (ours or (sys.argv and re.fullmatch(r"(.*/)?oekd(-\w+)*", sys.argv[0]))):
+        return
     for number in _handled():
         signal.signal(number, _end_start)
     # The first to be registered is the last to be called.
@@ -128,9 +136,9 @@ def one_line_on_signals() -> Iterator[None]:
         yield
         return
     numbers = _handled()
-    command = _Command()
+    command = _Command(sys.unraisablehook)
     before = [signal.signal(number, command.handle) for number in numbers]
-    hook, sys.unraisablehook = sys.unraisablehook, command.unraisable
+    sys.unraisablehook = command.unraisable
     _commands += 1
     try:
         yield
@@ -149,7 +157,7 @@ def one_line_on_signals() -> Iterator[None]:
     finally:
         command.arrived()
         _commands -= 1
-        sys.unraisablehook = hook
+        sys.unraisablehook = command.hook
         # Threads and children are waited for at the end, where a traceback helps nobody.
         if command.received is None:
             for number, handler in zip(numbers, before, strict=True):
@@ -159,11 +167,15 @@ def one_line_on_signals() -> Iterator[None]:
 class _Command:
     """Handles the signals of a command.
 
+    Args:
+        hook: What else is done with errors that cannot be raised.
+
     Attributes:
         received: The signal that ends the command; None before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hook: Callable[[Any], Any]):
+        self.hook = hook
         self.received: int | None = None
         self._again = False
         self._timer: threading.Timer | None = None
@@ -186,7 +198,7 @@ class _Command:
             self.arrived()
             self._raise_again_after(0.05)
         else:
-            sys.__unraisablehook__(error)
+            self.hook(error)
 
     def arrived(self) -> None:
         """What was raised has been seen: it need not be raised again."""

@@ -169,3 +169,18 @@ def test_commands_without_absl(capsys):
         signal.signal(signal.SIGINT, before)
     assert stop.value.code == 130
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+
+
+def test_other_programs_keep_their_signals(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "__init__.py").write_text("import oekd_tf\n")
+    (tmp_path / "other" / "__main__.py").write_text(
+        "import signal\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+        "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "other"], cwd=tmp_path, env=small_runs.environment(), check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

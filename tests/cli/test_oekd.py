@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from oekd_tf import cli
+from oekd_tf.cli.parts import device_flags
 from oekd_tf.config import FIELDS
+from oekd_tf.core.errors import memory_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -242,3 +246,18 @@ def test_a_method_in_the_current_folder(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "Mine", done.stderr
+
+
+def test_want_of_memory_is_one_line():
+    def work(flags):
+        np.zeros(10**16, np.uint8)
+
+    with pytest.raises(SystemExit) as stop:
+        device_flags.run(device_flags.Parser("any", "Any."), work, [])
+    line = str(stop.value)
+    assert line.startswith("error: not enough memory: Unable to allocate ")
+    assert "\n" not in line
+    with pytest.raises(tf.errors.ResourceExhaustedError) as error:
+        tf.zeros((10**8, 10**7))
+    assert memory_line(error.value).startswith("not enough memory: ")
+    assert memory_line(ValueError("other")) is None

@@ -224,7 +224,12 @@ def _own_port(cluster: Cluster) -> socket.socket:
 
 def _connected(address: str, seconds: float) -> socket.socket:
     host, _, port = address.rpartition(":")
-    return socket.create_connection((host.strip("[]"), int(port)), seconds)
+    one = socket.create_connection((host.strip("[]"), int(port)), seconds)
+    if one.getsockname() == one.getpeername():
+        # Where nobody listens yet, the system may have given this end the same port.
+        one.close()
+        raise ConnectionRefusedError(address)
+    return one
 
 
 def _hello(cluster: Cluster) -> dict[str, Any]:
