@@ -45,7 +45,13 @@ def temporary_path(path: str | Path) -> Iterator[Path]:
     with _claimed(path) as folder:
         # The same name: Keras chooses a file's format by its suffix.
         partial = folder / path.name
-        yield partial
+        try:
+            yield partial
+        except OSError as error:
+            # A write that fails, as on a full disk, does not say of which file.
+            if error.errno is None or error.filename is not None:
+                raise
+            raise type(error)(error.errno, error.strerror, str(path)) from error
         os.replace(partial, path)
 
 
@@ -163,7 +169,8 @@ def write_errors(folder: str | Path) -> Iterator[None]:
     except Exception as error:
         # TensorFlow's file system raises errors of its own.
         if type(error).__module__.startswith("tensorflow"):
-            reason = str(error).splitlines()[0]
+            # Without the operation that failed, {{function_node ...}}.
+            reason = re.sub(r"^\{\{.*?\}\}\s*", "", str(error).splitlines()[0])
             raise OSError(f"{folder} must be writable. Received: {reason}") from error
         raise
 

@@ -109,9 +109,7 @@ def fit(
         ]
         if keras.backend.backend() == "tensorflow":
             followers.append(
-                keras.callbacks.TensorBoard(
-                    workdir / "tensorboard", write_graph=False, profile_batch=0
-                )
+                callbacks.TensorBoard(workdir / "tensorboard", write_graph=False, profile_batch=0)
             )
     followers += [*([best] if best else []), checkpoints, preemption]
     if isinstance(model, OnlineEnsemble):

@@ -317,6 +317,15 @@ class TestTemporaryPath:
         assert (tmp_path / "a").read_text() == "old"
         assert os.listdir(tmp_path) == ["a"]
 
+    def test_a_full_disk_names_the_file(self, tmp_path):
+        with (
+            pytest.raises(OSError, match=r"No space left on device: '.*/summary.json'$"),
+            temporary_path(tmp_path / "summary.json"),
+            open("/dev/full", "w") as full,
+        ):
+            full.write("no room")
+        assert os.listdir(tmp_path) == []
+
     def test_a_folder_that_is_not_there(self, tmp_path):
         with pytest.raises(FileNotFoundError), temporary_path(tmp_path / "no" / "a"):
             pass

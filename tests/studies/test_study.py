@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -193,3 +194,46 @@ def test_all_methods(tmp_path):
     report = (tmp_path / "study" / "report.md").read_text()
     for title in ("ensemble", "offline", "mutual", "hot", "Against what one would do otherwise"):
         assert f"\n## {title}\n" in report
+
+
+def _facts(results):
+    """A study's runs without times, places and versions."""
+    changing = ("train_seconds", "versions", "commit")
+    return [{k: v for k, v in run.items() if k not in changing} for run in results["runs"]]
+
+
+@pytest.mark.slow
+def test_full_disk(tmp_path):
+    """Each command gets a little further; the last, with room, ends as one that always had it."""
+    arguments = ("--seeds=1", "--students=2", "--config.epochs=2")
+    whole, small = tmp_path / "whole", tmp_path / "small"
+    whole.mkdir()
+    small.mkdir()
+    done = start(whole, *arguments)
+    assert done.returncode == 0, done.stderr
+    run = whole / "study" / "seed_0"
+    for name, said in (
+        ("config.json", "config.json'"),
+        ("checkpoints/epoch_00001/arrays.npz", "checkpoints must be writable"),
+        ("ensemble.keras", "ensemble.keras'"),
+        ("test_logits.npz", "test_logits.npz'"),
+    ):
+        limit = (run / name).stat().st_size - 1000
+        done = subprocess.run(
+            command(small, *arguments), cwd=small, capture_output=True, text=True, timeout=600,
+            check=False, env=environment(),
+            # No file may grow beyond this: the same calls fail as on a full disk.
+            preexec_fn=lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)),
+        )  # fmt: skip
+        assert done.returncode == 1, (name, done.stdout, done.stderr)
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        assert lines, name
+        assert all(line.startswith("error: ") for line in lines), lines
+        assert said in lines[0]
+        assert "Traceback" not in done.stdout
+        assert not (small / "study" / "seed_0" / name).exists()
+        assert not (small / "study" / "results.json").exists()
+    done = start(small, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert _facts(read(small)) == _facts(read(whole))
+    assert not list((small / "study").rglob(".partial-*"))

@@ -70,6 +70,21 @@ def test_full_disk(uninterrupted, tmp_path):
     small_runs.assert_same(small_runs.left(tmp_path), uninterrupted)
 
 
+@pytest.mark.slow
+def test_full_disk_in_tensorboards_files(uninterrupted, tmp_path):
+    # They grow with each epoch, and are here the first to be longer than this.
+    arguments = ("--config.checkpoint_every=6",)
+    done = small_runs.start(tmp_path, *arguments, point="full_disk", count=5000)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.strip()]
+    assert line.startswith(f"error: {tmp_path / 'run' / 'tensorboard'} must be writable. Received")
+    assert line.endswith("; File too large")
+    assert not (tmp_path / "run" / "summary.json").exists()
+    done = small_runs.start(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    small_runs.assert_same(small_runs.left(tmp_path), uninterrupted)
+
+
 def test_damaged_checkpoints(uninterrupted, tmp_path):
     # Stopped with the checkpoints of epochs 3 and 4, the newer of which is then damaged.
     assert small_runs.start(tmp_path, point="epoch_end", count=4).returncode == 143

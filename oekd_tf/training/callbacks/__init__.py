@@ -9,6 +9,7 @@ from oekd_tf.training.callbacks.preemption import Preempted, Preemption
 from oekd_tf.training.callbacks.progress import Progress
 from oekd_tf.training.callbacks.pseudo_teacher_first import PseudoTeacherFirst
 from oekd_tf.training.callbacks.rest_of_epoch import RestOfEpoch
+from oekd_tf.training.callbacks.tensorboard import TensorBoard
 
 __all__ = [
     "BestEpoch",
@@ -21,4 +22,5 @@ __all__ = [
     "PseudoTeacherFirst",
     "RestOfEpoch",
     "StopOnNan",
+    "TensorBoard",
 ]
