@@ -36,6 +36,7 @@ from absl import flags
 
 from oekd_tf.cli.parts import flags as command_line
 from oekd_tf.core.errors import ConfigError
+from oekd_tf.core.streams import say
 
 _CONFIG = command_line.ConfigFlag()
 _WORKDIR = flags.DEFINE_string(
@@ -69,9 +70,9 @@ def _compare() -> None:
     if _REPORT_ONLY.value:
         from oekd_tf.studies.report import write_report
 
-        print(write_report(workdir))
+        say(write_report(workdir))
         return
-    print(f"comparing {config.name!r} in {workdir}", flush=True)
+    say(f"comparing {config.name!r} in {workdir}")
     command_line.quiet_tensorflow()
     from oekd_tf.studies.plan import parse_ablations, parse_methods
     from oekd_tf.studies.study import compare
@@ -81,7 +82,7 @@ def _compare() -> None:
     students, offline, mutual = map(_numbers, (_STUDENTS, _OFFLINE, _MUTUAL))
     compare(
         config, workdir, _SEEDS.value, students, ablations, offline, mutual, command,
-        processes=_PROCESSES.value,
+        log=say, processes=_PROCESSES.value,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ export (`export.*`, `fine_tuning.*`); it can be given several times.
 from absl import flags
 
 from oekd_tf.cli.parts import flags as command_line
+from oekd_tf.core.streams import say
 from oekd_tf.export.formats import DEFAULT_FORMATS, RULE, parse
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
@@ -50,6 +51,7 @@ def _export() -> None:
         _OVERWRITE.value,
         fields,
         _DATA_DIR.value,
+        say,
         students=[name.strip() for name in _STUDENTS.value],
     )
 

@@ -26,6 +26,7 @@ All fields, with default and meaning: oekd train --helpfields
 from absl import flags
 
 from oekd_tf.cli.parts import flags as command_line
+from oekd_tf.core.streams import say
 
 _CONFIG = command_line.ConfigFlag()
 _WORKDIR = flags.DEFINE_string(
@@ -40,11 +41,11 @@ def main() -> None:
 def _train() -> None:
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.name}"
-    print(f"training {config.name!r} in {workdir}", flush=True)
+    say(f"training {config.name!r} in {workdir}")
     command_line.quiet_tensorflow()
     from oekd_tf.training import train
 
-    train(config, workdir)
+    train(config, workdir, say)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from absl import flags
 
 from oekd_tf.cli.parts import flags as command_line
 from oekd_tf.core.signals import importing
+from oekd_tf.core.streams import say
 
 _CONFIG = command_line.ConfigFlag()
 _ARRAYS = flags.DEFINE_string("arrays", None, "The .npz file of the images and labels.")
@@ -32,11 +33,11 @@ def main() -> None:
 def _train() -> None:
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.name}"
-    print(f"training {config.name!r} in {workdir}", flush=True)
+    say(f"training {config.name!r} in {workdir}")
     with importing():
         from oekd_tf.training import train_arrays
 
-    train_arrays(config, _ARRAYS.value, workdir)
+    train_arrays(config, _ARRAYS.value, workdir, say)
 
 
 if __name__ == "__main__":

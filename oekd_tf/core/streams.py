@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from oekd_tf.core.signals import exit_code
+from oekd_tf.core.text import visible
 
 _UNWRITABLE = "error: the output must be writable. Received: {}"
 
@@ -76,13 +77,13 @@ def say(line: str) -> None:
     """Prints a line of progress at once.
 
     Args:
-        line: The line.
+        line: The line, or lines; names in it cannot steer the terminal.
 
     Raises:
         BrokenPipeError: Nobody reads it, and nothing is to be saved before the end.
     """
     try:
-        print(line, flush=True)
+        print(visible(line), flush=True)
     except BrokenPipeError:
         if _when_unread is None:
             raise

@@ -20,6 +20,16 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
 
 
+def visible(text: object) -> str:
+    """Lines for a terminal: what is neither printable nor a line break is escaped.
+
+    Example:
+        >>> visible("cat\\x1b[31m\\ndog")
+        'cat\\\\x1b[31m\\ndog'
+    """
+    return "\n".join(map(printable, str(text).split("\n")))
+
+
 def in_markdown(text: object) -> str:
     """Text in one line of Markdown, in which nothing is a mark, a link or HTML.
 

@@ -21,7 +21,13 @@ from oekd_tf.studies.report import write_report
 from oekd_tf.studies.scheduler import shares_of_cores, train_all
 from oekd_tf.training.restore import load_data
 from oekd_tf.training.widths import find_widths, has_open_budgets, with_known_widths
-from oekd_tf.training.workdir import locked
+from oekd_tf.training.workdir import locked, refuse_files_of_others
+
+# What a study writes into its folder.
+_STUDY_FILES = (
+    "accuracy.png", "curves.png", "gains.png", "reliability.png", "report.md", "runs.csv",
+    "summary.csv",
+)  # fmt: skip
 
 
 def compare(
@@ -72,6 +78,8 @@ def compare(
     workdir = Path(workdir)
     ablations = ablations or {}
     path = workdir / results_file.FILE_NAME
+    if not path.exists():
+        refuse_files_of_others(workdir, _STUDY_FILES)
     config = _with_widths(config, path, log)
     runs = planning.plan(config, seeds, students, ablations, offline, mutual)
     shares = shares_of_cores(processes)

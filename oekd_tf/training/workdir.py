@@ -1,7 +1,8 @@
 """Folders of runs: locks, and checks against use for another config."""
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -9,9 +10,17 @@ from ml_collections import ConfigDict
 from oekd_tf import config as config_module
 from oekd_tf.config.difference import refuse_other_config
 from oekd_tf.core.errors import ConfigError
+from oekd_tf.core.json_files import read_file
 from oekd_tf.core.locks import LockedError, locked_file
 
 _FILE_NAME = ".lock"
+
+# What a run writes into its folder.
+_RUN_FILES = (
+    "accuracy.png", "config.json", "confusion.npz", "confusion.png", "contract.json",
+    "data_files.json.gz", "ensemble.keras", "metrics.csv", "report.md", "student.keras",
+    "summary.json", "trade_off.png",
+)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -78,13 +87,43 @@ def refuse_workdir_of_another(config: ConfigDict, workdir: str | Path) -> None:
         workdir: Folder of the run, which need not exist.
 
     Raises:
-        ConfigError: A field that changes what is computed differs.
+        ConfigError: A field that changes what is computed differs, or files of something else
+            would be overwritten.
     """
     workdir = Path(workdir)
     path = workdir / "config.json"
     trained = (workdir / "summary.json").exists() or any(workdir.glob("checkpoints/epoch_*"))
-    if path.exists() and trained:
+    if not (path.exists() and (trained or _is_of_a_run(path))):
+        refuse_files_of_others(workdir, _RUN_FILES)
+    elif trained:
         refuse_other_config(config_module.from_file(path, imports=False), config, workdir)
+
+
+def refuse_files_of_others(workdir: str | Path, names: Collection[str]) -> None:
+    """Raises if a folder that no run has used yet holds files that one would overwrite.
+
+    Args:
+        workdir: Folder, which need not exist.
+        names: Names of the files.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    workdir = Path(workdir)
+    for name in sorted(names):
+        if (workdir / name).exists():
+            raise ConfigError(
+                "--workdir must be a folder that is new or of an earlier run. "
+                f"Received: {workdir}, where {name} is of something else"
+            )
+
+
+def _is_of_a_run(path: Path) -> bool:
+    try:
+        values = json.loads(read_file(path))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and {"backbone", "data", "epochs"} <= values.keys()
 
 
 def _make(workdir: Path) -> list[Path]:

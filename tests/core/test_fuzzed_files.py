@@ -102,7 +102,7 @@ def refused(function, *arguments):
             return False
     assert "\n" not in line
     # A rule of this package, not an error of Python's that says nothing to a user.
-    assert re.search("must (be|have|hold|name)|No file fits|Use oekd_tf 0.1|^1$", line), line
+    assert re.search("must (be|have|hold|name|suit)|No file fits|Use oekd_tf 0.1|^1$", line), line
     return True
 
 

@@ -10,6 +10,7 @@ from oekd_tf.core.json_files import validate
 from oekd_tf.core.records import Device
 from oekd_tf.core.signals import one_line_on_signals
 from oekd_tf.core.streams import guarded
+from oekd_tf.core.text import printable
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -47,7 +48,7 @@ def run(
         except BrokenPipeError:
             raise
         except (ValueError, OSError) as error:
-            raise SystemExit(f"error: {error}") from None
+            raise SystemExit(f"error: {printable(error)}") from None
         except Exception as error:
             if line := memory_line(error):
                 raise SystemExit(f"error: {line}") from None

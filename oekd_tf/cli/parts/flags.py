@@ -17,6 +17,7 @@ from oekd_tf.config.values import put_fields
 from oekd_tf.core.errors import memory_line, missing_extra, one_line
 from oekd_tf.core.signals import importing, one_line_on_signals
 from oekd_tf.core.streams import complain, guarded
+from oekd_tf.core.text import printable
 
 # Arguments of classes, which the config does not know; another method has others.
 _LATER = ("method.", "backbone.arguments.")
@@ -159,7 +160,7 @@ def run(
             raise
         except (ValueError, ArithmeticError, OSError) as error:
             logging.debug("raised here:", exc_info=True)
-            raise SystemExit(f"error: {error}") from None
+            raise SystemExit(f"error: {printable(error)}") from None
         except ModuleNotFoundError as error:
             if line := missing_extra(error, sys.argv[0].rpartition("/")[2]):
                 raise SystemExit(f"error: {line}") from None
