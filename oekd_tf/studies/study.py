@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from oekd_tf import config as config_module
 from oekd_tf.config.difference import refuse_other_config
 from oekd_tf.core.errors import RecordError, ResultsError, WorkerError
+from oekd_tf.core.files import write_text
 from oekd_tf.core.records import Results, RunRecord, StudentRecord
 from oekd_tf.studies import plan as planning
 from oekd_tf.studies import results as results_file
@@ -160,7 +161,7 @@ class _Study:
             return
         with tempfile.TemporaryDirectory() as given:
             path = Path(given) / "config.json"
-            path.write_text(config_module.to_json(config))
+            write_text(path, config_module.to_json(config))
             self._workers.run(
                 title,
                 "oekd_tf.cli.workers.study_run",
@@ -221,7 +222,7 @@ class _Study:
         config = planning.run_config(self._config, run, self._workdir)
         with tempfile.TemporaryDirectory() as given:
             path, output = Path(given) / "config.json", Path(given) / "size.json"
-            path.write_text(config_module.to_json(config))
+            write_text(path, config_module.to_json(config))
             try:
                 self._workers.run(
                     "the size of an int8 file",
