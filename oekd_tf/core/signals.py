@@ -33,7 +33,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 # Seconds in which a command cleans up, before it is interrupted again.
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_SECONDS = 2.0
 
 # Numbers of blocks that run now, of `importing` and of `one_line_on_signals`.
 _importing = 0
@@ -73,6 +73,11 @@ def end_at_once(message: str, number: int = signal.SIGINT) -> NoReturn:
     with contextlib.suppress(OSError):
         os.write(error_descriptor(), f"{message}\n".encode())
     os._exit(exit_code(number))
+
+
+def in_command() -> bool:
+    """Whether this process is a command, whose end is the end of `one_line_on_signals`."""
+    return _commands > 0
 
 
 def start_of_command() -> None:
@@ -142,6 +147,9 @@ def one_line_on_signals() -> Iterator[None]:
     _commands += 1
     try:
         yield
+        if command.received is not None:
+            # It was caught on the way, and what was left to do is done.
+            raise Interrupted(command.received)
     except BaseException as error:
         command.arrived()
         # Libraries raise errors of their own from ours.
@@ -188,7 +196,7 @@ class _Command:
         if _importing:
             _end_start(number, None)
         self.received, self._again = number, False
-        # Libraries catch what is raised in them, now and then.
+        # Libraries catch what is raised in them, now and then: TFDS's decorators in native code.
         self._raise_again_after(_PATIENCE_SECONDS)
         raise Interrupted(number)
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from oekd_tf.core.errors import Preempted
-from oekd_tf.core.signals import end_at_once, title
+from oekd_tf.core.signals import end_at_once, in_command, title
 from oekd_tf.core.streams import saving_when_unread
 from oekd_tf.training.callbacks.checkpoint_files import Position
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
@@ -101,7 +101,11 @@ class Preemption(keras.callbacks.Callback):
             )
         self._asked, self._number = True, number
         if self._position is None:
-            raise self._preempted("before the first step")
+            stop = self._preempted("before the first step")
+            if in_command():
+                # What is raised in native code that traces the step may crash it.
+                end_at_once(stop.message, number)
+            raise stop
 
     def _preempted(self, where: str) -> Preempted:
         return Preempted(f"stopped by {title(self._number)} {where}", self._number)
