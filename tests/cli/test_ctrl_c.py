@@ -28,8 +28,8 @@ def _interrupts_arrive():
 def _interrupted(folder, command, after, number=signal.SIGINT):
     """What a process says on stderr that a signal hits after a line of output."""
     process = subprocess.Popen(
-        command, cwd=folder, env=small_runs.environment(), text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        command, cwd=folder, env=small_runs.environment(PYTHONUNBUFFERED="1"), text=True,
+        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
         for line in process.stdout:
