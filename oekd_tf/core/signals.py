@@ -35,9 +35,15 @@ class Interrupted(KeyboardInterrupt):
 # Seconds in which a command cleans up, before it is interrupted again.
 _PATIENCE_SECONDS = 2.0
 
+# Seconds after which a command that was interrupted ends in any case.
+_LEAVING_SECONDS = 10.0
+
 # Numbers of blocks that run now, of `importing` and of `one_line_on_signals`.
 _importing = 0
 _commands = 0
+
+# Whether the process is a command of this package, and nothing else.
+_is_ours = False
 
 # Exit code of the process, once a signal has ended its command.
 _code: int | None = None
@@ -86,6 +92,7 @@ def start_of_command() -> None:
     For the imports of a command, in which there is nothing to lose yet. Does nothing in a process
     that is no command of this package.
     """
+    global _is_ours
     words = sys.orig_argv
     module = words[words.index("-m") + 1 :][:1] if "-m" in words else []
     # "-m" is what Python calls a process while it looks for what is to be run.
@@ -96,6 +103,7 @@ def start_of_command() -> None:
         signal.signal(number, _end_start)
     # The first to be registered is the last to be called.
     atexit.register(_leave)
+    _is_ours = True
 
 
 def _leave() -> None:
@@ -161,6 +169,11 @@ def one_line_on_signals() -> Iterator[None]:
         with contextlib.suppress(OSError, AttributeError):
             print(f"stopped by {title(number)}", file=sys.stderr, flush=True)
         _code = exit_code(number)
+        if _is_ours:
+            # Threads of libraries are waited for, and some never end.
+            leaving = threading.Timer(_LEAVING_SECONDS, _leave)
+            leaving.daemon = True
+            leaving.start()
         raise SystemExit(_code) from None
     finally:
         command.arrived()
