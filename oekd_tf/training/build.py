@@ -200,10 +200,14 @@ def describe_method(config: ConfigDict) -> str:
 
 def _alone(branch: keras.Model, teacher: keras.Model | None, config: ConfigDict) -> LabelledStudent:
     if keras.backend.backend() != "tensorflow":
-        return LabelledStudent(branch.inputs, branch.outputs[0], name=branch.name)
+        student = LabelledStudent(branch.inputs, branch.outputs[0], name=branch.name)
+        student.dtype_policy = branch.dtype_policy
+        return student
     from oekd_tf.models.standalone_student import StandaloneStudent
 
     student = StandaloneStudent(branch.inputs, branch.outputs[0], name=branch.name)
+    # By which Keras knows that half precision's loss must be scaled.
+    student.dtype_policy = branch.dtype_policy
     if teacher is not None:
         # With the loss weights of the ensemble, for a fair comparison.
         own = config_module.make_method(config)

@@ -335,3 +335,14 @@ def test_mixed_precision_run(tmp_path):
     summary = training.train(config, tmp_path / "run", lambda line: None)
     assert summary["students"][1]["test_accuracy"] > 0
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_student_alone_has_a_scaled_loss_under_mixed_precision(tmp_path):
+    config = small_config(precision="mixed_float16", epochs=1, only_student=2)
+    training.train(config, tmp_path / "run", lambda line: None)
+    (path,) = (tmp_path / "run").rglob("arrays.npz")
+    with np.load(path) as arrays:
+        # The loss scale that Keras begins with is a variable of the optimizer.
+        assert any(arrays[name].shape == () and arrays[name] == 2**15 for name in arrays.files)
+    (path,) = (tmp_path / "run").rglob("student.keras")
+    assert keras.models.load_model(path).output_shape == (None, 10)
