@@ -8,6 +8,7 @@ manifest and measures nothing. Needs numpy, ai-edge-litert and msgspec only.
 """
 
 import json
+import os
 import platform
 from argparse import Namespace
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ def _bench(flags: Namespace) -> None:
     if flags.merge:
         devices = read_results(flags.merge)
     else:
+        _refuse_output(flags.output, flags.exports)
         devices = {flags.device or platform.node() or "device": _measured(flags)}
         if flags.output:
             write_text(flags.output, json.dumps({"devices": devices}, indent=2) + "\n")
@@ -56,6 +58,26 @@ def _bench(flags: Namespace) -> None:
         print(f"\n{name}: {device['cpu']}, LiteRT {device['litert']}, {device['time']}\n")
         print(markdown_table(_rows(device)))
     _draw(manifest, Path(flags.exports))
+
+
+def _refuse_output(output: str | None, exports: str) -> None:
+    """Raises before anything is measured if the results could not be written, or over what."""
+    if output is None:
+        if not os.access(exports, os.W_OK):
+            raise ValueError(
+                "--exports must be a folder that can be written, or --output a file for the "
+                f"results. Received: {exports}"
+            )
+        return
+    try:
+        read_results(output)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        raise ValueError(
+            "--output must be a new file, or one of an earlier bench. "
+            f"Received: {output}, which is of something else"
+        ) from None
 
 
 def _measured(flags: Namespace) -> DeviceResults:

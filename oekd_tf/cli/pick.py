@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oekd_tf.cli.parts import device_flags as command_line
+from oekd_tf.core.files import as_output
 from oekd_tf.core.records import Manifest
 from oekd_tf.device.activation_memory import peak_activation_bytes
 from oekd_tf.device.delivery import deliver
@@ -64,7 +65,7 @@ def _pick(flags: Namespace) -> None:
             f"it misses {missed}"
         )
     exports = Path(flags.exports)
-    output = Path(flags.output or exports.with_name(f"{exports.resolve().name}_picked"))
+    output = as_output(flags.output or exports.with_name(f"{exports.resolve().name}_picked"))
     deliver(exports, manifest, found.file, output, limits, flags.overwrite)
     print(f"{found.file.key}: {_facts(found, device)}")
     print(f"copied: {output / Path(found.file.facts['path']).name}")

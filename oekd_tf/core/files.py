@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from oekd_tf.core.locks import FileLock, LockedError, locked_file
+from oekd_tf.core.regular import regular
 from oekd_tf.core.text import printable
 
 _AT_FDCWD = -100
@@ -41,7 +42,8 @@ def temporary_path(path: str | Path) -> Iterator[Path]:
         >>> with temporary_path("model.tflite") as partial:
         ...     partial.write_bytes(content)
     """
-    path = Path(path)
+    # A link is written through, as other programs do; a device or a pipe would be replaced.
+    path = regular(os.path.realpath(path))
     with _claimed(path) as folder:
         # The same name: Keras chooses a file's format by its suffix.
         partial = folder / path.name
@@ -81,7 +83,11 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def replaced(output: str | Path, overwrite: bool = False) -> Iterator[Path]:
+def replaced(
+    output: str | Path,
+    overwrite: bool = False,
+    known: Callable[[Path], Collection[str] | None] | None = None,
+) -> Iterator[Path]:
     """A temporary sibling that becomes `output` when the block succeeds.
 
     What killed processes left of writing the same `output` is deleted.
@@ -89,6 +95,7 @@ def replaced(output: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Args:
         output: Path of the folder.
         overwrite: Whether to replace an existing folder; otherwise that is an error.
+        known: As of `foreign_content`: a folder that holds anything else is not replaced.
 
     Yields:
         The folder to write to. If the block fails it is deleted and `output` stays as it was.
@@ -108,6 +115,11 @@ def replaced(output: str | Path, overwrite: bool = False) -> Iterator[Path]:
             partial = claimed / output.name
             partial.mkdir()
         yield partial
+        # Looked at once more: it may have come, or changed, meanwhile.
+        if known and overwrite and output.exists() and (found := foreign_content(output, known)):
+            raise FileExistsError(
+                f"A folder of others must not be replaced. Received: {output}, {found}"
+            )
         if not (overwrite and output.exists()):
             partial.rename(output)
         elif not _exchange(partial, output):
@@ -207,6 +219,18 @@ def foreign_content(
             continue
         return f"which holds {printable(name)}"
     return None
+
+
+def as_output(path: str | Path) -> Path:
+    """The path of a folder to make, without . and .. in it.
+
+    `nowhere/../there` is not there, until `nowhere` is made.
+
+    Example:
+        >>> as_output("nowhere/../there").name
+        'there'
+    """
+    return Path(os.path.normpath(path))
 
 
 def remove(path: str | Path) -> None:

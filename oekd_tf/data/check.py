@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from oekd_tf.core.files import foreign_content, replaced
+from oekd_tf.core.files import as_output, foreign_content, replaced
 from oekd_tf.core.json_files import read_json
 from oekd_tf.core.records import DataReport
 from oekd_tf.core.tables import markdown_table
@@ -125,11 +125,12 @@ def check_data(
         []
     """
     if output is not None:
-        _refuse_output(Path(output), overwrite)
+        output = as_output(output)
+        _refuse_output(output, Path(data_dir), overwrite)
     looked = _folder if source == "image_folder" else _tfds
     found = looked(str(data_dir), source, group_key, progress or (lambda done, total: None))
     if output is not None:
-        _write(found, Path(output), overwrite)
+        _write(found, as_output(output), overwrite)
     return found
 
 
@@ -299,11 +300,16 @@ def _sizes_in_words(sizes: Counter[tuple[int, int]]) -> str:
     )
 
 
-def _refuse_output(output: Path, overwrite: bool) -> None:
+def _refuse_output(output: Path, data_dir: Path, overwrite: bool) -> None:
     if find_spec("matplotlib") is None:
         raise ValueError(
             "A report needs Matplotlib for its pictures: pip install 'oekd-tf[train]'. "
             "Received: an environment without it"
+        )
+    if output.resolve().is_relative_to(data_dir.resolve()):
+        raise ValueError(
+            "--output must not be within the data, which its pictures would become part of. "
+            f"Received: {output}"
         )
     if output.exists() and not overwrite:
         raise ValueError(
@@ -332,7 +338,7 @@ def _write(found: DataCheck, output: Path, overwrite: bool) -> None:
         if field.name not in ("examples", "brightness", "sizes")
     }
     facts["sizes"] = [[width, height, count] for (width, height), count in found.sizes.items()]
-    with replaced(output, overwrite) as folder:
+    with replaced(output, overwrite, _known_files) as folder:
         (folder / "report.md").write_text(found.text(), encoding="utf-8")
         (folder / FILE_NAME).write_text(json.dumps(facts, indent=2) + "\n")
         check_pictures.draw_examples(found.examples, folder / "examples.png")

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from oekd_tf.core.files import alone, foreign_content, replaced
+from oekd_tf.core.files import alone, as_output, foreign_content, replaced
 from oekd_tf.core.records import Card, Manifest
 from oekd_tf.core.text import as_lines
 from oekd_tf.device import card as cards
@@ -41,7 +41,7 @@ def deliver(
     Example:
         >>> deliver("savedmodels/demo", manifest, file, "savedmodels/demo_picked")
     """
-    output = Path(output)
+    output = as_output(output)
     if output.exists() and not overwrite:
         raise ValueError(
             f"--output must be a folder that is not there yet, or --overwrite given. "
@@ -56,7 +56,7 @@ def deliver(
             f"Received: {output}, {found}"
         )
     content = cards.card(exports, manifest, file, limits or {})
-    with alone(output), replaced(output, overwrite) as folder:
+    with alone(output), replaced(output, overwrite, cards.known_files) as folder:
         copy = folder / source.name
         if source.is_dir():
             shutil.copytree(source, copy, symlinks=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.core.errors import ExportError, RefusedFilesError
-from oekd_tf.core.files import alone, remove, replaced, write_errors
+from oekd_tf.core.files import alone, as_output, remove, replaced, write_errors
 from oekd_tf.core.labels import class_indices
 from oekd_tf.core.records import Contract, Manifest, StudentFiles
 from oekd_tf.device import manifest
@@ -115,7 +115,7 @@ def export_students(
         ensemble = None
     # A model may be iterable, but not of models.
     students = [students] if hasattr(students, "output_shape") else list(students)
-    output = Path(output)
+    output = as_output(output)
     test_images, test_labels = np.asarray(test_images), np.asarray(test_labels)
     given = {"max_accuracy_drop": max_accuracy_drop, "min_agreement": min_agreement}
     limits = {
@@ -140,7 +140,7 @@ def export_students(
         processes = sensible_processes(len(students) * len(wanted), students[0])
     with (
         alone(output),
-        replaced(output, overwrite) as folder,
+        replaced(output, overwrite, manifest.known_files) as folder,
         Workers(processes) as workers,
     ):
         scratch = folder / ".scratch"

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from oekd_tf import config as config_module
 from oekd_tf.core.errors import ConfigError, RefusedFilesError
-from oekd_tf.core.files import alone
+from oekd_tf.core.files import alone, as_output
 from oekd_tf.core.records import Manifest
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.device.manifest import read_manifest
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def export_folder(config: ConfigDict) -> Path:
     """Folder of the export of a config's run."""
-    return Path(config.export.output or f"savedmodels/{config.name}")
+    return as_output(config.export.output or f"savedmodels/{config.name}")
 
 
 def export_run(
@@ -73,7 +73,7 @@ def export_run(
             "A workdir to export must hold an ensemble. Received: the baseline of student "
             f"{config.only_student} in {workdir}"
         )
-    output = Path(output) if output else export_folder(config)
+    output = as_output(output) if output else export_folder(config)
     if overwrite is None:
         overwrite = config.export.overwrite
     check_output(output, overwrite)

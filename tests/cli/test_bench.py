@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 
 import pytest
 
@@ -96,6 +97,18 @@ class TestBinary:
         import re
 
         assert re.search(message, fails(bench.main, f"--exports={exported}", *flags))
+
+    def test_output_over_something_else(self, export, tmp_path, fails):
+        mine = tmp_path / "mine.json"
+        mine.write_text("{}")
+        os.mkfifo(tmp_path / "pipe")
+        for path in (mine, export / "manifest.json", tmp_path / "pipe", export):
+            line = fails(bench.main, f"--exports={export}", f"--output={path}")
+            assert f"Received: {path}, which is of something else" in line
+        assert mine.read_text() == "{}"
+        read_export(export)
+        for _ in range(2):
+            run(export, "--device=pi", f"--output={tmp_path / 'pi.json'}")
 
     def test_a_changed_file_is_not_measured(self, export, fails):
         path = export / "student_2" / "int8.tflite"

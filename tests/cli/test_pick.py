@@ -209,6 +209,16 @@ class TestBinary:
         assert re.search(r"must be the file that was exported\. Received: .* is a link", line)
         assert not (export.parent / "run_picked").exists()
 
+    def test_a_path_through_what_is_not_there(self, export, fails):
+        web = export.parent / "web"
+        web.mkdir()
+        (web / "index.html").write_text("mine")
+        output = export.parent / "nowhere" / ".." / "web"
+        line = fails(pick.main, f"--exports={export}", f"--output={output}", "--overwrite")
+        assert "which this command did not write" in line
+        assert (web / "index.html").read_text() == "mine"
+        assert not (export.parent / "nowhere").exists()
+
     def test_what_is_there_stays_unless_overwritten(self, export, fails):
         output = export.parent / "run_picked"
         output.mkdir()

@@ -16,6 +16,7 @@ from oekd_tf.core import files as replacement
 from oekd_tf.core import locks
 from oekd_tf.core.files import (
     alone,
+    as_output,
     foreign_content,
     remove,
     replaced,
@@ -326,6 +327,20 @@ class TestTemporaryPath:
             full.write("no room")
         assert os.listdir(tmp_path) == []
 
+    def test_a_link_is_written_through(self, tmp_path):
+        (tmp_path / "a").write_text("old")
+        (tmp_path / "link").symlink_to("a")
+        write_text(tmp_path / "link", "new")
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "a").read_text() == "new"
+
+    def test_a_pipe_is_not_replaced(self, tmp_path):
+        """Nor is a device: as root, /dev/null would become a file."""
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(OSError, match="must be a regular one.*a named pipe"):
+            write_text(tmp_path / "pipe", "new")
+        assert (tmp_path / "pipe").is_fifo()
+
     def test_a_folder_that_is_not_there(self, tmp_path):
         with pytest.raises(FileNotFoundError), temporary_path(tmp_path / "no" / "a"):
             pass
@@ -390,6 +405,23 @@ def test_only_our_folders_are_replaceable(tmp_path, files, found):
         (folder / "deep").mkdir(exist_ok=True)
         (folder / "deep" / "link").symlink_to("/")
         assert foreign_content(folder, known) == "which holds deep/link"
+
+
+def test_a_folder_of_others_that_came_meanwhile(tmp_path):
+    with (
+        pytest.raises(FileExistsError, match=r"must not be replaced.*which holds mine\.txt$"),
+        replaced(tmp_path / "run", overwrite=True, known=lambda folder: {"a"}) as folder,
+    ):
+        (folder / "a").write_text("new")
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "mine.txt").write_text("mine")
+    assert content(tmp_path / "run") == {"mine.txt": "mine"}
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_path_through_what_is_not_there(tmp_path):
+    assert as_output(tmp_path / "nowhere" / ".." / "run") == tmp_path / "run"
+    assert as_output("a/./b/") == Path("a/b")
 
 
 def test_one_writer_of_a_folder_at_a_time(tmp_path):

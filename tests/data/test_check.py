@@ -81,6 +81,8 @@ def test_what_training_refuses_is_listed_whole(photos, tmp_path, capsys):
     with pytest.raises(SystemExit):
         command.main([*flags, "--overwrite"])
     (tmp_path / "out/data_check.json").unlink()
+    with pytest.raises(SystemExit, match="must not be within the data"):
+        command.main([flags[0], f"--output={photos / 'train' / 'report'}"])
     with pytest.raises(SystemExit, match="Only a folder of an earlier check"):
         command.main([*flags, "--overwrite"])
 

@@ -52,9 +52,9 @@ def test_all_go_when_the_last_is_there():
 
 def test_one_that_does_not_come():
     ports = free_ports(3)
-    ends = _meet_all(ports, seconds=1.0, indices=[0, 2])
+    ends = _meet_all(ports, seconds=5.0, indices=[0, 2])
     address = f"worker 1 (127.0.0.1:{ports[1]})"
-    line = f"All workers must start within 1 s. Received: none of {address}"
+    line = f"All workers must start within 5 s. Received: none of {address}"
     assert str(ends[0]) == line
     # The same, or that of its own clock.
     assert str(ends[2]) in (line, line.replace(address, f"worker 0 (127.0.0.1:{ports[0]})"))
