@@ -337,7 +337,7 @@ class TestTemporaryPath:
     def test_a_pipe_is_not_replaced(self, tmp_path):
         """Nor is a device: as root, /dev/null would become a file."""
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(OSError, match="must be a regular one.*a named pipe"):
+        with pytest.raises(OSError, match=r"must be a regular one.*a named pipe"):
             write_text(tmp_path / "pipe", "new")
         assert (tmp_path / "pipe").is_fifo()
 
@@ -408,13 +408,14 @@ def test_only_our_folders_are_replaceable(tmp_path, files, found):
 
 
 def test_a_folder_of_others_that_came_meanwhile(tmp_path):
-    with (
-        pytest.raises(FileExistsError, match=r"must not be replaced.*which holds mine\.txt$"),
-        replaced(tmp_path / "run", overwrite=True, known=lambda folder: {"a"}) as folder,
-    ):
-        (folder / "a").write_text("new")
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "mine.txt").write_text("mine")
+    def write():
+        with replaced(tmp_path / "run", overwrite=True, known=lambda folder: {"a"}) as folder:
+            (folder / "a").write_text("new")
+            (tmp_path / "run").mkdir()
+            (tmp_path / "run" / "mine.txt").write_text("mine")
+
+    with pytest.raises(FileExistsError, match=r"must not be replaced.*which holds mine\.txt$"):
+        write()
     assert content(tmp_path / "run") == {"mine.txt": "mine"}
     assert os.listdir(tmp_path) == ["run"]
 
