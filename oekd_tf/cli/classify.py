@@ -9,6 +9,7 @@ Needs numpy, ai-edge-litert, msgspec and pillow only.
 """
 
 import dataclasses
+import hashlib
 import json
 import sys
 from argparse import Namespace
@@ -21,8 +22,8 @@ import numpy as np
 
 from oekd_tf.cli.parts import device_flags as command_line
 from oekd_tf.core.regular import irregular_kind
-from oekd_tf.core.text import printable
-from oekd_tf.device.contract import read_contract
+from oekd_tf.core.text import as_lines, printable
+from oekd_tf.device.contract import Origin, read_origin
 from oekd_tf.device.exported import find_file, read_export, verified_path
 from oekd_tf.device.pictures import check_pillow, image_files, read_image
 from oekd_tf.device.predictions import probabilities, read_labels, top_predictions
@@ -54,8 +55,12 @@ def _classify(flags: Namespace) -> None:
     check_pillow()
     models = [TfliteModel(path, flags.threads) for path in paths.values()]
     classes = int(models[0].output["shape"][-1])
-    labels = read_labels(flags.labels, next(iter(paths.values())), classes)
-    shape, crop = models[0].image_shape, _crop(flags, next(iter(paths.values())))
+    first = next(iter(paths.values()))
+    origin = read_origin(first)
+    labels = read_labels(flags.labels, first, classes)
+    if origin is not None:
+        _refuse_others(flags, first, models[0], origin, labels)
+    shape, crop = models[0].image_shape, _crop(flags, first, origin)
     failed, others = False, Counter[str]()
     for given in flags.images:
         try:
@@ -79,11 +84,33 @@ def _classify(flags: Namespace) -> None:
         raise SystemExit(1)
 
 
-def _crop(flags: Namespace, model: Path) -> float | None:
+def _refuse_others(
+    flags: Namespace, path: Path, model: TfliteModel, origin: Origin, labels: Sequence[str]
+) -> None:
+    """Raises if a file or its labels are not those of the manifest or card beside it."""
+    if origin.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != origin.sha256:
+        raise ValueError(
+            "--model must be the file that the manifest or card beside it says, or lie elsewhere. "
+            f"Received: {path}, of another SHA-256"
+        )
+    names = as_lines(origin.class_names).splitlines()
+    if not flags.labels and (path.parent / "labels.txt").exists() and list(labels) != names:
+        raise ValueError(
+            "labels.txt must have the class names of the manifest or card; --labels takes others. "
+            f"Received: {path.parent / 'labels.txt'}, with others"
+        )
+    if origin.contract and tuple(origin.contract["image_shape"]) != tuple(model.image_shape):
+        raise ValueError(
+            "--model must take the images that the manifest or card beside it says, "
+            f"{origin.contract['image_shape']}. Received: {path}, for {list(model.image_shape)}"
+        )
+
+
+def _crop(flags: Namespace, model: Path, origin: Origin | None) -> float | None:
     """Share of the center crop of pictures of another size; None for whole pictures."""
     if flags.central_crop is not None:
         return flags.central_crop
-    contract = read_contract(model)
+    contract = None if origin is None else origin.contract
     if contract is not None and contract["preparation"] is not None:
         return contract["preparation"]["crop"]
     print(

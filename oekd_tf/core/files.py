@@ -226,11 +226,19 @@ def as_output(path: str | Path) -> Path:
 
     `nowhere/../there` is not there, until `nowhere` is made.
 
+    Raises:
+        ValueError: It is a link that leads nowhere.
+
     Example:
         >>> as_output("nowhere/../there").name
         'there'
     """
-    return Path(os.path.normpath(path))
+    output = Path(os.path.normpath(path))
+    if output.is_symlink() and not output.exists():
+        raise ValueError(
+            f"The output must be a folder. Received: {output}, a link to what is not there"
+        )
+    return output
 
 
 def remove(path: str | Path) -> None:

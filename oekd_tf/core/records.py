@@ -210,6 +210,7 @@ class Contract(TypedDict):
         class_counts: Number of training examples of each class.
         preparation: How a picture becomes an input.
         splits: Facts of "train", "validation" and "test".
+        digest: In a run's folder, the SHA-256 of all fields above, as JSON with sorted names.
     """
 
     oekd_tf: str
@@ -221,6 +222,7 @@ class Contract(TypedDict):
     class_counts: list[Count] | None
     preparation: Preparation | None
     splits: dict[str, SplitFacts] | None
+    digest: NotRequired[Sha256]
 
 
 class TensorFacts(TypedDict):

@@ -17,7 +17,7 @@ from oekd_tf.core.records import (
 )
 from oekd_tf.core.text import in_code, in_markdown
 from oekd_tf.device.exported import ExportedFile
-from oekd_tf.device.manifest import LABELS, is_inside
+from oekd_tf.device.manifest import LABELS, find_change, is_inside
 
 FILE_NAME = "card.json"
 TEXT = "CARD.md"
@@ -49,7 +49,9 @@ def known_files(folder: Path) -> set[str] | None:
         card = read_card(folder)
     except (OSError, ValueError):
         return None
-    return {FILE_NAME, TEXT, LABELS, card["format"]["path"]}
+    known = {FILE_NAME, TEXT, LABELS}
+    # A file that was changed since is someone's work.
+    return known if find_change(folder, card["format"]) else {*known, card["format"]["path"]}
 
 
 def _check(card: Card) -> None:

@@ -2,13 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, NamedTuple, TypedDict
 
 import numpy as np
 from msgspec import Meta
 
 from oekd_tf.core.json_files import read_file, validate
-from oekd_tf.core.records import Card, Contract, MadeBy, Manifest, Positive, StudentFacts
+from oekd_tf.core.records import (
+    Card,
+    Contract,
+    FileIdentity,
+    MadeBy,
+    Manifest,
+    Positive,
+    StudentFacts,
+)
 from oekd_tf.device.card import FILE_NAME as CARD
 from oekd_tf.device.card import read_card
 from oekd_tf.device.manifest import FILE_NAME as MANIFEST
@@ -16,6 +24,20 @@ from oekd_tf.device.manifest import read_manifest
 from oekd_tf.device.pictures import read_image
 
 _DEFAULT_CROP = 0.875
+
+
+class Origin(NamedTuple):
+    """What the manifest or the card beside a file says of it.
+
+    Attributes:
+        contract: The contract; None where nothing is known.
+        class_names: Names of the classes.
+        sha256: SHA-256 of the file; None if it is not one that was exported.
+    """
+
+    contract: Contract | None
+    class_names: list[str]
+    sha256: str | None
 
 
 def read_contract(model: str | Path) -> Contract | None:
@@ -35,21 +57,48 @@ def read_contract(model: str | Path) -> Contract | None:
         >>> contract = read_contract("savedmodels/demo/student_5/int8.tflite")
         >>> contract["preparation"]
     """
-    folder = Path(model).absolute().parent
+    origin = read_origin(model)
+    return None if origin is None else origin.contract
+
+
+def read_origin(model: str | Path) -> Origin | None:
+    """Reads what the manifest or the card beside a file says of it.
+
+    Args:
+        model: Path of the file.
+
+    Returns:
+        What is known; None if there is no manifest or card of this package.
+
+    Raises:
+        ValueError: The manifest or card is damaged.
+
+    Example:
+        >>> read_origin("savedmodels/demo/student_5/int8.tflite").class_names
+    """
+    path = Path(model).absolute()
+    folder = path.parent
+    files: list[FileIdentity]
     facts: Card | Manifest
     student: StudentFacts
     if _is_ours(folder / CARD, Card):
         facts = card = read_card(folder)
         made_by, student = card["source"]["made_by"], card["student"]
+        files = [card["format"]]
+        root = folder
     elif _is_ours(folder.parent / MANIFEST, Manifest):
         facts = manifest = read_manifest(folder.parent)
         made_by, student = manifest["made_by"], manifest["students"][0]
+        files = [file for one in manifest["students"] for file in one["formats"].values()]
+        root = folder.parent
     else:
         return None
     try:
-        return facts.get("contract") or _of_version_0_1(facts["class_names"], made_by, student)
+        contract = facts.get("contract") or _of_version_0_1(facts["class_names"], made_by, student)
     except ValueError as error:
         raise ValueError(f"{folder} must hold what was exported. Received: {error}") from None
+    own = (file["sha256"] for file in files if root / file["path"] == path)
+    return Origin(contract, facts["class_names"], next(own, None))
 
 
 def read_input(path: str | Path, contract: Contract) -> np.ndarray:

@@ -78,9 +78,8 @@ def known_files(folder: Path) -> set[str] | None:
     for student in manifest["students"]:
         known.add(f"{student['name']}/{LABELS}")
         for facts in student["formats"].values():
-            path = folder / facts["path"]
-            # Of a folder the content tells whether something was put into it.
-            if not path.is_dir() or find_change(folder, facts) is None:
+            # A file that was changed since is someone's work.
+            if find_change(folder, facts) is None:
                 known.add(facts["path"])
     return known
 
@@ -161,6 +160,11 @@ def _check(manifest: Manifest) -> None:
             if not is_inside(facts["path"]):
                 raise ValueError(
                     f"{here}.path must be below the manifest's folder, and is "
+                    f"{format_value(facts['path'])}"
+                )
+            if PurePosixPath(facts["path"]).parts[0] != student["name"]:
+                raise ValueError(
+                    f"{here}.path must be in the folder of {student['name']}, and is "
                     f"{format_value(facts['path'])}"
                 )
     for name, values in lists.items():

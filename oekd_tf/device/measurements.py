@@ -110,7 +110,13 @@ def read_results(path: str | Path) -> dict[str, DeviceResults]:
         ValueError: The file is not one of these.
         FileNotFoundError: There is no such file.
     """
-    return read_json(path, Measurements, "what oekd bench --output wrote")["devices"]
+    return read_json(path, Measurements, "what oekd bench --output wrote", check=_check)["devices"]
+
+
+def _check(found: Measurements) -> None:
+    for name, device in found["devices"].items():
+        if not device["results"]:
+            raise ValueError(f"no results of {printable(name)}")
 
 
 def median_ms(

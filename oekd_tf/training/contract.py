@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from oekd_tf.core.contract import check_contract
+from oekd_tf.core.contract import check_contract, contract_digest
 from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.files import write_bytes, write_text
 from oekd_tf.core.json_files import read_json
@@ -28,7 +28,9 @@ def write_contract(workdir: str | Path, data: Any) -> None:
     workdir = Path(workdir)
     if data.files is not None:
         write_files(workdir / _FILES_NAME, data.files)
-    write_text(workdir / FILE_NAME, json.dumps(data.contract, indent=2) + "\n")
+    # A network is built from it: what was changed by accident must not be taken for what was.
+    signed = {**data.contract, "digest": contract_digest(data.contract)}
+    write_text(workdir / FILE_NAME, json.dumps(signed, indent=2) + "\n")
 
 
 def keep_files(workdir: str | Path, method: Any) -> None:
@@ -66,9 +68,11 @@ def read_contract(workdir: str | Path) -> Contract | None:
     """
     path = Path(workdir) / FILE_NAME
     try:
-        return read_json(path, Contract, "a run's contract", ConfigError, _check)
+        contract = read_json(path, Contract, "a run's contract", ConfigError, _check)
     except FileNotFoundError:
         return None
+    contract.pop("digest", None)
+    return contract
 
 
 def _check(contract: Contract) -> None:

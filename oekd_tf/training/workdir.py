@@ -127,6 +127,8 @@ def _is_of_a_run(path: Path) -> bool:
 
 
 def _make(workdir: Path) -> list[Path]:
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir must be a folder. Received: {workdir}, which is a file")
     missing = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     workdir.mkdir(parents=True, exist_ok=True)
     return missing[::-1]
