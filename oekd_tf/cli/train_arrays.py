@@ -15,6 +15,7 @@ All fields of a config, with default and meaning: oekd train_arrays --helpfields
 from absl import flags
 
 from oekd_tf.cli.parts import flags as command_line
+from oekd_tf.core.native_output import quiet_native_output
 from oekd_tf.core.signals import importing
 from oekd_tf.core.streams import say
 
@@ -34,7 +35,8 @@ def _train() -> None:
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.name}"
     say(f"training {config.name!r} in {workdir}")
-    with importing():
+    # Where TensorFlow is installed Keras loads it, and it speaks.
+    with quiet_native_output(), importing():
         from oekd_tf.training import train_arrays
 
     train_arrays(config, _ARRAYS.value, workdir, say)

@@ -98,6 +98,14 @@ class TestBinary:
 
         assert re.search(message, fails(bench.main, f"--exports={exported}", *flags))
 
+    def test_merge_of_nothing(self, export, tmp_path, fails):
+        run(export, "--device=pi", f"--output={tmp_path / 'pi.json'}")
+        found = json.loads((tmp_path / "pi.json").read_text())
+        found["devices"]["pi"]["results"] = {}
+        (tmp_path / "pi.json").write_text(json.dumps(found))
+        line = fails(bench.main, f"--exports={export}", f"--merge={tmp_path / 'pi.json'}")
+        assert line.endswith("Received: no results of pi")
+
     def test_output_over_something_else(self, export, tmp_path, fails):
         mine = tmp_path / "mine.json"
         mine.write_text("{}")

@@ -296,6 +296,24 @@ class TestBinary:
         (answer,) = answers(capsys)
         assert answer["predictions"][0]["label"] == str(answer["predictions"][0]["index"])
 
+    def test_files_that_are_not_those_of_the_manifest(self, export, pictures, tmp_path, fails):
+        folder, image = export / "student_1", str(pictures[0] / "0.png")
+        flags = [f"--model={folder / 'int8.tflite'}", image]
+        lines = (folder / "labels.txt").read_text().splitlines()
+        (folder / "labels.txt").write_text("\n".join(lines[::-1]))
+        line = fails(classify.main, *flags)
+        assert "labels.txt must have the class names of the manifest or card" in line
+        # Labels that a user names are taken.
+        shutil.copy(folder / "labels.txt", tmp_path / "mine.txt")
+        classify.main([*flags, f"--labels={tmp_path / 'mine.txt'}"])
+        (folder / "labels.txt").write_text("\n".join(lines) + "\n")
+        shutil.copy(export / "student_2" / "int8.tflite", folder / "int8.tflite")
+        line = fails(classify.main, *flags)
+        assert re.search(r"--model must be the file that .* of another SHA-256$", line)
+        # One that was not exported may lie there.
+        (folder / "int8.tflite").rename(folder / "mine.tflite")
+        classify.main([f"--model={folder / 'mine.tflite'}", image])
+
     def test_cascade_asks_only_when_in_doubt(self, export, pictures, capsys):
         flags = f"--exports={export}", "--cascade=student_2,student_1", "--json", str(pictures[0])
         logits = {

@@ -101,6 +101,15 @@ def test_files_that_are_not_what_was_exported(export, tmp_path, what):
         verified_path(export, file)
 
 
+def test_a_file_of_another_student(export):
+    found = read_export(export)
+    one, other = (student["formats"] for student in found["students"])
+    one["int8"] = other["int8"]
+    (export / "manifest.json").write_text(json.dumps(found))
+    with pytest.raises(ValueError, match=r"int8\.path must be in the folder of student_1, and is"):
+        read_export(export)
+
+
 def test_a_manifest_of_other_things(export):
     for text in ("[]", "{}", json.dumps({"students": []})):
         (export / "manifest.json").write_text(text)

@@ -97,6 +97,16 @@ def test_the_contract_is_written_before_the_first_step(place):
     assert data.contract == contract
 
 
+def test_a_contract_that_was_changed_is_refused(place):
+    """A mean that is another gives a network of half the accuracy."""
+    path = place / "run" / "contract.json"
+    contract = json.loads(path.read_text())
+    path.write_text(json.dumps({**contract, "mean": [0.0, 0.0, 0.0]}))
+    with pytest.raises(ConfigError, match=r"contract\.json must be a run's contract.*its digest"):
+        training.restore_model(place / "run")
+    path.write_text(json.dumps(contract))
+
+
 def test_what_to_know_of_the_data_is_in_the_report(place):
     shutil.copy(place / "photos/train/cat/1.png", place / "photos/test/cat/copy.png")
     config = config_of(place / "photos", epochs=1)
