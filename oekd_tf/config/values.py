@@ -24,12 +24,15 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-def from_file(path: str | Path, *, imports: bool = True) -> ConfigDict:
+def from_file(
+    path: str | Path, *, imports: bool = True, arguments: Mapping[str, Any] | None = None
+) -> ConfigDict:
     """Reads and checks a file that `to_json` wrote.
 
     Args:
         path: Path of the file.
         imports: As in `from_json`.
+        arguments: Arguments of the method in place of those in the file.
 
     Returns:
         The config.
@@ -40,9 +43,13 @@ def from_file(path: str | Path, *, imports: bool = True) -> ConfigDict:
     """
     try:
         text = read_file(path).decode()
+        if arguments:
+            values = json.loads(text)
+            values["method"]["arguments"].update(arguments)
+            text = json.dumps(values)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} must be a config. Received: {one_line(error)}") from None
     try:
         return from_json(text, imports=imports)

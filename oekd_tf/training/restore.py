@@ -214,12 +214,7 @@ def read_config(workdir: str | Path) -> ConfigDict:
     if not path.exists():
         raise ConfigError(f"A workdir must hold a run's config.json. Received: {workdir}")
     # The files that the method was given may have been moved, or be others now.
-    if not (kept := kept_files(workdir)):
-        return config_module.from_file(path)
-    config = config_module.from_file(path, imports=False)
-    arguments = {f"method.arguments.{name}": value for name, value in kept.items()}
-    config_module.set_fields(config, arguments, within=("method",))
-    return config
+    return config_module.from_file(path, arguments=kept_files(workdir))
 
 
 def restore_model(

@@ -201,7 +201,7 @@ def some_changes():
 
 
 @pytest.mark.integration
-@settings(REPEATABLE, max_examples=12)
+@settings(REPEATABLE, max_examples=6)
 @given(changed=some_changes(), backbone=config_strategies.BACKBONES)
 def test_a_config_is_refused_or_trains_a_step(changed, backbone):
     take_a_step(changed, backbone)

@@ -36,9 +36,18 @@ def test_check(method, check, teacher):
     assert testing.check_method(name_of(method), arguments, only=[check]) == {check: "passed"}
 
 
+# One method has all of them, every method one: each starts processes, some a minute.
+IN_A_PROCESS = [
+    pytest.param(
+        method, check, marks=[] if method == "oekd" or check != "jax" else pytest.mark.slow
+    )
+    for method in (*methods.names(), *OWN)
+    for check in SLOW
+]
+
+
 @pytest.mark.integration
-@pytest.mark.parametrize("check", SLOW)
-@pytest.mark.parametrize("method", [*methods.names(), *OWN])
+@pytest.mark.parametrize(("method", "check"), IN_A_PROCESS)
 def test_check_in_a_process(method, check, teacher):
     arguments = {"teacher": teacher} if method == "offline" else {}
     found = testing.check_method(name_of(method), arguments, only=[check])

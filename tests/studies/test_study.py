@@ -55,27 +55,36 @@ def check_metrics(study, runs):
             assert student["accuracy"] == pytest.approx(there["test_accuracy"], abs=1e-6)
 
 
+def end(folder, number, *arguments):
+    """What is said of a study, and of its worker, after it gets a signal in the second epoch."""
+    process = subprocess.Popen(
+        command(folder, *arguments), cwd=folder, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith("epoch 2/30 step"):
+            process.send_signal(number)
+            break
+    rest, _ = process.communicate(timeout=120)
+    assert process.returncode == (143 if number == signal.SIGTERM else -number), [*said, rest]
+    return rest
+
+
+@pytest.mark.slow
+def test_a_killed_study_takes_its_worker_along(tmp_path):
+    """It leaves its checkpoint, and trains no further."""
+    rest = end(tmp_path, signal.SIGKILL, "--seeds=1", "--students=2", "--config.epochs=30")
+    assert "epoch 9/30" not in rest
+    assert not (tmp_path / "study" / "seed_0" / ".lock").exists()
+    assert list(tmp_path.glob("study/seed_0/checkpoints/epoch_*_step_*"))
+
+
 def test_stopped_and_gone_on_with(tmp_path):
     # Long enough to be stopped within.
     arguments = ("--seeds=1", "--students=2", "--config.epochs=30")
-    for number, epoch in ((signal.SIGKILL, 2), (signal.SIGTERM, 4)):
-        process = subprocess.Popen(
-            command(tmp_path, *arguments), cwd=tmp_path, env=environment(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if line.startswith(f"epoch {epoch}/30 step"):
-                process.send_signal(number)
-                break
-        # Of the worker too, which has the same stream.
-        rest, _ = process.communicate(timeout=120)
-        assert process.returncode == (143 if number == signal.SIGTERM else -number), [*said, rest]
-        # A worker whose parent was killed leaves its checkpoint, and trains no further.
-        assert "epoch 9/30" not in rest
-        assert not (tmp_path / "study" / "seed_0" / ".lock").exists()
-        assert list(tmp_path.glob("study/seed_0/checkpoints/epoch_*_step_*"))
+    rest = end(tmp_path, signal.SIGTERM, *arguments)
     assert rest.splitlines()[-1].endswith("ensemble; run the same command again to resume")
     assert not (tmp_path / "study" / "results.json").exists()
 

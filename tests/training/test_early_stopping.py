@@ -78,6 +78,7 @@ class TestRun:
         images = data.test_arrays(16)[0]
         np.testing.assert_allclose(saved(images)["teacher"], model(images)["teacher"], atol=1e-5)
 
+    @pytest.mark.slow
     def test_kills_and_stops(self, uninterrupted, tmp_path):
         def stopped(point, count, code):
             done = start(tmp_path, point=point, count=count)

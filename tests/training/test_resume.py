@@ -100,6 +100,7 @@ def test_damaged_checkpoints(uninterrupted, tmp_path):
     small_runs.assert_same(small_runs.left(tmp_path), uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_workdir_in_use(tmp_path):
     command = small_runs.command(tmp_path, "--config.epochs=1000")
     first = subprocess.Popen(

@@ -336,6 +336,7 @@ class TestScaledLosses:
             ensemble.fit(*batch, epochs=5, verbose=0)
         assert float(ensemble.optimizer.dynamic_scale) == 2.0**-14
 
+    @pytest.mark.slow
     def test_with_xla_fit_fails_at_the_batch(self, batch):
         for arguments in ({}, HALF):
             ensemble = compiled(arguments=arguments, jit_compile=True)
@@ -379,6 +380,7 @@ class TestReplicas:
                 oekd_tf.optimizers.SGD(0.01), PlainCnn((4,), synchronized_batch_norm=True)
             )
 
+    @pytest.mark.slow
     def test_each_share_is_checked(self, ensemble, batch):
         # Image 5 of 8 is the second replica's.
         images = batch[0].astype(np.float32)

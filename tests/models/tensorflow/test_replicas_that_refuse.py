@@ -101,8 +101,8 @@ def main():
     batch_checks.check_images = lambda images, *rest, **more: check_images(
         late(images), *rest, **more
     )
-    batch_checks.check_gradients = lambda gradients: check_gradients(
-        [late(gradients[0]), *gradients[1:]]
+    batch_checks.check_gradients = lambda gradients, *rest: check_gradients(
+        [late(gradients[0]), *gradients[1:]], *rest
     )
 
     def batch(kind=None):
