@@ -6,6 +6,7 @@ from typing import Any
 
 from oekd_tf import config as config_module
 from oekd_tf.core.files import write_text
+from oekd_tf.core.json_files import read_file
 from oekd_tf.core.records import Results, RunRecord
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.core.text import in_code, in_markdown, printable
@@ -34,6 +35,9 @@ _BALANCED = (
     "over the same seeds."
 )
 
+# End of the first line of a report, by which it is known again.
+_TITLE = ": together and alone"
+
 _WHAT = {
     OFFLINE: "Each student distilled from student 1, which was trained alone before: "
     "α CE + γ T² KL from the teacher, with the study's α, γ and T, which were not tuned for it.",
@@ -55,7 +59,7 @@ def write_report(workdir: str | Path) -> str:
         Tables of gains and the paths of the files, for the terminal.
 
     Raises:
-        ResultsError: There is no results file, or it holds no run.
+        ResultsError: There is no results file, or it holds no run, or report.md is another file.
 
     Example:
         >>> print(write_report("runs/compare_demo"))
@@ -63,6 +67,11 @@ def write_report(workdir: str | Path) -> str:
     workdir = Path(workdir)
     path = workdir / results_file.FILE_NAME
     results = results_file.read(path)
+    if not _is_free(workdir / "report.md"):
+        raise results_file.ResultsError(
+            "The report of a study must not replace another file. "
+            f"Received: {workdir / 'report.md'}, which is none"
+        )
     found = methods(results)
     if not found:
         raise results_file.ResultsError(f"{path} must hold a finished run. Received: none")
@@ -92,6 +101,17 @@ def write_report(workdir: str | Path) -> str:
     return "\n" + "\n\n".join(part for part in parts if part)
 
 
+def _is_free(path: Path) -> bool:
+    """Whether there is no report at a path, or one of this package."""
+    if not path.exists():
+        return True
+    try:
+        first = read_file(path).decode().partition("\n")[0]
+    except (OSError, ValueError):
+        return False
+    return first.startswith("# ") and first.endswith(_TITLE)
+
+
 def markdown(results: Results) -> str:
     """The report of a study as Markdown, a pure function of its results.
 
@@ -103,7 +123,7 @@ def markdown(results: Results) -> str:
     """
     found = methods(results)
     trained = [method for method in found if method.name != ALONE]
-    parts = [f"# {in_markdown(results['name'])}: together and alone", _setting(results)]
+    parts = [f"# {in_markdown(results['name'])}{_TITLE}", _setting(results)]
     if remark := _too_few(found):
         parts.append(remark)
     if results.get("failed"):

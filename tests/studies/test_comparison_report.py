@@ -347,3 +347,13 @@ def test_what_a_results_file_names_is_not_run(results, tmp_path, monkeypatch):
     with pytest.raises(config_module.ConfigError):
         config_module.from_json(json.dumps(other["config"]))
     assert (tmp_path / "touched").exists()
+
+
+def test_another_report_is_kept(results, tmp_path):
+    results_file.write(tmp_path / "results.json", results)
+    write_report(tmp_path)
+    write_report(tmp_path)
+    (tmp_path / "report.md").write_text("# My notes\n")
+    with pytest.raises(ResultsError, match=r"must not replace another file.*report\.md, which is"):
+        write_report(tmp_path)
+    assert (tmp_path / "report.md").read_text() == "# My notes\n"
