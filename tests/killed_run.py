@@ -28,7 +28,7 @@ from oekd_tf.training.callbacks import (  # noqa: E402
 POINTS = {
     "before_the_log_line": (MetricsCsv, "on_epoch_end", signal.SIGKILL),
     "before_the_checkpoint": (checkpoint_files, "save", signal.SIGKILL),
-    "within_the_checkpoint": (checkpoint_files, "_sha256", signal.SIGKILL),
+    "within_the_checkpoint": (checkpoint_files, "sha256", signal.SIGKILL),
     "before_old_checkpoints_go": (checkpoint_files, "delete_old", signal.SIGKILL),
     "step": (Preemption, "on_train_batch_end", signal.SIGTERM),
     "step_killed": (Preemption, "on_train_batch_end", signal.SIGKILL),

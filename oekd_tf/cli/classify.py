@@ -9,7 +9,6 @@ Needs numpy, ai-edge-litert, msgspec and pillow only.
 """
 
 import dataclasses
-import hashlib
 import json
 import sys
 from argparse import Namespace
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.cli.parts import device_flags as command_line
+from oekd_tf.core.files import sha256
 from oekd_tf.core.regular import irregular_kind
 from oekd_tf.core.text import as_lines, printable
 from oekd_tf.device.contract import Origin, read_origin
@@ -88,7 +88,7 @@ def _refuse_others(
     flags: Namespace, path: Path, model: TfliteModel, origin: Origin, labels: Sequence[str]
 ) -> None:
     """Raises if a file or its labels are not those of the manifest or card beside it."""
-    if origin.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != origin.sha256:
+    if origin.sha256 and sha256(path) != origin.sha256:
         raise ValueError(
             "--model must be the file that the manifest or card beside it says, or lie elsewhere. "
             f"Received: {path}, of another SHA-256"

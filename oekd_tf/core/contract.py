@@ -1,15 +1,7 @@
 """Rules between the fields of a contract."""
 
-import hashlib
-import json
-
+from oekd_tf.core.json_files import digest
 from oekd_tf.core.records import Contract
-
-
-def contract_digest(contract: Contract) -> str:
-    """SHA-256 of all fields of a contract but the digest itself."""
-    fields = {name: value for name, value in contract.items() if name != "digest"}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def check_contract(contract: Contract) -> None:
@@ -18,7 +10,7 @@ def check_contract(contract: Contract) -> None:
     Args:
         contract: A contract whose fields are of their types.
     """
-    if contract.get("digest", digest := contract_digest(contract)) != digest:
+    if contract.get("digest", own := digest(contract)) != own:
         raise ValueError("contract must have the fields of its digest, and has others")
     channels = contract["image_shape"][-1]
     for name, values in (("mean", contract["mean"]), ("std", contract["std"])):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import re
 import secrets
@@ -219,6 +220,12 @@ def foreign_content(
             continue
         return f"which holds {printable(name)}"
     return None
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def as_output(path: str | Path) -> Path:

@@ -1,9 +1,10 @@
 """JSON files of this package: read against the types of `oekd_tf.core.records`, or refused."""
 
+import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,6 +156,17 @@ def _in_words(rule: str) -> str:
     for name, word in _WORDS.items():
         rule = rule.replace(f"`{name}`", word).replace(f"`{name} | null`", f"{word} or null")
     return rule
+
+
+def digest(value: Mapping[str, Any]) -> str:
+    """SHA-256 of all fields of a file but its "digest", as JSON with sorted names.
+
+    Example:
+        >>> digest({"a": 1, "digest": "of before"}) == digest({"a": 1})
+        True
+    """
+    fields = {name: field for name, field in value.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _reason(error: Exception) -> str:

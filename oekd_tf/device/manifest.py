@@ -32,6 +32,7 @@ from typing import Any
 from oekd_tf.core import machine
 from oekd_tf.core.contract import check_contract
 from oekd_tf.core.errors import format_value
+from oekd_tf.core.files import sha256
 from oekd_tf.core.json_files import parse_json, read_json
 from oekd_tf.core.records import FileIdentity, Manifest, TensorFacts
 
@@ -119,11 +120,11 @@ def file_facts(path: Path, root: Path) -> FileIdentity:
     if path.is_dir():
         files = [file for file in sorted(path.rglob("*")) if _is_file(file)]
         size = sum(file.stat().st_size for file in files)
-        lines = [f"{_sha256(file)}  {file.relative_to(path)}\n" for file in files]
+        lines = [f"{sha256(file)}  {file.relative_to(path)}\n" for file in files]
         digest = hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
     else:
         _is_file(path)
-        size, digest = path.stat().st_size, _sha256(path)
+        size, digest = path.stat().st_size, sha256(path)
     return {"path": str(path.relative_to(root)), "bytes": size, "sha256": digest}
 
 
@@ -134,11 +135,6 @@ def _is_file(path: Path) -> bool:
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise ValueError(f"{path} is neither a file nor a folder")
     return stat.S_ISREG(mode)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(manifest: Manifest) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from oekd_tf.core.contract import check_contract, contract_digest
+from oekd_tf.core.contract import check_contract
 from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.files import write_bytes, write_text
-from oekd_tf.core.json_files import read_json
+from oekd_tf.core.json_files import digest, read_json
 from oekd_tf.core.records import Contract
 from oekd_tf.data.folder import changes
 from oekd_tf.data.recorded import Recorded, RecordedData, read_files, write_files
@@ -29,7 +29,7 @@ def write_contract(workdir: str | Path, data: Any) -> None:
     if data.files is not None:
         write_files(workdir / _FILES_NAME, data.files)
     # A network is built from it: what was changed by accident must not be taken for what was.
-    signed = {**data.contract, "digest": contract_digest(data.contract)}
+    signed = {**data.contract, "digest": digest(data.contract)}
     write_text(workdir / FILE_NAME, json.dumps(signed, indent=2) + "\n")
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from oekd_tf.cli import bench, classify, pick
 from oekd_tf.core.array_files import read_arrays
+from oekd_tf.core.json_files import digest
 from oekd_tf.data import check
 from oekd_tf.device.contract import read_contract
 from oekd_tf.device.exported import exported_files, find_file, read_export
@@ -275,7 +276,7 @@ def try_checkpoint(place, rng, count):
         path = folder / "checkpoint.json"
         state = {"name": folder.name, **load(path), "best": {"value": 0.5, "epoch": 1, "waited": 0}}
         state["best"]["waited"] = state["epochs"] - 1
-        state["digest"] = checkpoint_files._digest(state)
+        state["digest"] = digest(state)
         write(path, state)
         assert not checkpoint_files.find_damage(folder)
         for content, _ in versions(state, rng, count // 2):

@@ -1,7 +1,6 @@
 """Checkpoint files: atomic writes, and detection of damaged files."""
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -16,8 +15,8 @@ import numpy as np
 
 from oekd_tf.core.array_files import check_arrays
 from oekd_tf.core.errors import CheckpointError, one_line
-from oekd_tf.core.files import remove, replaced, write_errors
-from oekd_tf.core.json_files import parse_json, read_file
+from oekd_tf.core.files import remove, replaced, sha256, write_errors
+from oekd_tf.core.json_files import digest, parse_json, read_file
 from oekd_tf.core.records import CheckpointState
 
 _NAME = re.compile(r"epoch_(\d{5,})(?:_step_(\d{7,}))?")
@@ -93,13 +92,13 @@ def save(folder: str | Path, model: keras.Model, position: Position) -> Path:
             "seconds": position.seconds,
             "metrics": [np.asarray(value).tolist() for value in position.metrics],
             "bytes": arrays.stat().st_size,
-            "sha256": _sha256(arrays),
+            "sha256": sha256(arrays),
         }
         if position.best:
             value, epoch, waited = position.best
             state["best"] = {"value": value, "epoch": epoch, "waited": waited}
         # What the arrays are worth depends on the position: one digest covers both.
-        state["digest"] = _digest(state)
+        state["digest"] = digest(state)
         (partial / _STATE).write_text(json.dumps(state, indent=2) + "\n")
         for written in (arrays, partial / _STATE, partial):
             _flush(written)
@@ -181,13 +180,13 @@ def find_damage(path: str | Path) -> str:
         state = _read_state(path)
     except (OSError, ValueError) as error:
         return f"{_STATE} cannot be read: {one_line(error)}"
-    size, digest = state["bytes"], state["sha256"]
+    size = state["bytes"]
     arrays = path / _ARRAYS
     if not arrays.is_file():
         return f"{_ARRAYS} is missing"
     if arrays.stat().st_size != size:
         return f"{_ARRAYS} has {arrays.stat().st_size:,} bytes, not {size:,}"
-    if _sha256(arrays) != digest:
+    if sha256(arrays) != state["sha256"]:
         return f"{_ARRAYS} has other content than was written"
     return ""
 
@@ -260,7 +259,7 @@ def _read_state(path: Path) -> CheckpointState:
     def check(state: CheckpointState) -> None:
         # Version 0.1 wrote neither name nor digest.
         signed = "digest" in state
-        if signed != ("name" in state) or (signed and state["digest"] != _digest(state)):
+        if signed != ("name" in state) or (signed and state["digest"] != digest(state)):
             raise ValueError("fields must be those of its digest, and are others")
         own = Position(state["epochs"], state["steps"]).name
         if not name == own == state.get("name", own):
@@ -270,12 +269,6 @@ def _read_state(path: Path) -> CheckpointState:
             raise ValueError(f"best must be of {state['epochs']} epochs, and is not")
 
     return parse_json(read_file(path / _STATE), CheckpointState, check)
-
-
-def _digest(state: CheckpointState) -> str:
-    """SHA-256 of all fields but the digest itself."""
-    fields = {name: value for name, value in state.items() if name != "digest"}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _variables(model: keras.Model) -> list[Any]:
@@ -301,11 +294,6 @@ def _found(folder: Path) -> Iterator[tuple[tuple[int, int], Path]]:
     for path in folder.iterdir() if folder.is_dir() else ():
         if match := _NAME.fullmatch(path.name):
             yield (int(match[1]), int(match[2] or 0)), path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:
