@@ -7,7 +7,6 @@ If nothing fits, the nearest is named and the exit code is 1. Latencies are thos
 `oekd bench` has measured. Needs numpy, ai-edge-litert and msgspec only.
 """
 
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from oekd_tf.cli.parts import device_flags as command_line
 from oekd_tf.core.files import as_output
 from oekd_tf.core.records import Manifest
+from oekd_tf.core.streams import complain
 from oekd_tf.device.activation_memory import peak_activation_bytes
 from oekd_tf.device.delivery import deliver
 from oekd_tf.device.exported import exported_files, read_export, verified_path
@@ -77,7 +77,7 @@ def _candidates(
     candidates, seen = [], 0
     for file in exported_files(manifest, flags.students, flags.formats):
         if not (Path(flags.exports) / file.facts["path"]).exists():
-            print(f"{file.key} is not there any more, and left out", file=sys.stderr)
+            complain(f"{file.key} is not there any more, and left out")
             continue
         seen += 1
         # A size that only the manifest says is no fact.

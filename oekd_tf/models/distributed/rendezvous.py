@@ -10,13 +10,13 @@ import json
 import os
 import selectors
 import socket
-import sys
 import time
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from oekd_tf.core.errors import ConfigError, Preempted, WorkerLostError, one_line
 from oekd_tf.core.signals import Interrupted, title
+from oekd_tf.core.streams import complain
 from oekd_tf.models.distributed.cluster import Cluster
 
 # Until it is said who is waited for, and then again.
@@ -79,7 +79,7 @@ class _Waiting:
                 f"All workers must start within {self._seconds:g} s. Received: none of {names}"
             )
         if now > self._next:
-            print(f"waiting for {names}", file=sys.stderr, flush=True)
+            complain(f"waiting for {names}")
             self._next = now + _REMINDER_SECONDS
 
 
