@@ -4,10 +4,15 @@ Each function wraps one private name and has a test in `tests/core/test_keras_in
 shows whether a new release of Keras is compatible.
 """
 
-from collections.abc import Callable
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+
+# Keras traverses functional graphs recursively, a few frames per layer: enough for 10,000 layers.
+_RECURSION_LIMIT = 100_000
 
 
 class BuiltModel:
@@ -72,3 +77,24 @@ def inbound_nodes(operation: keras.Operation) -> list:
 def made_by(tensor: keras.KerasTensor) -> keras.Operation:
     """The operation that made a symbolic tensor."""
     return tensor._keras_history.operation
+
+
+@contextlib.contextmanager
+def deep_recursion() -> Iterator[None]:
+    """Lets Keras build, clone or run functional models of any depth."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+@contextlib.contextmanager
+def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
+    """Lets a layer that is built make further variables of its own."""
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        layer._tracker.lock()

@@ -1,18 +1,14 @@
 """Construction of functional models that share a stem, from a backbone."""
 
-import contextlib
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
 from keras import layers
 
 from oekd_tf.backbones.backbone import Backbone
+from oekd_tf.core.keras_internals import deep_recursion
 from oekd_tf.core.types import KerasTensor
-
-# Keras traverses functional graphs recursively, a few frames per layer: enough for 10,000 layers.
-_RECURSION_LIMIT = 100_000
 
 
 class Branches(NamedTuple):
@@ -62,18 +58,8 @@ def build_branches(
     Raises:
         ValueError: A branch's blocks do not fit the pseudo teacher's in number, height or width.
     """
-    with _deep_recursion():
+    with deep_recursion():
         return _build(backbone, image_shape, num_classes, widths, mean, std, shared_stem)
-
-
-@contextlib.contextmanager
-def _deep_recursion() -> Iterator[None]:
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
 
 
 def _build(

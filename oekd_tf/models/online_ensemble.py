@@ -143,6 +143,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
                     students=tuple(branches.students),
                 )
             )
+            method.build_averages(branches.students)
         finally:
             keras.config.set_dtype_policy(previous)
         # Before the students, because checkpoints hold variables in the order of attributes.
@@ -155,7 +156,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         if not any(self._stem_shares):
             branches.stem.trainable = False
 
-        self._means = [keras.metrics.Mean(name=n) for n in method.term_names]
+        names = (*method.term_names, *method.logged)
+        self._means = [keras.metrics.Mean(name=n) for n in names]
         self._accuracies = [keras.metrics.Mean(name=f"{n}_accuracy") for n in self.output_names]
         self._pseudo_teacher_only = False
         self._plan: tuple[int | None, int | None] = (None, None)
@@ -171,7 +173,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
     def log_names(self) -> list[str]:
         """Names of what a step logs; in validation each has "val_" before it."""
         accuracies = [f"{name}_accuracy" for name in self.output_names]
-        return ["loss", *self.method.term_names, *accuracies]
+        return ["loss", *self.method.term_names, *self.method.logged, *accuracies]
 
     def exported_models(self) -> list[keras.Model]:
         """The models that are exported: the students, unless the method delivers others."""
@@ -229,6 +231,10 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         self._set_plan(int(steps_per_epoch), int(epochs))
 
     def call(self, images: Tensor, training: bool | None = None, with_parts: bool = False) -> dict:
+        with self.method.evaluated(self.variables, bool(training)):
+            return self._call(images, training, with_parts)
+
+    def _call(self, images: Tensor, training: bool | None, with_parts: bool) -> dict:
         views = self._views(images)
         stems = [self._branches.stem(view, training=training) for view in views]
         stem, blocks, features, logits = [], [], [], []
@@ -305,6 +311,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         check_class_weight(given["class_weight"], self.num_classes)
         self.check_arrays(given["y"], given["validation_data"])
         tell_directions(given["callbacks"], self.log_names)
+        if self.compiled and not int(self.optimizer.iterations):
+            self.method.before_training(self, given)
         return super().fit(**given)
 
     def before_first_step(self, steps_per_epoch: int | None) -> None:
@@ -337,9 +345,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
 
         Returns:
             Scalars by name, such as "label_loss", without weights; 0 for terms that the method
-            leaves out.
+            leaves out. What the method only logs is there too.
         """
-        names = [student.name for student in self.students]
         batch = Batch(
             images=images,
             labels=labels,
@@ -347,7 +354,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             stem=outputs["stem"],
             blocks=outputs["blocks"],
             features=outputs["features"],
-            logits=[outputs[name] for name in names],
+            logits=[outputs[student.name] for student in self.students],
             teacher=outputs["teacher"],
             students=self.students,
             training=training,
@@ -358,18 +365,17 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         if training and self._pseudo_teacher_only:
             found = {"label_loss": batch.label_loss(batch.logits[0])}
         else:
-            found = self.method.terms(batch)
-        strange = found.keys() - set(self.method.term_names)
+            with self.method.evaluated(self.variables, training):
+                found = self.method.terms(batch)
+        names = (*self.method.term_names, *self.method.logged)
+        strange = found.keys() - set(names)
         if strange:
             raise ValueError(
                 f"terms must have the names of loss_weights, {', '.join(self.method.term_names)}. "
                 f"Received: {', '.join(sorted(strange))}"
             )
         zero = ops.zeros((), dtype="float32")
-        return {
-            name: _batch_mean(found[name]) if name in found else zero
-            for name in self.method.term_names
-        }
+        return {name: _batch_mean(found[name]) if name in found else zero for name in names}
 
     def compute_loss(
         self,

@@ -1,8 +1,9 @@
 """The interface of a method: how students teach each other."""
 
+import contextlib
 import inspect
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import keras
 from keras import ops
 
 from oekd_tf.core.choices import STEM_GRADIENTS
+from oekd_tf.core.keras_internals import unlocked
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import losses
+from oekd_tf.methods.parts.averages import Averages
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
@@ -32,6 +35,10 @@ class Method(keras.layers.Layer):
         stem_gradient: Whose gradient trains the stem: "all" students', their "mean" (each divided
             by the number of students), the "pseudo_teacher"'s alone, or "none": the stem keeps
             its initial values.
+        ema_decay: Decay d of moving averages of all weights, above 0 and below 1: after step t an
+            average is min(d, 1 - 1/t) times itself plus the rest times the weight. What is
+            evaluated, predicted and exported has the averages; `students` themselves keep the
+            weights that are trained. None keeps no averages.
         name: Name of the layer; the class's in lower case if None.
 
     Attributes:
@@ -39,6 +46,9 @@ class Method(keras.layers.Layer):
         reference: The paper.
         teacher_title: What `teacher` gives, for reports.
         views: 1, or "students": in training each student gets an augmentation of its own.
+        plain_images: With views for the students, whether images without them are taken too: all
+            students then see the same.
+        moving_averages: The moving averages of an ensemble's weights; None where none are kept.
 
     Raises:
         ValueError: An argument breaks its rule.
@@ -71,19 +81,29 @@ class Method(keras.layers.Layer):
     reference = ""
     teacher_title = "Ensemble teacher (all students together)"
     views: int | str = 1
+    plain_images = False
 
     # What fine-tuning before an export goes on with; methods that have them set their own.
     temperature: float = 2.0
     label_weight: float = 1.0
     distillation_weight: float = 0.0
 
-    def __init__(self, *, stem_gradient: str = "all", name: str | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        stem_gradient: str = "all",
+        ema_decay: float | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(name=name or type(self).__name__.lower(), **kwargs)
         if stem_gradient not in STEM_GRADIENTS:
             raise ValueError(
                 f"stem_gradient must be one of {STEM_GRADIENTS}. Received: {stem_gradient!r}"
             )
         self.stem_gradient = stem_gradient
+        self.ema_decay = None if ema_decay is None else check_decay("ema_decay", ema_decay)
+        self.moving_averages: Averages | None = None
 
     def check(self, students: int, epochs: int | None = None) -> None:
         """Raises where the method cannot train such an ensemble; called before any work.
@@ -110,6 +130,16 @@ class Method(keras.layers.Layer):
         """
         del network
 
+    def build_averages(self, students: Sequence[keras.Model]) -> None:
+        """Makes the moving averages that arguments ask for; called after `build`.
+
+        Args:
+            students: The functional models.
+        """
+        if self.ema_decay is not None:
+            with unlocked(self):
+                self.moving_averages = Averages(self, students)
+
     def loss_weights(self, progress: Progress) -> dict[str, float | Tensor]:
         """The weight of each term of the loss; its keys are the names under which terms are logged.
 
@@ -129,7 +159,8 @@ class Method(keras.layers.Layer):
 
         Returns:
             By name, one value an example (batch,), or a scalar for a statistic of the whole
-            batch. A name of `loss_weights` that is left out counts as 0.
+            batch. A name of `loss_weights` that is left out counts as 0. Names of `logged` may be
+            there too: they are logged, and no part of the loss.
         """
         raise NotImplementedError(f"{type(self).__name__} must define terms(batch)")
 
@@ -170,6 +201,59 @@ class Method(keras.layers.Layer):
         """
         del students, progress
 
+    @property
+    def follows_steps(self) -> bool:
+        """Whether something is to be done after a step of the optimizer."""
+        return self.moving_averages is not None or type(self).after_step is not Method.after_step
+
+    def finish_step(self, students: Sequence[keras.Model], progress: Progress) -> None:
+        """Moves the averages, then calls `after_step`.
+
+        Args:
+            students: The functional models, with their new weights.
+            progress: How far training has come, this step included.
+        """
+        if self.moving_averages is not None:
+            self.moving_averages.update(self.average_decay(progress))
+        self.after_step(students, progress)
+
+    def average_decay(self, progress: Progress) -> float | Tensor:
+        """The decay of the moving averages after a step.
+
+        Args:
+            progress: How far training has come, the step included.
+
+        Returns:
+            At first the mean of all steps so far, min(d, 1 - 1/t).
+        """
+        assert self.ema_decay is not None, "There are averages"
+        if progress.step is None:
+            return self.ema_decay
+        return ops.minimum(self.ema_decay, 1.0 - 1.0 / ops.cast(progress.step, "float32"))
+
+    @contextlib.contextmanager
+    def evaluated(self, variables: Sequence[Any], training: bool) -> Iterator[None]:
+        """Within it weights have the values that are evaluated: their moving averages.
+
+        Args:
+            variables: All variables of the ensemble.
+            training: Whether this is a step of training, which changes nothing.
+        """
+        if training or self.moving_averages is None:
+            yield
+            return
+        with self.moving_averages.in_place(variables):
+            yield
+
+    def before_training(self, ensemble: keras.Model, arguments: Mapping[str, Any]) -> None:
+        """Called by `fit` before the first step of a training, not when one is resumed.
+
+        Args:
+            ensemble: The ensemble.
+            arguments: Arguments of `fit`: x, y, batch_size and others.
+        """
+        del ensemble, arguments
+
     def after_epoch(self, ensemble: keras.Model, held_out: Iterable | None) -> None:
         """Called after an epoch's last step and validation, before its checkpoint.
 
@@ -187,9 +271,22 @@ class Method(keras.layers.Layer):
             students: The ensemble's students.
 
         Returns:
-            All students by default; a method may deliver fewer, or others in their place.
+            All students by default, with the moving averages of their weights if these are kept; a
+            method may deliver fewer, or others in their place.
         """
-        return list(students)
+        if self.moving_averages is None:
+            return list(students)
+        return [self.moving_averages.model(student) for student in students]
+
+    @property
+    def needs_held_out(self) -> bool:
+        """Whether `after_epoch` cannot do without validation data."""
+        return False
+
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """Names that `terms` returns besides the terms of the loss, for the logs only."""
+        return ()
 
     @property
     def files(self) -> dict[str, Path]:
@@ -218,6 +315,8 @@ class Method(keras.layers.Layer):
             dtype=variable.dtype,
             initializer=initializer,
             trainable=False,
+            # Moving variances do not fit into half precision.
+            autocast=False,
             aggregation="only_first_replica",
             name=f"{variable.path.replace('/', '_')}_average",
         )
@@ -255,6 +354,52 @@ def check_weight(name: str, value: float) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be at least 0. Received: {value}")
     return float(value)
+
+
+def check_decay(name: str, value: float) -> float:
+    """The decay of a moving average as a float.
+
+    Args:
+        name: Name of the argument, for the error.
+        value: What was given.
+
+    Raises:
+        ValueError: It is not above 0 and below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ValueError(f"{name} must be a number above 0 and below 1. Received: {value!r}")
+    return float(value)
+
+
+def check_share(name: str, value: float) -> float:
+    """A share of the training as a float.
+
+    Args:
+        name: Name of the argument, for the error.
+        value: What was given.
+
+    Raises:
+        ValueError: It is not above 0 and at most 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise ValueError(f"{name} must be a number above 0 and at most 1. Received: {value!r}")
+    return float(value)
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """One of several names.
+
+    Args:
+        name: Name of the argument, for the error.
+        value: What was given.
+        choices: What it may be.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}")
+    return value
 
 
 def check_temperature(value: float) -> float:

@@ -8,7 +8,6 @@ from keras import ops
 
 from oekd_tf.core.labels import are_rows, class_indices
 from oekd_tf.core.types import Tensor
-from oekd_tf.methods.parts.method import Method
 from oekd_tf.models.jax.finite_step import finite_step
 from oekd_tf.models.trained_ensemble import TrainedEnsemble
 
@@ -91,7 +90,7 @@ class JaxTrainer(TrainedEnsemble):
 
     def _step(self, state: tuple, data: Any) -> tuple:
         logs, state = super().train_step(state, data)
-        if type(self.method).after_step is Method.after_step:
+        if not self.method.follows_steps:
             return logs, state
         trainable, non_trainable, optimizer, metrics_variables = state
         mapping = [
@@ -100,7 +99,7 @@ class JaxTrainer(TrainedEnsemble):
             *zip(self.optimizer.variables, optimizer, strict=True),
         ]
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            self.method.after_step(self.students, self._progress(training=True))
+            self.method.finish_step(self.students, self._progress(training=True))
         updated = []
         for variable, old in zip(self.non_trainable_variables, non_trainable, strict=True):
             new = scope.get_current_value(variable)

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from oekd_tf.methods.parts.method import Method
 from oekd_tf.models.distributed.strategy import reducible
 from oekd_tf.models.tensorflow import batch_checks
 from oekd_tf.models.tensorflow.fused_batch_norm import fuse_batch_norm
@@ -123,9 +122,9 @@ class TensorFlowTrainer(TrainedEnsemble):
             self.optimizer.apply_gradients(pairs)
             applied = self.optimizer.iterations > before if scales else None
             _assign(forward, self.variables, applied)
-        if type(self.method).after_step is not Method.after_step:
+        if self.method.follows_steps:
             with keras.StatelessScope(initialize_variables=False) as after:
-                self.method.after_step(self.students, self._progress(training=True))
+                self.method.finish_step(self.students, self._progress(training=True))
             _assign(after, self.method.non_trainable_variables, applied)
         return self._logs(loss, images, labels, outputs)
 
@@ -152,6 +151,11 @@ class TensorFlowTrainer(TrainedEnsemble):
         # The loss of an evaluation is reset before its first batch.
         done = self.optimizer.iterations if training else self.metrics[0].count
         views = training and self.method.views == "students"
+        if (
+            self.method.plain_images
+            and len(getattr(images, "shape", ())) == len(self.image_shape) + 1
+        ):
+            views = False
         shape = (len(self.students), *self.image_shape) if views else self.image_shape
         checks = batch_checks.check_images(
             images, shape, first=tf.equal(tf.identity(done), 0), training=training
