@@ -101,16 +101,20 @@ def label_weights(labels: Tensor, class_weight: Sequence[float], dtype: str = "f
     return ops.sum(probabilities * weights, axis=-1)
 
 
-def distillation_loss(teacher_logits: Tensor, logits: Tensor, temperature: float) -> Tensor:
+def distillation_loss(
+    teacher_logits: Tensor, logits: Tensor, temperature: float, attached: bool = False
+) -> Tensor:
     """KL divergence from the softened teacher to the softened student, times T² (equation 6).
 
-    The teacher is a target: no gradient flows into `teacher_logits`. The factor T² keeps the
+    The teacher is a target: no gradient flows into `teacher_logits`, unless it is `attached`. The
+    factor T² keeps the
     gradient's size independent of the temperature (Hinton et al., arXiv 1503.02531, section 2).
 
     Args:
         teacher_logits: Shape (batch, classes).
         logits: Shape (..., batch, classes).
         temperature: T, above 0; both sides' logits are divided by it.
+        attached: Whether gradients flow into the teacher.
 
     Returns:
         Nats times T², shape (..., batch).
@@ -118,7 +122,8 @@ def distillation_loss(teacher_logits: Tensor, logits: Tensor, temperature: float
     Example:
         >>> distillation_loss(np.array([[2.0, 0.0]]), np.array([[2.0, 0.0]]), 2.0)  # [0.0]
     """
-    teacher = ops.log_softmax(ops.stop_gradient(teacher_logits) / temperature, axis=-1)
+    target = teacher_logits if attached else ops.stop_gradient(teacher_logits)
+    teacher = ops.log_softmax(target / temperature, axis=-1)
     student = ops.log_softmax(logits / temperature, axis=-1)
     divergence = ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
     return temperature**2 * divergence

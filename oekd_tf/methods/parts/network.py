@@ -29,3 +29,13 @@ class Network:
     blocks: tuple[tuple[Shape, ...], ...]
     features: tuple[Shape, ...]
     students: tuple["keras.Model", ...]
+
+    @property
+    def block_channels(self) -> tuple[tuple[int, ...], ...]:
+        """Number of channels of each block of each student."""
+        return tuple(tuple(int(shape[-1] or 0) for shape in blocks) for blocks in self.blocks)
+
+    @property
+    def feature_channels(self) -> tuple[int, ...]:
+        """Number of channels that each student's classifier sees."""
+        return tuple(int(shape[-1] or 0) for shape in self.features)

@@ -6,6 +6,8 @@ from keras import ops
 
 from oekd_tf.core.types import Tensor
 
+SCHEDULES = ("constant", "linear", "sigmoid", "fade")
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -73,6 +75,31 @@ class Progress:
         if not steps:
             return 1.0
         return ops.minimum(ops.cast(self.step, "float32") / steps, 1.0)
+
+    def schedule(self, name: str, share: float) -> Tensor:
+        """A share of a weight that depends on how much of the training is done.
+
+        Args:
+            name: One of `SCHEDULES`: "constant"; "linear" and "sigmoid" rise to 1; "fade" falls in
+                a line from 1 to 0.
+            share: Share of all epochs after which it is at its end.
+
+        Returns:
+            A scalar from 0 to 1; the number 1 where it is constant.
+
+        Raises:
+            ValueError: The length of the training is not known.
+
+        Example:
+            >>> float(Progress(step=1, steps_per_epoch=1, epochs=4).schedule("fade", 0.5))
+            0.5
+        """
+        if name == "constant":
+            return 1.0
+        if name == "sigmoid":
+            return self.sigmoid(share)
+        done = 1.0 if self.step is None else ops.minimum(self.fraction / share, 1.0)
+        return 1.0 - done if name == "fade" else done
 
     def sigmoid(self, share: float) -> Tensor:
         """The ramp exp(−5 (1 − p)²), where p rises from 0 to 1 over a share of the training.

@@ -1,0 +1,70 @@
+"""A few steps of training for averaged networks, before they follow their students."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from oekd_tf.core.types import Tensor
+from oekd_tf.methods.parts import losses
+from oekd_tf.methods.parts.averages import Averages
+
+
+def train(
+    averages: Averages,
+    ensemble: keras.Model,
+    arguments: Mapping[str, Any],
+    batches: int,
+    rate: float,
+) -> None:
+    """Trains the averaged networks on the first batches, by the labels alone.
+
+    Args:
+        averages: Moving averages, which get the trained values.
+        ensemble: The ensemble of which they are averages, compiled.
+        arguments: Arguments of `fit`: x, y and batch_size.
+        batches: Number of batches.
+        rate: Learning rate of plain SGD.
+    """
+    # Under JAX there is no such strategy.
+    strategy = getattr(ensemble, "distribute_strategy", None)
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        networks = [averages.model(student) for student in ensemble.students]
+        everyone = _Everyone(networks)
+        everyone.compile(keras.optimizers.SGD(rate), loss=_sum_of_losses, jit_compile=False)
+    everyone.fit(
+        arguments["x"],
+        arguments["y"],
+        batch_size=arguments["batch_size"],
+        steps_per_epoch=batches,
+        epochs=1,
+        shuffle=False,
+        verbose=0,
+    )
+    for student, network in zip(ensemble.students, networks, strict=True):
+        for variable, trained in zip(student.variables, network.variables, strict=True):
+            average = averages.of(variable)
+            if average is not None:
+                average.assign(trained)
+
+
+class _Everyone(keras.Model):
+    """Several networks side by side, each on its view of the images if there are views."""
+
+    def __init__(self, networks: Sequence[keras.Model]):
+        super().__init__(name="mean_teachers")
+        self.networks = list(networks)
+
+    def call(self, images: Tensor, training: bool | None = None) -> Tensor:
+        views = len(images.shape) == 5
+        logits = [
+            network(images[:, index] if views else images, training=training)
+            for index, network in enumerate(self.networks)
+        ]
+        return ops.stack([ops.cast(one, "float32") for one in logits], axis=1)
+
+
+def _sum_of_losses(labels: Tensor, logits: Tensor) -> Tensor:
+    return ops.sum(losses.label_loss(labels, ops.transpose(logits, (1, 0, 2))), axis=0)
