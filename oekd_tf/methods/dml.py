@@ -6,14 +6,12 @@ import keras
 from keras import ops
 
 from oekd_tf.core.types import Tensor
-from oekd_tf.methods.parts import losses
 from oekd_tf.methods.parts.batch import Batch
-from oekd_tf.methods.parts.method import Method, check_temperature, check_weight
-from oekd_tf.methods.parts.progress import Progress
+from oekd_tf.methods.parts.distillation import Distillation, check_students
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
-class DML(Method):
+class DML(Distillation):
     """Every student follows the labels and each of the other students.
 
     L_i = CE(y, z_i) + 1/(M−1) Σ_{j≠i} T² KL(softmax(z_j/T) ‖ softmax(z_i/T)), the others detached
@@ -24,7 +22,7 @@ class DML(Method):
         temperature: T, above 0; 1 in the paper, 2 or 3 in later codes.
         label_weight: Weight of the cross-entropy with the labels, at least 0.
         distillation_weight: Weight of the divergence from the other students, at least 0.
-        **kwargs: Others of `Method`, such as `stem_gradient`.
+        **kwargs: Others of `Distillation` and `Method`, such as `divergence` and `stem_gradient`.
 
     Raises:
         ValueError: An argument breaks its rule above, or the ensemble has a single student.
@@ -47,26 +45,15 @@ class DML(Method):
         distillation_weight: float = 1.0,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.temperature = check_temperature(temperature)
-        self.label_weight = check_weight("label_weight", label_weight)
-        self.distillation_weight = check_weight("distillation_weight", distillation_weight)
+        super().__init__(temperature, label_weight, distillation_weight, **kwargs)
 
     def check(self, students: int, epochs: int | None = None) -> None:
-        if students < 2:
-            raise ValueError(
-                "widths must be of two students at least, because they learn from each other. "
-                f"Received: {students}"
-            )
+        check_students(students, 2, "they learn from each other")
 
-    def loss_weights(self, progress: Progress) -> dict[str, float | Tensor]:
-        del progress
-        return {"label_loss": self.label_weight, "distillation_loss": self.distillation_weight}
-
-    def terms(self, batch: Batch) -> dict[str, Tensor]:
-        logits = ops.stack(list(batch.logits))
-        divergence = losses.mutual_loss(logits, self.temperature)
-        return {
-            "label_loss": ops.sum(batch.label_loss(logits), axis=0),
-            "distillation_loss": ops.sum(divergence, axis=0),
-        }
+    def distance(self, batch: Batch, logits: Tensor) -> Tensor:
+        number = logits.shape[0]
+        # [teacher, student, example]; the divergence of a student from itself is 0, or a constant
+        # that is taken out.
+        peers = ops.stack([self.divergence_from(z, logits, batch) for z in batch.logits])
+        others = 1.0 - ops.eye(number, dtype="float32")
+        return ops.einsum("tsb,ts->b", peers, others) / (number - 1)

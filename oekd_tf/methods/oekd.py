@@ -5,19 +5,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from oekd_tf.core.choices import FEATURE_SCALES
 from oekd_tf.core.types import Tensor
-from oekd_tf.methods.parts import losses
-from oekd_tf.methods.parts.batch import Batch
-from oekd_tf.methods.parts.method import Method, check_temperature, check_weight
+from oekd_tf.methods.parts.method import check_weight
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
+from oekd_tf.methods.parts.weighted_teacher import WeightedTeacher
+
+# Rules of `teacher_weights`.
+RULES = ("cross_entropy", "simplex", "validation", "example", "better")
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
-class OEKD(Method):
+class OEKD(WeightedTeacher):
     """Students follow the labels, the ensemble teacher and the pseudo teacher's features.
 
     The mean of all students' logits is the *ensemble teacher*. Student 1, of full width, is the
@@ -30,12 +32,19 @@ class OEKD(Method):
         feature_weight: β, weight of the intermediate feature loss, at least 0. With 0 it is not
             computed, its log is 0, and the channel adaptation layers keep their values.
         distillation_weight: γ, weight of the divergence from the ensemble teacher, at least 0.
-        feature_scale: "absolute", the paper's mean squared error, or "relative": divided by the
-            mean square of the pseudo teacher's block output, which grows with depth.
+        features: What of the pseudo teacher's features the others follow: "mse" is the paper's;
+            "relative_mse", "attention", "projected", "channel_mean" or None (nothing).
+        feature_scale: With features="mse", "absolute" or "relative", which is "relative_mse":
+            divided by the mean square of the pseudo teacher's block output, which grows with depth.
         warmup_epochs: Number of epochs over which β and γ rise linearly from 0; evaluation has
             them whole. 0 is the paper's: whole from the start.
-        teacher_weights: One weight a student for the ensemble teacher, scaled to sum to 1;
-            uniform when None.
+        teacher_weights: One weight a student for the ensemble teacher, scaled to sum to 1; uniform
+            when None. Or a rule that weighs students by how good they are: "cross_entropy", the
+            softmax of −4 times each student's mean cross-entropy over the batch; "example", the
+            same for each example by itself; "validation", the same on the validation images, after
+            each epoch; "simplex", the mixture with the least cross-entropy of the batch;
+            "better", for each student the mean of those with a lower cross-entropy than it (the
+            best follows the labels alone). Weights are logged as "teacher_weight_1" and so on.
         train_adaptation: Whether the channel adaptation layers are trained. The authors'
             published code leaves them at their random initial values in the first epoch and
             trains them from then on, at half the learning rate.
@@ -43,7 +52,8 @@ class OEKD(Method):
             such as "glorot_uniform", "he_normal", "orthogonal" or "zeros".
         stem_gradient: Whose gradient trains the stem: "all" students', their "mean", the
             "pseudo_teacher"'s alone, or "none".
-        **kwargs: Others of `Method`.
+        **kwargs: Others of `Distillation` and `Method`: `divergence`, `feature_blocks`,
+            `distillation_schedule`, `feature_schedule`, `schedule_share`, `ema_decay`.
 
     Raises:
         ValueError: An argument breaks its rule above.
@@ -68,19 +78,24 @@ class OEKD(Method):
         feature_weight: float = 0.15,
         distillation_weight: float = 0.15,
         *,
+        features: str | None = "mse",
         feature_scale: str = "absolute",
         warmup_epochs: float = 0.0,
-        teacher_weights: Sequence[float] | None = None,
+        teacher_weights: Sequence[float] | str | None = None,
         train_adaptation: bool = True,
         adaptation_initializer: str = "glorot_uniform",
         stem_gradient: str = "all",
         **kwargs: Any,
     ):
-        super().__init__(stem_gradient=stem_gradient, **kwargs)
-        self.temperature = check_temperature(temperature)
-        self.label_weight = check_weight("label_weight", label_weight)
-        self.feature_weight = check_weight("feature_weight", feature_weight)
-        self.distillation_weight = check_weight("distillation_weight", distillation_weight)
+        super().__init__(
+            temperature,
+            label_weight,
+            distillation_weight,
+            features=features,
+            feature_weight=feature_weight,
+            stem_gradient=stem_gradient,
+            **kwargs,
+        )
         if feature_scale not in FEATURE_SCALES:
             raise ValueError(
                 f"feature_scale must be one of {FEATURE_SCALES}. Received: {feature_scale!r}"
@@ -91,8 +106,16 @@ class OEKD(Method):
         self.train_adaptation = bool(train_adaptation)
         self.adaptation_initializer = _checked_initializer(adaptation_initializer)
 
+    @property
+    def rule(self) -> str | None:
+        return self.teacher_weights if isinstance(self.teacher_weights, str) else None
+
+    @property
+    def fixed_weights(self) -> tuple[float, ...] | None:
+        return None if isinstance(self.teacher_weights, str) else self.teacher_weights
+
     def check(self, students: int, epochs: int | None = None) -> None:
-        if self.teacher_weights is not None and len(self.teacher_weights) != students:
+        if self.fixed_weights is not None and len(self.fixed_weights) != students:
             raise ValueError(
                 f"teacher_weights must be None or {students} numbers, one a student. "
                 f"Received: {self.teacher_weights}"
@@ -103,70 +126,36 @@ class OEKD(Method):
                 f"Received: {self.warmup_epochs}"
             )
 
-    def build(self, network: Network) -> None:
-        self.adaptation = [
-            [
-                layers.Conv2D(
-                    target[-1],
-                    1,
-                    # By name: each layer then makes one of its own, with numbers of its own.
-                    kernel_initializer=self.adaptation_initializer,
-                    name=f"student_{number}_block_{block}_adaptation",
-                )
-                for block, target in enumerate(network.blocks[0], start=1)
-            ]
-            for number in range(2, len(network.widths) + 1)
-        ]
-        for student_layers, shapes in zip(self.adaptation, network.blocks[1:], strict=True):
-            for layer, shape in zip(student_layers, shapes, strict=True):
-                layer.build(shape)
-                layer.trainable = self.train_adaptation
+    def adaptation_layer(self, network: Network, student: int, block: int) -> layers.Layer:
+        layer = layers.Conv2D(
+            network.blocks[0][block - 1][-1],
+            1,
+            # By name: each layer then makes one of its own, with numbers of its own.
+            kernel_initializer=self.adaptation_initializer,
+            name=f"student_{student}_block_{block}_adaptation",
+        )
+        layer.build(network.blocks[student - 1][block - 1])
+        layer.trainable = self.train_adaptation
+        return layer
 
     def loss_weights(self, progress: Progress) -> dict[str, float | Tensor]:
+        weights = super().loss_weights(progress)
         share = progress.linear(self.warmup_epochs)
-        return {
-            "label_loss": self.label_weight,
-            "feature_loss": share * self.feature_weight,
-            "distillation_loss": share * self.distillation_weight,
-        }
+        return {n: w if n == "label_loss" else share * w for n, w in weights.items()}
 
-    def teacher(self, batch: Batch) -> Tensor:
-        return losses.ensemble_logits(ops.stack(list(batch.logits)), self.teacher_weights)
-
-    def terms(self, batch: Batch) -> dict[str, Tensor]:
-        logits = ops.stack(list(batch.logits))
-        divergence = losses.distillation_loss(batch.teacher, logits, self.temperature)
-        terms = {
-            "label_loss": ops.sum(batch.label_loss(logits), axis=0),
-            "distillation_loss": ops.sum(divergence, axis=0),
-        }
-        if self.feature_weight and len(batch.logits) > 1:
-            terms["feature_loss"] = sum(
-                losses.feature_loss(target, adapted, relative=self.feature_scale == "relative")
-                for student in self.adapted(batch)
-                for target, adapted in zip(batch.blocks[0], student, strict=True)
-            )
-        return terms
-
-    def adapted(self, batch: Batch) -> list[list[Tensor]]:
-        """Block outputs of students 2 and up after their channel adaptation layers.
-
-        Args:
-            batch: The batch.
-
-        Returns:
-            For each of these students and each block, (batch, height, width, channels) with the
-            pseudo teacher's number of channels.
-        """
-        return [
-            [layer(block) for layer, block in zip(*pair, strict=True)]
-            for pair in zip(self.adaptation, batch.blocks[1:], strict=True)
-        ]
+    @property
+    def is_relative(self) -> bool:
+        return super().is_relative or self.feature_scale == "relative"
 
 
-def _normalised(weights: Sequence[float] | None) -> tuple[float, ...] | None:
-    if weights is None:
-        return None
+def _normalised(weights: Sequence[float] | str | None) -> tuple[float, ...] | str | None:
+    if weights is None or (isinstance(weights, str) and weights in RULES):
+        return weights
+    if isinstance(weights, str):
+        raise ValueError(
+            f"teacher_weights must be None, numbers, or one of {', '.join(RULES)}. "
+            f"Received: {weights!r}"
+        )
     valid = all(math.isfinite(w) and w >= 0 for w in weights) and sum(weights) > 0
     if not valid:
         raise ValueError(

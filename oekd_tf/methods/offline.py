@@ -7,18 +7,16 @@ import keras
 from keras import ops
 
 from oekd_tf.core.types import Tensor
-from oekd_tf.methods.parts import losses
 from oekd_tf.methods.parts.batch import Batch
-from oekd_tf.methods.parts.method import Method, check_temperature, check_weight
+from oekd_tf.methods.parts.distillation import Distillation
 from oekd_tf.methods.parts.network import Network
-from oekd_tf.methods.parts.progress import Progress
 
 # What a finished run leaves: its ensemble, or the one student that it trained.
 RUN_FILES = ("ensemble.keras", "student.keras")
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
-class Offline(Method):
+class Offline(Distillation):
     """Every student follows the labels and a fixed teacher.
 
     L_i = α CE(y, z_i) + γ T² KL(softmax(z_t/T) ‖ softmax(z_i/T)), with the logits z_t of a network
@@ -32,7 +30,7 @@ class Offline(Method):
         temperature: T, above 0.
         label_weight: α, weight of the cross-entropy with the labels, at least 0.
         distillation_weight: γ, weight of the divergence from the teacher, at least 0.
-        **kwargs: Others of `Method`, such as `stem_gradient`.
+        **kwargs: Others of `Distillation` and `Method`, such as `divergence` and `stem_gradient`.
 
     Raises:
         ValueError: An argument breaks its rule above, or the teacher takes other images or gives
@@ -59,10 +57,7 @@ class Offline(Method):
         distillation_weight: float = 0.15,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.temperature = check_temperature(temperature)
-        self.label_weight = check_weight("label_weight", label_weight)
-        self.distillation_weight = check_weight("distillation_weight", distillation_weight)
+        super().__init__(temperature, label_weight, distillation_weight, **kwargs)
         self._teacher_file: Path | None = None
         self.network: keras.Model | None = None
         if isinstance(teacher, str | Path):
@@ -75,6 +70,7 @@ class Offline(Method):
         return {} if self._teacher_file is None else {"teacher": self._teacher_file}
 
     def build(self, network: Network) -> None:
+        super().build(network)
         if self.network is None:
             self.network = _copy(keras.models.load_model(self._teacher_file, compile=False))
         for side, own in (("input", network.students[0]), ("output", network.students[0])):
@@ -84,31 +80,18 @@ class Offline(Method):
                 what = "take images" if side == "input" else "give logits"
                 raise ValueError(f"teacher must {what} of shape {wanted}. Received: {given}")
 
-    def loss_weights(self, progress: Progress) -> dict[str, float | Tensor]:
-        del progress
-        return {"label_loss": self.label_weight, "distillation_loss": self.distillation_weight}
-
     def teacher(self, batch: Batch) -> Tensor:
         # All views of an image have one teacher: that of the first.
         images = batch.images[:, 0] if len(batch.images.shape) == 5 else batch.images
         assert self.network is not None, "The teacher is read when the ensemble is made"
         return ops.cast(ops.stop_gradient(self.network(images, training=False)), "float32")
 
-    def terms(self, batch: Batch) -> dict[str, Tensor]:
-        logits = ops.stack(list(batch.logits))
-        divergence = losses.distillation_loss(batch.teacher, logits, self.temperature)
-        return {
-            "label_loss": ops.sum(batch.label_loss(logits), axis=0),
-            "distillation_loss": ops.sum(divergence, axis=0),
-        }
-
     def get_config(self) -> dict[str, Any]:
         if self.network is None:
             raise ValueError("The teacher is read when the ensemble is made; make one first")
+        # Where the teacher came from does not matter any more.
         return {
-            **{n: getattr(self, n) for n in ("name", "stem_gradient", "temperature")},
-            "label_weight": self.label_weight,
-            "distillation_weight": self.distillation_weight,
+            **super().get_config(),
             "teacher": keras.saving.serialize_keras_object(self.network),
         }
 
