@@ -115,7 +115,7 @@ class TestFindsWhatIsWrong:
     def test_unknown(self):
         with pytest.raises(ValueError, match=r"A check must be one of terms, .*Received: 'all'"):
             testing.check_method("oekd", only=["all"])
-        with pytest.raises(ValueError, match=r"A method must be one of dml, .*Received: 'none'"):
+        with pytest.raises(ValueError, match=r"A method must be one of cl_ilr, .*Received: 'none'"):
             testing.check_method("none")
 
 
