@@ -37,7 +37,7 @@ def read_card(folder: str | Path) -> Card:
         ValueError: A field is not what it must be.
 
     Example:
-        >>> read_card("savedmodels/demo_picked")["format"]["accuracy"]
+        >>> read_card("savedmodels/demo_picked")["format"]
     """
     path = Path(folder) / FILE_NAME
     return read_json(path, Card, "a picked file's card", check=_check)

@@ -24,7 +24,7 @@ def read_summary(workdir: str | Path) -> Summary:
         ConfigError: There is none, or a field is not what it must be.
 
     Example:
-        >>> read_summary("runs/demo")["students"][-1]["test_accuracy"]
+        >>> [student["test_accuracy"] for student in read_summary("runs/demo")["students"]]
     """
     path = Path(workdir) / FILE_NAME
     try:
