@@ -94,6 +94,12 @@ def check(config: ConfigDict, *, imports: bool = True) -> None:
     fields = ["ensemble.widths", *(f"method.arguments.{name}" for name in method_arguments(config))]
     with as_config_error(fields, "config.method.arguments must suit the ensemble"):
         method.check(students, config.epochs)
+    if method.needs_held_out and not config.data.validation_fraction:
+        raise ConfigError(
+            "config.data.validation_fraction must be above 0 for a method that estimates weights "
+            f"on validation images. Received: 0 with {config.method.name!r} and "
+            f"{config.method.arguments.to_dict()}"
+        )
     _check_early_stopping(config, method)
 
 

@@ -14,6 +14,10 @@ class AfterEpoch(keras.callbacks.Callback):
     Args:
         held_out: Batches of validation images and labels; None if there are none.
 
+    Raises:
+        ValueError: The method cannot do without validation data, and there are none; when training
+            begins.
+
     Example:
         >>> ensemble.fit(train, epochs=30, callbacks=[AfterEpoch(validation), checkpoints])
     """
@@ -21,6 +25,13 @@ class AfterEpoch(keras.callbacks.Callback):
     def __init__(self, held_out: Iterable | None = None):
         super().__init__()
         self.held_out = held_out
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if self.held_out is None and self.model.method.needs_held_out:
+            raise ValueError(
+                "validation_data must be given, because the method estimates its weights on them "
+                f"after each epoch. Received: None with the method {self.model.method.name!r}"
+            )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.model.method.after_epoch(self.model, self.held_out)

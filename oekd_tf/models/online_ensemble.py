@@ -304,7 +304,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         given = bound.arguments
         if not self._plan_is_given:
             self._set_plan(self._plan[0], given["epochs"])
-        if type(self.method).after_epoch is not Method.after_epoch:
+        if self.method.follows_epochs:
             given["callbacks"] = AfterEpoch.added(given["callbacks"], given["validation_data"])
         if self.compiled and not self.asserts_finite():
             given["callbacks"] = StopOnNan.added(given["callbacks"])

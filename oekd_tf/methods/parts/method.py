@@ -206,6 +206,11 @@ class Method(keras.layers.Layer):
         """Whether something is to be done after a step of the optimizer."""
         return self.moving_averages is not None or type(self).after_step is not Method.after_step
 
+    @property
+    def follows_epochs(self) -> bool:
+        """Whether something is to be done after an epoch."""
+        return type(self).after_epoch is not Method.after_epoch
+
     def finish_step(self, students: Sequence[keras.Model], progress: Progress) -> None:
         """Moves the averages, then calls `after_step`.
 

@@ -66,6 +66,10 @@ class WeightedTeacher(Distillation):
     def needs_held_out(self) -> bool:
         return self.rule in _HELD_OUT
 
+    @property
+    def follows_epochs(self) -> bool:
+        return self.needs_held_out
+
     def teacher(self, batch: Batch) -> Tensor:
         weights = self.shares if self.rule else self.fixed_weights
         return losses.ensemble_logits(ops.stack(list(batch.logits)), weights)
