@@ -129,7 +129,9 @@ class DKEL(PCL):
     def before_training(self, ensemble: keras.Model, arguments: Mapping[str, Any]) -> None:
         if self.initial_batches and self.teachers != "ensemble":
             assert self.moving_averages is not None, "The ensemble makes them"
-            rate = self.initial_rate * float(ops.convert_to_numpy(ensemble.optimizer.learning_rate))
+            rate = self.initial_rate * float(
+                ops.convert_to_numpy(ops.convert_to_tensor(ensemble.optimizer.learning_rate))
+            )
             teacher_start.train(
                 self.moving_averages, ensemble, arguments, self.initial_batches, rate
             )

@@ -311,7 +311,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         check_class_weight(given["class_weight"], self.num_classes)
         self.check_arrays(given["y"], given["validation_data"])
         tell_directions(given["callbacks"], self.log_names)
-        if self.compiled and not int(self.optimizer.iterations):
+        if self.compiled and not _as_number(self.optimizer.iterations):
             self.method.before_training(self, given)
         return super().fit(**given)
 
@@ -503,6 +503,11 @@ def _scale_gradient(value: Tensor, share: float) -> Tensor:
     if share == 0.0:
         return ops.stop_gradient(value)
     return share * value + ops.stop_gradient((1.0 - share) * value)
+
+
+def _as_number(variable: Any) -> float:
+    # As a tensor first: a variable with a part on every replica has no other way to a number.
+    return float(ops.convert_to_numpy(ops.convert_to_tensor(variable)))
 
 
 def _batch_mean(values: Tensor) -> Tensor:
