@@ -11,9 +11,9 @@ from oekd_tf.core.records import Results, RunRecord
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.core.text import in_code, in_markdown, printable
 from oekd_tf.studies import results as results_file
-from oekd_tf.studies.ablations import Difference, differences
-from oekd_tf.studies.aggregate import Method, Row, methods
-from oekd_tf.studies.alternatives import Alternative, alternatives
+from oekd_tf.studies.ablations import differences
+from oekd_tf.studies.aggregate import Method, methods
+from oekd_tf.studies.alternatives import alternatives
 from oekd_tf.studies.csv_files import runs_csv, summary_csv
 from oekd_tf.studies.figures import (
     draw_accuracy,
@@ -24,7 +24,18 @@ from oekd_tf.studies.figures import (
 )
 from oekd_tf.studies.metrics import BINS
 from oekd_tf.studies.plan import ALONE, MUTUAL, OFFLINE
-from oekd_tf.studies.statistics import ONE_SEED, Interval, Spread
+from oekd_tf.studies.report_tables import (
+    alternative_rows,
+    brackets,
+    difference_rows,
+    is_uneven,
+    overview_rows,
+    percent,
+    quality_rows,
+    student_rows,
+    time_rows,
+)
+from oekd_tf.studies.statistics import ONE_SEED
 
 # Fields that change the training of baselines, too.
 _RECIPE = ("optimizer.", "schedule.", "backbone.", "label_loss.")
@@ -145,7 +156,7 @@ def markdown(results: Results) -> str:
         parts.append(_verdicts(method))
         parts.append(markdown_table(student_rows(method)))
         if method.teacher:
-            parts.append(f"{in_markdown(method.teacher_title)}: {_of_1(method.teacher[0])} %.")
+            parts.append(f"{in_markdown(method.teacher_title)}: {percent(method.teacher[0])} %.")
     parts.append(
         "*together* and *alone* are test accuracies, mean ± sample standard deviation over seeds. "
         "*gain* is 100 (together − alone) / alone, the mean of the seeds' own gains, with the 95 % "
@@ -159,36 +170,36 @@ def markdown(results: Results) -> str:
     if others:
         parts += [
             "## Against what one would do otherwise",
-            markdown_table(_alternative_rows(others)),
+            markdown_table(alternative_rows(others)),
             "The smallest two students. *ahead* is by how many points the ensemble is above, with "
             "its 95 % interval over the same seeds. *seconds* are of all training that a way needs "
             "for these students, a seed: the teacher of offline distillation, both networks of a "
             "pair. *models* are the networks of different size that come out.",
         ]
     if len(trained) > 1:
-        parts += ["## Gains by method", markdown_table(_overview(trained))]
+        parts += ["## Gains by method", markdown_table(overview_rows(trained))]
         if has_gains(found):
             parts.append("![gains by method](gains.png)")
     against = differences(results)
     if against:
         parts += [
             "## Against the study's own ensemble",
-            markdown_table(_difference_rows(against)),
+            markdown_table(difference_rows(against)),
             "Points of accuracy that each is above the ensemble with the study's own settings, "
             "with the 95 % interval over the same seeds; *mean* is of all students that both have, "
             "on the test images and, to choose by, on the validation images after the last epoch.",
         ]
     parts += [
         "## Likelihood, calibration, agreement",
-        markdown_table(_quality_rows(found)),
+        markdown_table(quality_rows(found)),
         f"On the test split. *NLL*: negative log-likelihood, nats. *ECE*: expected calibration "
         f"error over {BINS} bins ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)). "
         "*agreement*: share of images on which the student and the ensemble teacher have the same "
         "top class; of a student alone, the teacher of the ensemble of its seed."
-        + (_BALANCED if _is_uneven(found) else ""),
+        + (_BALANCED if is_uneven(found) else ""),
         "![reliability diagram](reliability.png)",
         "## Training time",
-        markdown_table(_time_rows(found)),
+        markdown_table(time_rows(found)),
         "Wall-clock seconds of training a seed, beside whatever else the machine did. *baselines* "
         "is the sum over all the same students, each trained alone. Parts that are lost when a run "
         "is killed and goes on are not in it." + _untimed(results["runs"]),
@@ -199,33 +210,6 @@ def markdown(results: Results) -> str:
         _provenance(results),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def student_rows(method: Method) -> list[dict[str, str]]:
-    """The main table of a method.
-
-    Args:
-        method: A method other than the baselines.
-
-    Returns:
-        One row for each student: text by column.
-    """
-    return [
-        {
-            "student": row.name,
-            "width": f"{row.width:g}",
-            "parameters": f"{row.parameters:,}",
-            "% compressed": "" if row.compressed is None else f"{row.compressed:.1f}",
-            "MFLOPs": f"{row.flops / 1e6:.2f}",
-            "int8 kB": f"{row.int8_bytes / 1000:.1f}" if row.int8_bytes else "",
-            "together %": _of_1(row.accuracy),
-            "alone %": _of_1(row.alone),
-            "gain %": f"{row.gain.mean:+.2f}" if row.gain else "",
-            "95 % interval": _interval(row.gain),
-            "": row.gain.verdict if row.gain else "no baseline",
-        }
-        for row in method.rows
-    ]
 
 
 def _setting(results: Results) -> str:
@@ -302,105 +286,12 @@ def _verdicts(method: Method) -> str:
         elif row.gain.verdict == ONE_SEED:
             lines.append(f"- {who}: {row.gain.mean:+.2f} %; one seed, from which nothing follows.")
         else:
-            interval = _interval(row.gain)
+            interval = brackets(row.gain)
             lines.append(
                 f"- {who}: **{row.gain.verdict}**, {row.gain.mean:+.2f} % {interval} over "
                 f"{len(row.gain.values)} seeds."
             )
     return "\n".join(lines)
-
-
-def _overview(trained: Sequence[Method]) -> list[dict[str, str]]:
-    """A row for each method, a column for each network of the first."""
-    networks = {row.network: f"{row.name}, gain %" for row in trained[0].rows}
-    rows = []
-    for method in trained:
-        gains = {row.network: row.gain for row in method.rows}
-        cells = {title: _gain(gains.get(network)) for network, title in networks.items()}
-        teacher = _of_1(method.teacher.accuracy) if method.teacher else ""
-        rows.append({"method": method.name, **cells, "teacher %": teacher})
-    return rows
-
-
-def _alternative_rows(others: Sequence[Alternative]) -> list[dict[str, str]]:
-    rows = []
-    for one in others:
-        cells = {}
-        for name, accuracy in one.accuracies.items():
-            cells[f"{name} %"] = _of_1(accuracy)
-            cells[f"ahead, {name}"] = _gain(one.leads[name])
-        rows.append(
-            {
-                "method": one.method,
-                "trains": one.what,
-                **cells,
-                "seeds": str(max(a.count for a in one.accuracies.values() if a)),
-                "seconds": _spread(one.seconds, 0),
-                "models": str(one.models),
-            }
-        )
-    return rows
-
-
-def _difference_rows(against: Sequence[Difference]) -> list[dict[str, str]]:
-    return [
-        {
-            "method": one.method,
-            **{name: _gain(value) for name, value in one.by_student.items()},
-            "mean": _gain(one.mean),
-            "mean, validation": _gain(one.validation),
-        }
-        for one in against
-    ]
-
-
-def _quality_rows(found: Sequence[Method]) -> list[dict[str, str]]:
-    """Rows of students, grouped by network and named as in the first method, then of teachers."""
-    names = {row.network: row.name for method in reversed(found) for row in method.rows}
-    networks = dict.fromkeys(row.network for method in found for row in method.rows)
-    uneven = _is_uneven(found)
-    rows = []
-    for network in networks:
-        for method in found:
-            own = [row for row in method.rows if row.network == network]
-            rows += [_quality(names[network], method, row, uneven) for row in own]
-    return rows + [_quality("teacher", m, m.teacher, uneven) for m in found if m.teacher]
-
-
-def _is_uneven(found: Sequence[Method]) -> bool:
-    """Whether balanced accuracy says something that accuracy does not."""
-    every = [row for method in found for row in (*method.rows, method.teacher) if row]
-    return any(one.balanced and abs(one.balanced.mean - one.accuracy.mean) > 1e-6 for one in every)
-
-
-def _quality(name: str, method: Method, one: Any, uneven: bool) -> dict[str, str]:
-    balanced = {}
-    if uneven:
-        gain = one.balanced_gain if isinstance(one, Row) else None
-        balanced = {"balanced %": _of_1(one.balanced), "against alone, points": _gain(gain)}
-    return {
-        "student": name,
-        "method": method.name,
-        "accuracy %": _of_1(one.accuracy),
-        **balanced,
-        "NLL": _spread(one.nll, 3),
-        "ECE %": _of_1(one.ece),
-        "agreement %": _of_1(one.agreement) if isinstance(one, Row) else "",
-    }
-
-
-def _time_rows(found: Sequence[Method]) -> list[dict[str, str]]:
-    # Alternatives train other networks too; their times are in a table of their own.
-    return [
-        {
-            "method": method.name,
-            "seconds": _spread(method.seconds, 1),
-            "baselines, seconds": _spread(method.alone_seconds, 1),
-            "ratio": _spread(method.time_ratio, 3),
-        }
-        for method in found
-        if method.name not in (OFFLINE, MUTUAL)
-    ]
 
 
 def _untimed(runs: Sequence[RunRecord]) -> str:
@@ -444,29 +335,6 @@ def _machines(runs: Sequence[RunRecord]) -> str:
     known = [machine for run in runs if (machine := run.get("machine"))]
     machines = sorted({f"{one['processor']}, cores a run: {one['cores']}" for one in known})
     return f" Processor: {'; '.join(machines)}." if machines else ""
-
-
-def _of_1(values: Spread | None) -> str:
-    """Values from 0 to 1 as text in %."""
-    if values is None:
-        return ""
-    deviation = None if values.deviation is None else 100 * values.deviation
-    return _spread(Spread(100 * values.mean, deviation, values.count), 2)
-
-
-def _spread(values: Spread | None, digits: int) -> str:
-    if values is None:
-        return ""
-    text = f"{values.mean:.{digits}f}"
-    return text if values.deviation is None else f"{text} ± {values.deviation:.{digits}f}"
-
-
-def _gain(gain: Interval | None) -> str:
-    return f"{gain.mean:+.2f} {_interval(gain)}".strip() if gain else ""
-
-
-def _interval(gain: Interval | None) -> str:
-    return f"[{gain.low:+.2f}, {gain.high:+.2f}]" if gain and gain.low is not None else ""
 
 
 def _numbers(values: Sequence[int]) -> str:

@@ -10,7 +10,8 @@ from oekd_tf import config as config_module
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.studies import results as results_file
 from oekd_tf.studies.aggregate import methods
-from oekd_tf.studies.report import markdown, student_rows
+from oekd_tf.studies.report import markdown
+from oekd_tf.studies.report_tables import student_rows
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "docs" / "studies").glob("*/results.json"))
