@@ -74,11 +74,11 @@ def _compare() -> None:
         return
     say(f"comparing {config.name!r} in {workdir}")
     command_line.quiet_tensorflow()
-    from oekd_tf.studies.plan import parse_ablations, parse_methods
+    from oekd_tf.studies.plan import parse_further
     from oekd_tf.studies.study import compare
 
     command = shlex.join(["oekd", "compare", *_CONFIG.argv[1:]])
-    ablations = {**parse_methods(_METHODS.value), **parse_ablations(_ABLATIONS.value)}
+    ablations = parse_further(_METHODS.value, _ABLATIONS.value)
     students, offline, mutual = map(_numbers, (_STUDENTS, _OFFLINE, _MUTUAL))
     compare(
         config, workdir, _SEEDS.value, students, ablations, offline, mutual, command,

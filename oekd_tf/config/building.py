@@ -103,7 +103,11 @@ def method_arguments(config: ConfigDict) -> dict[str, Any]:
     from oekd_tf import methods
 
     family = methods.method_class(config.method.name)
-    parameters = inspect.signature(family).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    defaults: dict[str, Any] = {}
+    # Those that a class passes on to its base are in the base's signature.
+    for one in reversed(family.__mro__):
+        if issubclass(one, methods.Method):
+            parameters = inspect.signature(one).parameters.values()
+            defaults |= {p.name: p.default for p in parameters if p.default is not p.empty}
     given = {**defaults, **config.method.arguments.to_dict()}
     return {n: list(v) if isinstance(v, tuple) else v for n, v in given.items() if n != "name"}

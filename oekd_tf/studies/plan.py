@@ -1,6 +1,8 @@
 """The runs of a study, and the config of each."""
 
 import contextlib
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from oekd_tf import config as config_module
+from oekd_tf.config.building import method_arguments
 from oekd_tf.core.errors import ConfigError
 
 ENSEMBLE = "ensemble"
@@ -29,8 +32,9 @@ MUTUAL_FIELDS = {
 
 # Sections that an ablation may change. Data, batch size, epochs and seed are the same in all runs.
 _SECTIONS = ("method", "ensemble", "backbone", "optimizer", "schedule", "label_loss")
-# File extensions of the report.
-_FILES = ("json", "md", "csv", "png", "lock")
+# How the report's files end.
+_ENDINGS = (".json", ".md", ".csv", ".png", ".lock")
+_LONGEST_NAME = 80
 
 
 class Run(NamedTuple):
@@ -88,7 +92,7 @@ def plan(
         For each seed the ensemble, each student alone, offline and in a pair, and each ablation.
 
     Raises:
-        ConfigError: A rule above is broken, or an ablation's config breaks one.
+        ConfigError: A rule above is broken, or `check_further` refuses an ablation.
 
     Example:
         >>> [run.title for run in plan(config, seeds=1, students=(2,))]
@@ -127,6 +131,7 @@ def plan(
             "config.strategy must be one of a single host in a comparison. "
             f"Received: {config.strategy!r}"
         )
+    check_further(config, ablations or {})
     runs = []
     for seed in range(config.seed, config.seed + seeds):
         workdir = f"seed_{seed}"
@@ -147,34 +152,93 @@ def plan(
         for name, overrides in (ablations or {}).items():
             folder = f"{name}/{workdir}"
             runs.append(Run(name, seed, 0, dict(overrides), folder, folder))
-    for name in ablations or {}:
-        _check_name(name)
     for run in runs:
-        with _naming_ablation(run):
+        with _naming(run.method, run.overrides):
             run_config(config, run)
     return runs
 
 
+def check_further(config: ConfigDict, ablations: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks ablations and methods against the study's config, before any work.
+
+    Args:
+        config: Config of the study; widths for its budgets need not be found.
+        ablations: Fields that they change, from `parse_ablations` and `parse_methods`.
+
+    Raises:
+        ConfigError: A name is not allowed, a config breaks a rule, or two methods mean the same.
+            The message names the flag.
+    """
+    own = ConfigDict(config).copy_and_resolve_references()
+    if budgets := own.ensemble.int8_bytes:
+        # As many as there will be.
+        own.ensemble.widths = tuple(1 - n / (len(budgets) + 1) for n in range(len(budgets) + 1))
+        own.ensemble.int8_bytes = ()
+    meanings = [(_meaning(own), "the study's own method")]
+    for name, overrides in ablations.items():
+        _check_name(name)
+        further = ConfigDict(own).copy_and_resolve_references()
+        with _naming(name, overrides):
+            config_module.set_fields(further, overrides, within=_SECTIONS)
+        if not is_method(overrides):
+            continue
+        meaning, flag = _meaning(further), flag_of(name, overrides)
+        for known, what in meanings:
+            if known == meaning:
+                raise ConfigError(
+                    "--method must be given once for each, and not for the study's own. "
+                    f"Received: {flag}, which means the same as {what}"
+                )
+        meanings.append((meaning, flag))
+
+
+def _meaning(config: ConfigDict) -> tuple[type, dict[str, Any]]:
+    """A method, whatever name it goes by, and all of its arguments."""
+    from oekd_tf.methods import method_class
+
+    return method_class(config.method.name), method_arguments(config)
+
+
 @contextlib.contextmanager
-def _naming_ablation(run: Run) -> Iterator[None]:
-    """Names the ablation or method in errors about its config."""
+def _naming(name: str, overrides: Mapping[str, Any]) -> Iterator[None]:
+    """Names the flag in errors about the config of an ablation or method."""
     try:
         yield
     except ConfigError as error:
-        if run.method in METHODS:
+        if name in METHODS:
             raise
-        raise ConfigError(f"{kind_of(run.overrides)} {run.method!r}: {error}") from error
+        raise ConfigError(f"{flag_of(name, overrides)}: {error}") from error
 
 
-def kind_of(overrides: Mapping[str, Any]) -> str:
-    """What the command line calls a further ensemble: --method or --ablation."""
-    by_method = "method.name" in overrides and all(f.startswith("method.") for f in overrides)
-    return "Method" if by_method else "Ablation"
+def is_method(overrides: Mapping[str, Any]) -> bool:
+    """Whether these fields are a --method: a method and its arguments, and nothing else."""
+    return "method.name" in overrides and all(path.startswith("method.") for path in overrides)
+
+
+def flag_of(name: str, overrides: Mapping[str, Any]) -> str:
+    """What the command line calls a further ensemble.
+
+    Args:
+        name: Its name in the study.
+        overrides: Fields that it changes.
+
+    Example:
+        >>> flag_of("dml_temperature_3.0", parse_methods(["dml:temperature=3.0"]).popitem()[1])
+        '--method=dml:temperature=3.0'
+    """
+    if not is_method(overrides):
+        return f"--ablation={name}"
+    values = [
+        f"{path.removeprefix('method.arguments.')}={value}"
+        for path, value in overrides.items()
+        if path != "method.name"
+    ]
+    return f"--method={overrides['method.name']}{':' if values else ''}{','.join(values)}"
 
 
 def _check_name(name: str) -> None:
     # The name becomes a folder, beside those of the seeds and the report's files.
-    if name.startswith((*METHODS, "seed_")) or ("." in name and name.rpartition(".")[2] in _FILES):
+    if name.startswith((*METHODS, "seed_")) or name.endswith(_ENDINGS):
         raise ConfigError(
             f"An ablation's name must not begin with {', '.join(METHODS)} or seed_, nor end as a "
             f"report's file. Received: {name!r}"
@@ -273,20 +337,57 @@ def parse_methods(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     for text in texts:
         # A user's own class has a colon too: "module:Class:argument=value".
         match = re.fullmatch(r"([\w.]+(?::[A-Z]\w*)?)(?::([A-Za-z_]\w*=.+))?", text.strip())
-        if not match:
+        parts = re.split(r",(?=\s*[A-Za-z_]\w*=)", match[2]) if match and match[2] else []
+        pairs = [[half.strip() for half in part.partition("=")[::2]] for part in parts]
+        if not (match and all(map(all, pairs))):
             raise ConfigError(
                 "--method must be METHOD or METHOD:argument=value,argument=value. "
                 f"Received: {text!r}"
             )
-        parts = re.split(r",(?=\s*[A-Za-z_]\w*=)", match[2]) if match[2] else []
-        pairs = [[half.strip() for half in part.partition("=")[::2]] for part in parts]
+        if len({argument for argument, _ in pairs}) < len(pairs):
+            raise ConfigError(f"--method must have each argument once. Received: {text!r}")
         overrides = {"method.name": match[1]}
         for argument, value in pairs:
             overrides[f"method.arguments.{argument}"] = config_module.read_value(value)
-        name = "_".join([match[1].rpartition(":")[2], *(half for pair in pairs for half in pair)])
-        name = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_.")
+        name = _folder_name(match[1], pairs)
+        if name in found and found[name] != overrides:
+            name = _folder_name(match[1], pairs, digest=True)
         if name in found:
             raise ConfigError(f"--method must be given once for each. Received: {text!r} twice")
-        # The name becomes a folder of the study, whose own names are taken.
-        found[f"by_{name}" if name.startswith((*METHODS, "seed_")) else name] = overrides
+        found[name] = overrides
     return found
+
+
+def parse_further(methods: Sequence[str], ablations: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Parses --method and --ablation flags together.
+
+    Args:
+        methods: Values of --method, as in `parse_methods`.
+        ablations: Values of --ablation, as in `parse_ablations`.
+
+    Returns:
+        Values of the fields for each, the methods first.
+
+    Raises:
+        ConfigError: A text breaks a rule, or an ablation has the name of a method.
+    """
+    found, others = parse_methods(methods), parse_ablations(ablations)
+    for name in found.keys() & others.keys():
+        raise ConfigError(
+            f"--ablation must have a name that no --method has. Received: {name!r} beside "
+            f"{flag_of(name, found[name])}"
+        )
+    return {**found, **others}
+
+
+def _folder_name(method: str, pairs: Sequence[Sequence[str]], digest: bool = False) -> str:
+    """A name of a folder for a method with these arguments."""
+    words = "_".join([method.rpartition(":")[2], *(half for pair in pairs for half in pair)])
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", words).strip("_.")
+    # What the name leaves out is in the digest.
+    odd = name != words or ":" in method or len(name) > _LONGEST_NAME or name.endswith(_ENDINGS)
+    if odd or digest:
+        text = json.dumps([method, *pairs])
+        name = f"{name[:_LONGEST_NAME]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    # The study's own names are taken.
+    return f"by_{name}" if name.startswith((*METHODS, "seed_")) else name

@@ -15,7 +15,7 @@ from oekd_tf.core.errors import ResultsError, format_value
 from oekd_tf.core.files import write_text
 from oekd_tf.core.json_files import read_json
 from oekd_tf.core.records import Results, RunRecord, StudentRecord
-from oekd_tf.studies.plan import METHODS, Run, kind_of
+from oekd_tf.studies.plan import METHODS, Run, flag_of, is_method
 
 FILE_NAME = "results.json"
 SCHEMA = 1
@@ -68,12 +68,35 @@ def begin(
         known = results["methods"].setdefault(name, overrides)
         if migrate_overrides(known) != migrate_overrides(overrides):
             raise ResultsError(
-                f"{kind_of(overrides)} {name!r} must be what {path} has under this name, {known}, "
+                f"{flag_of(name, overrides)} must be what {path} has under {name!r}, {known}, "
                 f"or have another name. Received: {overrides}"
             )
     commands = results["command"].splitlines()
     results["command"] = "\n".join([*commands, *([command] if command not in commands else [])])
     return results
+
+
+def with_known_names(
+    path: str | Path, ablations: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """Ablations, with methods under the names by which a study has them already.
+
+    A method's name comes from the text of its flag, which may be written in several ways.
+
+    Args:
+        path: Path of the results file, which need not exist.
+        ablations: Fields that each changes, by its name.
+
+    Raises:
+        ResultsError: The file cannot be read.
+    """
+    path = Path(path)
+    known = read(path)["methods"] if path.exists() else {}
+    named = {}
+    for name, overrides in ablations.items():
+        same = (one for one in known if is_method(overrides) and known[one] == _plain(overrides))
+        named[next(same, name)] = overrides
+    return named
 
 
 def read(path: str | Path) -> Results:

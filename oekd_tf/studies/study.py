@@ -76,9 +76,10 @@ def compare(
         >>> results = oekd_tf.studies.compare(config, "runs/study", seeds=3)
     """
     config_module.check(config)
+    planning.check_further(config, ablations or {})
     workdir = Path(workdir)
-    ablations = ablations or {}
     path = workdir / results_file.FILE_NAME
+    ablations = results_file.with_known_names(path, ablations or {})
     if not path.exists():
         refuse_files_of_others(workdir, _STUDY_FILES)
     config = _with_widths(config, path, log)

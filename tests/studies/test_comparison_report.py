@@ -320,11 +320,27 @@ def test_gone_on_with(results, tmp_path):
     assert again["runs"] == results["runs"]
     assert list(again["methods"]) == [*results["methods"], "cold"]
     assert again["command"].splitlines() == [results["command"], "again"]
-    with pytest.raises(ResultsError, match="'hot' must be what"):
+    with pytest.raises(ResultsError, match="--ablation=hot must be what"):
         results_file.begin(path, config, {"hot": {"loss.temperature": 1.0}}, "")
     config.epochs = 3
     with pytest.raises(ResultsError, match=r"was made with config\.epochs=2, not 3\. Use the same"):
         results_file.begin(path, config, {}, "")
+
+
+def test_a_method_that_is_written_otherwise_goes_on(results, tmp_path):
+    path = tmp_path / results_file.FILE_NAME
+    fields = {"method.name": "dml", "method.arguments.temperature": 3, "method.arguments.T": [1, 2]}
+    results["methods"] |= {"by_dml": fields, "cold": {"loss.temperature": 1.0}}
+    asked = {
+        "dml_T_1_2": dict(reversed({**fields, "method.arguments.T": (1, 2)}.items())),
+        "chill": {"loss.temperature": 1.0},
+        "labels": {"method.name": "labels"},
+    }
+    assert results_file.with_known_names(path, asked) == asked
+    results_file.write(path, results)
+    named = results_file.with_known_names(path, asked)
+    # Whoever names an ablation means that name.
+    assert list(named) == ["by_dml", "chill", "labels"]
 
 
 def test_what_a_results_file_names_is_not_run(results, tmp_path, monkeypatch):

@@ -1,10 +1,19 @@
 """Which runs a study is made of, and what each changes."""
 
+import re
+
 import pytest
 
 from oekd_tf import config as config_module
 from oekd_tf.core.errors import ConfigError
-from oekd_tf.studies.plan import parse_ablations, parse_methods, plan, run_config
+from oekd_tf.studies.plan import (
+    check_further,
+    parse_ablations,
+    parse_further,
+    parse_methods,
+    plan,
+    run_config,
+)
 
 
 @pytest.fixture
@@ -97,16 +106,56 @@ def test_methods():
             "method.arguments.warmup_epochs": 2,
         },
     }
-    assert parse_methods(["my.module:Mine:T=(1,2)"]) == {
-        "Mine_T_1_2": {"method.name": "my.module:Mine", "method.arguments.T": (1, 2)}
-    }
+    (fields,) = parse_methods(["my.module:Mine:T=(1,2)"]).values()
+    assert fields == {"method.name": "my.module:Mine", "method.arguments.T": (1, 2)}
     # A method of the study's own names is told from them.
     assert list(parse_methods(["offline:teacher=t.keras"])) == ["by_offline_teacher_t.keras"]
 
 
-@pytest.mark.parametrize("texts", [["dml", "dml"], ["dml:"], ["=3"], ["dml:temperature"]])
+def test_arguments_of_text_and_of_several_numbers():
+    (text, both) = parse_methods(
+        [
+            "oekd:teacher_weights=cross_entropy",
+            "oekd:teacher_weights=(3,1,1,1,1),divergence=standardized_kl",
+        ]
+    ).values()
+    assert text == {"method.name": "oekd", "method.arguments.teacher_weights": "cross_entropy"}
+    assert both == {
+        "method.name": "oekd",
+        "method.arguments.teacher_weights": (3, 1, 1, 1, 1),
+        "method.arguments.divergence": "standardized_kl",
+    }
+
+
+def test_each_method_has_a_folder_of_its_own():
+    texts = [
+        "dml", "dml:temperature=3.0", "dml:temperature=-3", "dml:temperature=+3", "my.a:Mine",
+        "my.b:Mine", "my.b:Mine:T=(1,2)", "my.b:Mine:T=[1, 2]", "my.b:Mine:T='1_2'",
+        "my.b:Mine:Tü=1", "offline:teacher=runs/teacher", "offline:teacher=../runs teacher",
+        "offline:teacher=..",
+        "offline:teacher=t.png", "offline:teacher=" + "t" * 300, "offline:teacher=" + "t" * 301,
+        "m:a_b=1", "m:a=b_1", "m:a='$(x)'",
+    ]  # fmt: skip
+    found = parse_methods(texts)
+    assert len({name.lower() for name in found}) == len(texts)
+    for name in found:
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name), name
+        assert not name.startswith(("ensemble", "alone", "offline", "mutual", "seed_"))
+        assert not name.endswith((".png", ".json"))
+    # A name is of its flag alone: a study goes on with fewer methods, or with more.
+    for text, name in zip(texts, found, strict=True):
+        assert text == "m:a=b_1" or list(parse_methods([text])) == [name]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["dml", "dml"], ["dml:"], ["=3"], ["dml:temperature"], ["dml:temperature="],
+        ["dml:temperature=,label_weight=1"], ["dml:temperature=1,temperature=2"], ["a\nb"], [""],
+    ],
+)  # fmt: skip
 def test_methods_that_are_refused(texts):
-    with pytest.raises(ConfigError, match=r"--method must be .*Received: "):
+    with pytest.raises(ConfigError, match=r"^--method must (be|have) .*Received: "):
         parse_methods(texts)
 
 
@@ -118,8 +167,47 @@ def test_another_method_has_its_own_arguments(config):
     assert found["dml_temperature_3.0"] == {"name": "dml", "arguments": {"temperature": 3.0}}
     own = {"feature_weight": 0.1, "temperature": 4.0}
     assert found["oekd_feature_weight_0.1"] == {"name": "oekd", "arguments": own}
-    with pytest.raises(ConfigError, match=r"'dml_feature_weight_1': .*feature_weight"):
-        plan(config, 1, (), parse_methods(["dml:feature_weight=1"]))
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["dmll"], r"--method=dmll: config\.method\.name must be one of .*Did you mean 'dml'\?"),
+        (["no.such:Class"], r"--method=no\.such:Class: config\.method\.name .*No module named"),
+        (["dml:temprature=1"], r"--method=dml:temprature=1: .*Did you mean temperature\? Received"),
+        (
+            ["labels", "dml:temperature=0"],
+            r"--method=dml:temperature=0: config\.method\.arg.*above 0",
+        ),
+        (
+            ["oekd:teacher_weights=(1,1)"],
+            r"--method=oekd:teacher_weights=\(1, 1\): .*teacher_weights must be .*3 numbers",
+        ),
+        (["oekd:warmup_epochs=8"], r"--method=oekd:warmup_epochs=8: .*at most .* 7\. Received: 8"),
+        (
+            ["dml:temperature=3", "dml:temperature=3.0,stem_gradient=all"],
+            r"--method must be given once .* --method=dml:temperature=3\.0,stem_gradient=all, "
+            "which means the same as --method=dml:temperature=3$",
+        ),
+        (["labels", "oekd_tf.methods:Labels"], ".*, which means the same as --method=labels"),
+        (["oekd"], ".* --method=oekd, which means the same as the study's own method"),
+    ],
+)
+def test_methods_that_the_study_cannot_have(config, texts, message):
+    """One line that names the flag, also where budgets leave the widths to be found."""
+    with pytest.raises(ConfigError, match=f"^{message}") as refused:
+        plan(config, 1, (), parse_methods(texts))
+    assert "\n" not in str(refused.value)
+    config.ensemble.widths = config_module.default_config().ensemble.widths
+    config.ensemble.int8_bytes = (30_000, 20_000)
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        check_further(config, parse_methods(texts))
+
+
+def test_methods_beside_ablations():
+    assert list(parse_further(["dml"], ["T4:method.arguments.temperature=4"])) == ["dml", "T4"]
+    with pytest.raises(ConfigError, match=r"'dml' beside --method=dml$"):
+        parse_further(["dml"], ["dml:method.name=dml"])
 
 
 def test_backbone_argument(config):
@@ -159,11 +247,11 @@ def test_no_alternatives_for_one_student(config):
         ({"seeds": 1, "ablations": {"report.md": {}}}, "nor end as a report's file"),
         (
             {"seeds": 1, "ablations": {"cold": {"method.arguments.temperature": 0.0}}},
-            "Ablation 'cold': ",
+            "^--ablation=cold: ",
         ),
         (
             {"seeds": 1, "ablations": parse_methods(["dml:temperature=0.0"])},
-            r"^Method 'dml_temperature_0\.0': ",
+            r"^--method=dml:temperature=0\.0: ",
         ),
         ({"seeds": 1, "offline": [1]}, "--offline must be numbers from 2 to 3"),
         ({"seeds": 1, "mutual": [2, 2]}, "each once"),
