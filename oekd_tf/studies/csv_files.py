@@ -1,4 +1,4 @@
-"""Metrics of a study as CSV, by student and by run."""
+"""Metrics of a study as CSV, by student, by run and by method."""
 
 import csv
 import io
@@ -7,7 +7,8 @@ from typing import Any
 
 from oekd_tf.core.records import RunRecord
 from oekd_tf.studies.aggregate import Method, Row
-from oekd_tf.studies.statistics import Spread
+from oekd_tf.studies.by_method import MethodRow
+from oekd_tf.studies.statistics import Interval, Spread
 
 
 def summary_csv(found: Iterable[Method]) -> str:
@@ -51,9 +52,7 @@ def _summary_line(method: Method, row: Row) -> dict[str, Any]:
         **_columns("accuracy", row.accuracy),
         **_columns("alone", row.alone),
         "gain_seeds": len(gain.values) if gain else None,
-        "gain_percent": gain.mean if gain else None,
-        "gain_low": gain.low if gain else None,
-        "gain_high": gain.high if gain else None,
+        **_gain("gain", gain),
         "verdict": gain.verdict if gain else "",
         **_columns("nll", row.nll),
         **_columns("ece", row.ece),
@@ -92,6 +91,38 @@ def runs_csv(runs: Iterable[RunRecord]) -> str:
                 }
             )
     return _csv(lines)
+
+
+def methods_csv(found: Sequence[MethodRow]) -> str:
+    """A row for each distillation method, over the seeds that all of them share.
+
+    Args:
+        found: Methods of the study, from `by_method`.
+
+    Returns:
+        CSV with a header; accuracies from 0 to 1, gains in %.
+    """
+    students = next((row.accuracies for row in found if row.accuracies), {})
+    lines = []
+    for row in found:
+        line: dict[str, Any] = {"method": row.name, "trained_by": row.label}
+        line["seeds"] = " ".join(map(str, row.seeds))
+        for name in students:
+            line |= _columns(f"{name}_accuracy", row.accuracies.get(name))
+            line |= _gain(f"{name}_gain", row.gains.get(name))
+        line |= _gain("mean_gain", row.gain)
+        line |= _columns("teacher_accuracy", row.teacher)
+        line |= _columns("step_time_ratio", row.step)
+        lines.append({**line, "remark": row.remark})
+    return _csv(lines)
+
+
+def _gain(name: str, gain: Interval | None) -> dict[str, float | None]:
+    return {
+        f"{name}_percent": gain.mean if gain else None,
+        f"{name}_low": gain.low if gain else None,
+        f"{name}_high": gain.high if gain else None,
+    }
 
 
 def _columns(name: str, values: Spread | None) -> dict[str, float | None]:

@@ -14,7 +14,8 @@ from oekd_tf.studies import results as results_file
 from oekd_tf.studies.ablations import differences
 from oekd_tf.studies.aggregate import Method, methods
 from oekd_tf.studies.alternatives import alternatives
-from oekd_tf.studies.csv_files import runs_csv, summary_csv
+from oekd_tf.studies.by_method import MethodRow, by_method
+from oekd_tf.studies.csv_files import methods_csv, runs_csv, summary_csv
 from oekd_tf.studies.figures import (
     draw_accuracy,
     draw_curves,
@@ -29,6 +30,7 @@ from oekd_tf.studies.report_tables import (
     brackets,
     difference_rows,
     is_uneven,
+    method_rows,
     overview_rows,
     percent,
     quality_rows,
@@ -49,6 +51,15 @@ _BALANCED = (
 # End of the first line of a report, by which it is known again.
 _TITLE = ": together and alone"
 
+_METHODS = (
+    "Test accuracies are means over {seeds}, as are all figures of this table. *mean gain*: "
+    "100 (together − alone) / alone, the mean within a seed over the students that were trained "
+    "alone, with the 95 % interval over these seeds; student by student under *Gains by method*. "
+    "*teacher*: what the method takes for its ensemble teacher. *step*: time of a training step "
+    "beside that of the first row, in the same seed and with as many cores, what an epoch takes "
+    "besides included. All have the study's optimizer and schedule. All in `methods.csv`."
+)
+
 _WHAT = {
     OFFLINE: "Each student distilled from student 1, which was trained alone before: "
     "α CE + γ T² KL from the teacher, with the study's α, γ and T, which were not tuned for it.",
@@ -61,7 +72,8 @@ _WHAT = {
 def write_report(workdir: str | Path) -> str:
     """Writes `report.md`, `summary.csv`, `runs.csv` and the figures of a study.
 
-    With more than four ablations only the figure of the gains shows them.
+    A study of several distillation methods has `methods.csv`, too. With more than four ablations
+    only the figure of the gains shows them.
 
     Args:
         workdir: Folder of the study, with `results.json`; nothing else is read.
@@ -93,12 +105,17 @@ def write_report(workdir: str | Path) -> str:
         draw_gains(found, results["name"], workdir / "gains.png")
     write_text(workdir / "summary.csv", summary_csv(found))
     write_text(workdir / "runs.csv", runs_csv(results["runs"]))
+    compared = by_method(results)
+    if compared:
+        write_text(workdir / "methods.csv", methods_csv(compared))
     write_text(workdir / "report.md", markdown(results))
     tables = "\n\n".join(
         f"{printable(method.name)}:\n\n{markdown_table(student_rows(method))}"
         for method in found
         if method.name != ALONE
     )
+    if compared:
+        tables += f"\n\nmethods, {_shared(compared)}:\n\n{markdown_table(method_rows(compared))}"
     files = "\n".join(
         f"{what}: {workdir / name}"
         for what, name in (
@@ -145,6 +162,9 @@ def markdown(results: Results) -> str:
                 for title, error in results["failed"].items()
             )
         )
+    if compared := by_method(results):
+        text = _METHODS.format(seeds=_shared(compared))
+        parts += ["## Methods", markdown_table(method_rows(compared)), text]
     for method in trained:
         parts.append(f"## {in_markdown(method.name)}")
         if method.name in _WHAT:
@@ -210,6 +230,12 @@ def markdown(results: Results) -> str:
         _provenance(results),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _shared(compared: Sequence[MethodRow]) -> str:
+    """The seeds of the table of methods in words."""
+    seeds = compared[0].seeds
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _setting(results: Results) -> str:

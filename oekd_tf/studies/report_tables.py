@@ -6,6 +6,7 @@ from typing import Any
 from oekd_tf.studies.ablations import Difference
 from oekd_tf.studies.aggregate import Method, Row
 from oekd_tf.studies.alternatives import Alternative
+from oekd_tf.studies.by_method import MethodRow
 from oekd_tf.studies.plan import MUTUAL, OFFLINE
 from oekd_tf.studies.statistics import Interval, Spread
 
@@ -35,6 +36,25 @@ def student_rows(method: Method) -> list[dict[str, str]]:
         }
         for row in method.rows
     ]
+
+
+def method_rows(found: Sequence[MethodRow]) -> list[dict[str, str]]:
+    """A row for each distillation method: all students, their gain, teacher and step."""
+    students = next((row.accuracies for row in found if row.accuracies), {})
+    rows = []
+    for row in found:
+        means = {name: row.accuracies.get(name) for name in students}
+        rows.append(
+            {
+                "method": row.label,
+                **{f"{n} %": f"{100 * mean.mean:.2f}" if mean else "" for n, mean in means.items()},
+                "mean gain %": with_interval(row.gain),
+                "teacher %": percent(row.teacher),
+                "step": plus_minus(row.step, 2),
+                **({"": row.remark} if any(one.remark for one in found) else {}),
+            }
+        )
+    return rows
 
 
 def overview_rows(trained: Sequence[Method]) -> list[dict[str, str]]:

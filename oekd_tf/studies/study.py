@@ -26,8 +26,8 @@ from oekd_tf.training.workdir import locked, refuse_files_of_others
 
 # What a study writes into its folder.
 _STUDY_FILES = (
-    "accuracy.png", "curves.png", "gains.png", "reliability.png", "report.md", "runs.csv",
-    "summary.csv",
+    "accuracy.png", "curves.png", "gains.png", "methods.csv", "reliability.png", "report.md",
+    "runs.csv", "summary.csv",
 )  # fmt: skip
 
 
