@@ -2,6 +2,8 @@
 
 import functools
 import math
+import statistics
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,11 +11,11 @@ from typing import Any, Literal
 from oekd_tf.core.files import temporary_path
 from oekd_tf.core.pictures import place_labels, plain_log_axis
 from oekd_tf.core.records import Results, RunRecord
-from oekd_tf.core.text import in_picture
+from oekd_tf.core.text import in_picture, printable
 from oekd_tf.studies.aggregate import Method, mean_curves
 from oekd_tf.studies.plan import ALONE, ENSEMBLE, METHODS, MUTUAL, OFFLINE
 from oekd_tf.studies.results import network_key
-from oekd_tf.studies.statistics import GAINS, LOSES, Spread
+from oekd_tf.studies.statistics import GAINS, LOSES, Interval, Spread
 
 _TEACHER = "#d29922"
 _COLOURS = {ENSEMBLE: "#1f6feb", ALONE: "#8b949e"}
@@ -26,6 +28,7 @@ _LABELS = {
 }
 _PANELS_A_ROW = 3
 _Line = tuple[Any, Literal["-", "--", ":"]]
+_LONGEST_LINE = 38
 # More ablations than these can be told apart by their gains only.
 _MOST_ABLATIONS = 4
 
@@ -35,40 +38,99 @@ def has_gains(found: Sequence[Method]) -> bool:
     return sum(any(row.gain for row in method.rows) for method in found) > 1
 
 
-def draw_gains(found: Sequence[Method], name: str, path: str | Path) -> None:
+def draw_gains(
+    found: Sequence[Method], name: str, path: str | Path, labels: Mapping[str, str] | None = None
+) -> None:
     """Draws the gain of every method with its confidence interval, a panel for each student.
 
     Args:
         found: Methods of the study.
         name: Name of the study.
         path: Path of the PNG file.
+        labels: Methods in words, by name; also of methods that have no runs.
     """
     first = found[0]
-    compared = [method for method in found if any(row.gain for row in method.rows)]
-    figure = _figure(1.6 + 2.3 * len(first.rows), 1.6 + 0.24 * len(compared))
+    labels = labels or {}
+    gains = {m.name: {row.network: row.gain for row in m.rows if row.gain} for m in found}
+    order = [*labels, *(one for one, own in gains.items() if own and one not in labels)]
+    texts = [_wrapped(labels.get(one, one)) for one in order]
+    lines = max(text.count("\n") + 1 for text in texts)
+    longest = max(len(line) for text in texts for line in text.split("\n"))
+    figure = _figure(
+        max(1.6, 0.4 + 0.065 * longest) + 2.3 * len(first.rows),
+        1.6 + (0.1 + 0.13 * lines) * len(order),
+    )
+    limits = gain_limits([gain for own in gains.values() for gain in own.values()])
     panels = list(figure.subplots(1, len(first.rows), squeeze=False, sharex=True, sharey=True).flat)
     for axes, row in zip(panels, first.rows, strict=True):
         axes.axvline(0, color="#57606a", linewidth=0.8)
         if row.gain:
             axes.axvline(row.gain.mean, color=_COLOURS[ENSEMBLE], linestyle=":", linewidth=1)
-        for height, method in enumerate(compared):
-            gain = next((own.gain for own in method.rows if own.network == row.network), None)
-            if gain:
-                low, high = (gain.low, gain.high) if gain.low is not None else (gain.mean,) * 2
-                colour = _VERDICTS.get(gain.verdict, "#8b949e")
-                axes.plot([low, high], [height, height], color=colour, linewidth=1.6)
-                axes.plot(gain.mean, height, "o", color=colour, markersize=4)
+        for height, method in enumerate(order):
+            if gain := gains.get(method, {}).get(row.network):
+                _draw_gain(axes, gain, height, limits)
         axes.set_title(f"{in_picture(row.name.replace('_', ' '))}, width {row.width:g}", fontsize=9)
+        axes.set_xlim(*limits)
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=8)
-    panels[0].set_yticks(range(len(compared)), [in_picture(method.name) for method in compared])
-    panels[0].invert_yaxis()
+    panels[0].set_yticks(range(len(order)), texts)
+    panels[0].set_ylim(len(order) - 0.4, -0.6)
     figure.supxlabel("gain over the same student alone, %, with its 95 % interval", fontsize=9)
-    labels: dict[str, _Line] = {verdict: (colour, "-") for verdict, colour in _VERDICTS.items()}
-    labels |= {"not clear": ("#8b949e", "-"), "mean of the ensemble": (_COLOURS[ENSEMBLE], ":")}
-    figure.legend(handles=_lines(labels), loc="outside upper right", ncols=4, fontsize=8)
+    keys: dict[str, _Line] = {verdict: (colour, "-") for verdict, colour in _VERDICTS.items()}
+    keys |= {"not clear": ("#8b949e", "-"), "mean of the first row": (_COLOURS[ENSEMBLE], ":")}
+    figure.legend(handles=_lines(keys), loc="outside upper right", ncols=4, fontsize=8)
     figure.suptitle(in_picture(name), fontsize=10, x=0.02, ha="left")
     _save(figure, path)
+
+
+def _draw_gain(axes: Any, gain: Interval, height: int, limits: tuple[float, float]) -> None:
+    low, high = (gain.low, gain.high) if gain.low is not None else (gain.mean,) * 2
+    colour = _VERDICTS.get(gain.verdict, "#8b949e")
+    axes.plot([low, high], [height, height], color=colour, linewidth=1.6)
+    if limits[0] <= gain.mean <= limits[1]:
+        axes.plot(gain.mean, height, "o", color=colour, markersize=4)
+        return
+    # Far off, where the others would be a point if it were shown.
+    left = gain.mean < limits[0]
+    edge, marker, align = (limits[0], "<", "left") if left else (limits[1], ">", "right")
+    axes.plot(edge, height, marker, color=colour, markersize=6, clip_on=False)
+    axes.annotate(
+        f"{gain.mean:+.0f}", (edge, height), (6 if left else -6, 3), textcoords="offset points",
+        color=colour, fontsize=8, ha=align,
+    )  # fmt: skip
+
+
+def gain_limits(gains: Sequence[Interval]) -> tuple[float, float]:
+    """Limits of the axis of gains, which leave out what is far from all others.
+
+    Args:
+        gains: All gains of the figure, in %.
+
+    Returns:
+        Lower and upper limit; 0 is always between them.
+
+    Example:
+        >>> gain_limits([interval([1.0, 2.0, 3.0]), interval([2.0, 3.0, 4.0]), interval([-80.0])])
+        (-14.9..., 6.6...)
+    """
+    values = [
+        0.0,
+        *(v for gain in gains for v in (gain.low, gain.mean, gain.high) if v is not None),
+    ]
+    lower, _, upper = statistics.quantiles(values, n=4)
+    # Three interquartile ranges: Tukey's outer fences.
+    reach = 3 * (upper - lower) or math.inf
+    low, high = max(min(values), lower - reach), min(max(values), upper + reach)
+    margin = 0.06 * ((high - low) or 1.0)
+    return low - margin, high + margin
+
+
+def _wrapped(label: str) -> str:
+    """A label in lines, of which a long path of a file does not take more than four."""
+    lines = textwrap.wrap(
+        printable(label), _LONGEST_LINE, break_on_hyphens=False, max_lines=4, placeholder=" ..."
+    )
+    return "\n".join(map(in_picture, lines))
 
 
 def draw_accuracy(found: Sequence[Method], name: str, path: str | Path) -> None:

@@ -101,11 +101,14 @@ def write_report(workdir: str | Path) -> str:
     draw_accuracy(found, results["name"], workdir / "accuracy.png")
     draw_curves(results, workdir / "curves.png")
     draw_reliability(found, results["name"], workdir / "reliability.png")
+    compared = by_method(results)
     if has_gains(found):
-        draw_gains(found, results["name"], workdir / "gains.png")
+        labels = {
+            row.name: row.label if row.seeds else f"{row.label}: {row.remark}" for row in compared
+        }
+        draw_gains(found, results["name"], workdir / "gains.png", labels)
     write_text(workdir / "summary.csv", summary_csv(found))
     write_text(workdir / "runs.csv", runs_csv(results["runs"]))
-    compared = by_method(results)
     if compared:
         write_text(workdir / "methods.csv", methods_csv(compared))
     write_text(workdir / "report.md", markdown(results))
@@ -162,7 +165,9 @@ def markdown(results: Results) -> str:
                 for title, error in results["failed"].items()
             )
         )
+    labels: dict[str, str] = {}
     if compared := by_method(results):
+        labels = {row.name: row.label for row in compared}
         text = _METHODS.format(seeds=_shared(compared))
         parts += ["## Methods", markdown_table(method_rows(compared)), text]
     for method in trained:
@@ -197,14 +202,14 @@ def markdown(results: Results) -> str:
             "pair. *models* are the networks of different size that come out.",
         ]
     if len(trained) > 1:
-        parts += ["## Gains by method", markdown_table(overview_rows(trained))]
+        parts += ["## Gains by method", markdown_table(overview_rows(trained, labels))]
         if has_gains(found):
             parts.append("![gains by method](gains.png)")
     against = differences(results)
     if against:
         parts += [
             "## Against the study's own ensemble",
-            markdown_table(difference_rows(against)),
+            markdown_table(difference_rows(against, labels)),
             "Points of accuracy that each is above the ensemble with the study's own settings, "
             "with the 95 % interval over the same seeds; *mean* is of all students that both have, "
             "on the test images and, to choose by, on the validation images after the last epoch.",

@@ -1,6 +1,6 @@
 """Tables of a study's report: text by column, a row each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oekd_tf.studies.ablations import Difference
@@ -57,15 +57,16 @@ def method_rows(found: Sequence[MethodRow]) -> list[dict[str, str]]:
     return rows
 
 
-def overview_rows(trained: Sequence[Method]) -> list[dict[str, str]]:
-    """A row for each method, a column for each network of the first."""
+def overview_rows(trained: Sequence[Method], labels: Mapping[str, str]) -> list[dict[str, str]]:
+    """A row for each method, in words where there are any; a column for each network."""
     networks = {row.network: f"{row.name}, gain %" for row in trained[0].rows}
     rows = []
     for method in trained:
         gains = {row.network: row.gain for row in method.rows}
         cells = {title: with_interval(gains.get(network)) for network, title in networks.items()}
         teacher = percent(method.teacher.accuracy) if method.teacher else ""
-        rows.append({"method": method.name, **cells, "teacher %": teacher})
+        label = labels.get(method.name, method.name)
+        rows.append({"method": label, **cells, "teacher %": teacher})
     return rows
 
 
@@ -90,11 +91,13 @@ def alternative_rows(others: Sequence[Alternative]) -> list[dict[str, str]]:
     return rows
 
 
-def difference_rows(against: Sequence[Difference]) -> list[dict[str, str]]:
-    """A row for each ablation, beside the study's own ensemble."""
+def difference_rows(
+    against: Sequence[Difference], labels: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """A row for each ablation, in words where there are any, beside the study's own ensemble."""
     return [
         {
-            "method": one.method,
+            "method": labels.get(one.method, one.method),
             **{name: with_interval(value) for name, value in one.by_student.items()},
             "mean": with_interval(one.mean),
             "mean, validation": with_interval(one.validation),

@@ -3,13 +3,16 @@
 import copy
 import csv
 
+import numpy as np
 import pytest
+from PIL import Image
 from scipy.stats import t
 
 from oekd_tf.studies import results as results_file
 from oekd_tf.studies.by_method import by_method
+from oekd_tf.studies.figures import gain_limits
 from oekd_tf.studies.report import markdown, write_report
-from oekd_tf.studies.statistics import Spread
+from oekd_tf.studies.statistics import Spread, interval
 
 DML = {"method.name": "dml", "method.arguments.temperature": 3.0}
 
@@ -138,3 +141,34 @@ def test_a_study_of_one_method_has_no_such_table(results, tmp_path):
     assert "methods" not in write_report(tmp_path)
     assert "## Methods" not in markdown(results)
     assert not (tmp_path / "methods.csv").exists()
+
+
+def test_picture(several, tmp_path):
+    """A row for each method, a failed one too, however long the words for it are."""
+    results_file.write(tmp_path / results_file.FILE_NAME, several)
+    heights = []
+    for words in ("dml", "dml, teacher=" + "a/path/of/a/teacher/" * 30):
+        for run in several["runs"]:
+            if run["method"] == "dml_temperature_3.0":
+                run["trained_by"] = words
+        results_file.write(tmp_path / results_file.FILE_NAME, several)
+        write_report(tmp_path)
+        with Image.open(tmp_path / "gains.png") as picture:
+            pixels = np.asarray(picture.convert("L"))
+        # No label runs over the edge.
+        assert pixels[:, 0].min() == pixels[0].min() == pixels[-1].min() == 255
+        heights.append(len(pixels))
+    # Two lines each in the first, four in the second.
+    assert heights[0] < heights[1] < 1.7 * heights[0]
+
+
+def test_a_method_that_fell_apart_leaves_the_others_apart():
+    gains = [interval([1.0 + n, 2.0 + n, 3.0 + n]) for n in range(4)]
+    low, high = gain_limits([*gains, interval([-82.0, -84.0, -83.0])])
+    assert -40 < low < 0
+    assert high > max(gain.high for gain in gains)
+    # Without it all are shown whole.
+    low, high = gain_limits(gains)
+    assert low < min(gain.low for gain in gains)
+    assert high > max(gain.high for gain in gains)
+    assert gain_limits([interval([0.0])]) == pytest.approx((-0.06, 0.06))
