@@ -3,7 +3,7 @@
     oekd compare --config=configs/demo.py --seeds=3
 
 trains the ensemble and every student's baseline under one config for each seed, and writes
-results.json, report.md, summary.csv, runs.csv and three pictures into --workdir. Started again it
+results.json, report.md, summary.csv, runs.csv and pictures into --workdir. Started again it
 resumes where it was stopped, and more --seeds or --ablation may be asked for.
 `--config.field=value` overrides a field of the config for all runs; an ablation overrides fields
 for further ensembles, which are compared with the same baselines:
@@ -18,7 +18,10 @@ was trained before, and in pairs with a full-width network that learn from each 
 
     oekd compare --seeds=3 --method=dml:temperature=3.0 --method=labels
 
-trains further ensembles by other methods, compared like ablations.
+trains the same students by other distillation methods, too: METHOD is one of
+`oekd_tf.methods.names()` or "module:Class" of one's own, and an argument's value a number, text or
+a Python literal, such as `--method="oekd:teacher_weights=(3,1,1,1,1)"`. report.md, methods.csv and
+gains.png have them side by side, over the seeds that all have.
 
     oekd compare --seeds=3 --processes=2
 
@@ -54,7 +57,9 @@ _ABLATIONS = flags.DEFINE_multi_string(
     "ablation", [], "NAME:field=value,field=value of further ensembles; may be given repeatedly."
 )
 _METHODS = flags.DEFINE_multi_string(
-    "method", [], "METHOD:argument=value,... of further ensembles; may be given repeatedly."
+    "method",
+    [],
+    "METHOD or METHOD:argument=value,... to train the students by, too; may be given repeatedly.",
 )
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Runs at once, each on its share of the cores.")
 _REPORT_ONLY = flags.DEFINE_bool("report_only", False, "Report from results.json, train nothing.")

@@ -54,7 +54,8 @@ def compare(
         workdir: Folder of the study.
         seeds: Number of seeds, from `config.seed` on.
         students: Students whose baselines are trained; all if empty.
-        ablations: For each ablation the values of the fields that it changes, by dotted path.
+        ablations: For each ablation or method the values of the fields that it changes, by dotted
+            path; `oekd_tf.studies.plan.parse_methods` has them of methods.
         offline: Students that are also distilled from student 1, which is trained alone first.
         mutual: Students that are also trained by mutual learning in a pair with student 1.
         command: Command line of the study, for the report.

@@ -1,5 +1,6 @@
 """Studies that train: started as a user starts them, stopped, gone on with."""
 
+import csv
 import json
 import os
 import resource
@@ -184,10 +185,11 @@ def test_all_methods(tmp_path):
         "--offline=2",
         "--mutual=2",
         "--ablation=hot:loss.temperature=8",
+        "--method=dml:temperature=3.0",
     )
     assert done.returncode == 0, done.stderr
     results = read(tmp_path)
-    assert len(results["runs"]) == 2 * 6
+    assert len(results["runs"]) == 2 * 7
     own = [run for run in results["runs"] if run["method"] in ("ensemble", "alone")]
     check_metrics(tmp_path / "study", own)
     # One network, however it was trained; two networks in all.
@@ -203,6 +205,12 @@ def test_all_methods(tmp_path):
     report = (tmp_path / "study" / "report.md").read_text()
     for title in ("ensemble", "offline", "mutual", "hot", "Against what one would do otherwise"):
         assert f"\n## {title}\n" in report
+    with (tmp_path / "study" / "methods.csv").open() as file:
+        own, dml = csv.DictReader(file)
+    assert dml["trained_by"] == "dml (deep mutual learning), temperature=3.0"
+    assert own["seeds"] == dml["seeds"] == "0 1"
+    assert float(dml["step_time_ratio"]) > 0
+    assert dml["remark"] == ""
 
 
 def _facts(results):
