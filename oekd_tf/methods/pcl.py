@@ -112,7 +112,11 @@ class PCL(Distillation):
     def build_averages(self, students: Sequence[keras.Model]) -> None:
         with unlocked(self):
             self.moving_averages = Averages(
-                self, students, own_statistics=True, independent=self.independent
+                self,
+                students,
+                # Of what the mean teachers see, where they are run in training.
+                own_statistics=self.teachers != "ensemble",
+                independent=self.independent,
             )
 
     def teacher(self, batch: Batch) -> Tensor:

@@ -12,9 +12,11 @@ from oekd_tf.methods.parts import losses
 
 # A student whose cross-entropy is a nat higher counts 1/55 as much.
 SHARPNESS = 4.0
-_STEPS = 16
-# Steps of the mirror descent that are tried each time, in units of one over the logits' range.
-_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
+_STEPS = 24
+# The first rate of the mirror descent, in units of one over what the logits differ by, and what it
+# is multiplied by in the three steps that are tried each time.
+_FIRST_RATE = 8.0
+_FACTORS = (0.2, 1.0, 5.0)
 # Of the mean error, so that equal students have a covariance that can be inverted.
 _RIDGE = 1e-3
 
@@ -71,8 +73,9 @@ def of_the_better(cross_entropy: Tensor) -> Tensor:
 def on_the_simplex(logits: Tensor, labels: Tensor) -> Tensor:
     """The weights w, none below 0 and of sum 1, with the least CE(y, Σ_i w_i z_i) of a batch.
 
-    A convex problem. It is solved by mirror descent, whose every step takes the best of several
-    rates; a batch's cross-entropy is then within about 0.001 nats of the least.
+    A convex problem. It is solved by mirror descent, whose every step takes the best of three
+    rates. A batch's cross-entropy is then within 0.001 nats of the least, of students whose logits
+    are of one scale; within 0.05 where one's are 30 times as large.
 
     Args:
         logits: All students' logits on the whole batch, (students, batch, classes).
@@ -88,19 +91,23 @@ def on_the_simplex(logits: Tensor, labels: Tensor) -> Tensor:
     students, classes = logits.shape[0], logits.shape[-1]
     labels = losses.label_probabilities(labels, classes, logits.dtype)
     size = ops.maximum(ops.cast(ops.shape(logits)[1], "float32"), 1.0)
-    spread = ops.max(logits, axis=-1) - ops.min(logits, axis=-1)
-    unit = 1.0 / ops.maximum(ops.max(ops.sum(spread, axis=1)) / size, 1e-3)
-    rates = ops.reshape(ops.convert_to_tensor((0.0, *_RATES), dtype="float32"), (-1, 1)) * unit
+    # What all students have in common does not matter to the weights.
+    apart = logits - ops.mean(logits, axis=0, keepdims=True)
+    spread = ops.max(apart, axis=-1) - ops.min(apart, axis=-1)
+    rate = _FIRST_RATE / ops.maximum(ops.max(ops.sum(spread, axis=1)) / size, 1e-3)
+    factors = ops.convert_to_tensor((0.0, *_FACTORS), dtype="float32")
     scores = ops.zeros((students,), dtype="float32")
     for _ in range(_STEPS):
-        mixed = losses.ensemble_logits(logits, ops.softmax(scores))
-        error = ops.softmax(mixed, axis=-1) - labels
+        error = ops.softmax(losses.ensemble_logits(logits, ops.softmax(scores)), axis=-1) - labels
         slope = ops.einsum("sbc,bc->s", logits, error) / size
         # Steps in the scores: weights change by a factor, and stay on the simplex.
-        tried = scores[None] - rates * 8.0 * slope[None]
+        tried = scores[None] - (rate * factors)[:, None] * slope[None]
         mixtures = ops.einsum("rs,sbc->rbc", ops.softmax(tried, axis=-1), logits)
-        costs = ops.sum(losses.label_loss(labels, mixtures), axis=-1)
-        scores = ops.take(tried, ops.argmin(costs), axis=0)
+        best = ops.argmin(ops.sum(losses.label_loss(labels, mixtures), axis=-1))
+        scores = ops.take(tried, best, axis=0)
+        # None is better than where it stands: the next steps are smaller.
+        chosen = ops.take(factors, best)
+        rate = rate * ops.where(chosen > 0, chosen, _FACTORS[0] / 4)
     return ops.softmax(scores)
 
 
