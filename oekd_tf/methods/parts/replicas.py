@@ -34,14 +34,17 @@ def whole_batch(values: Tensor) -> Tensor:
     """The examples of all replicas, without gradients.
 
     Args:
-        values: (batch, ...): the part of this replica.
+        values: (batch, ...), of known sizes but for the batch: the part of this replica.
 
     Returns:
         All examples, the same on all replicas.
     """
     values = ops.stop_gradient(values)
     context = _replica_context()
-    return values if context is None else context.all_gather(values, axis=0)
+    if context is None:
+        return values
+    # The shape of what was gathered is not known when the step is traced.
+    return ops.reshape(context.all_gather(values, axis=0), (-1, *values.shape[1:]))
 
 
 def _replica_context() -> Any:

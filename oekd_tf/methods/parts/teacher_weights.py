@@ -12,11 +12,9 @@ from oekd_tf.methods.parts import losses
 
 # A student whose cross-entropy is a nat higher counts 1/55 as much.
 SHARPNESS = 4.0
-_STEPS = 24
-# The first rate of the mirror descent, in units of one over what the logits differ by, and what it
-# is multiplied by in the three steps that are tried each time.
-_FIRST_RATE = 8.0
-_FACTORS = (0.2, 1.0, 5.0)
+# The barrier in each of Newton's steps, and what shares of a step are tried.
+_BARRIERS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, *(6 * [1e-4]))
+_SHARES = (1.0, 0.5, 0.2, 0.05, 0.0)
 # Of the mean error, so that equal students have a covariance that can be inverted.
 _RIDGE = 1e-3
 
@@ -73,9 +71,9 @@ def of_the_better(cross_entropy: Tensor) -> Tensor:
 def on_the_simplex(logits: Tensor, labels: Tensor) -> Tensor:
     """The weights w, none below 0 and of sum 1, with the least CE(y, Σ_i w_i z_i) of a batch.
 
-    A convex problem. It is solved by mirror descent, whose every step takes the best of three
-    rates. A batch's cross-entropy is then within 0.001 nats of the least, of students whose logits
-    are of one scale; within 0.05 where one's are 30 times as large.
+    A convex problem, which Newton's method solves with a barrier, μ Σ log w_i, that falls to
+    0.0001: no weight is 0 quite, there is one solution even for equal students, and its
+    cross-entropy is within 0.0005 nats of the least of up to five students.
 
     Args:
         logits: All students' logits on the whole batch, (students, batch, classes).
@@ -93,22 +91,30 @@ def on_the_simplex(logits: Tensor, labels: Tensor) -> Tensor:
     size = ops.maximum(ops.cast(ops.shape(logits)[1], "float32"), 1.0)
     # What all students have in common does not matter to the weights.
     apart = logits - ops.mean(logits, axis=0, keepdims=True)
-    spread = ops.max(apart, axis=-1) - ops.min(apart, axis=-1)
-    rate = _FIRST_RATE / ops.maximum(ops.max(ops.sum(spread, axis=1)) / size, 1e-3)
-    factors = ops.convert_to_tensor((0.0, *_FACTORS), dtype="float32")
-    scores = ops.zeros((students,), dtype="float32")
-    for _ in range(_STEPS):
-        error = ops.softmax(losses.ensemble_logits(logits, ops.softmax(scores)), axis=-1) - labels
-        slope = ops.einsum("sbc,bc->s", logits, error) / size
-        # Steps in the scores: weights change by a factor, and stay on the simplex.
-        tried = scores[None] - (rate * factors)[:, None] * slope[None]
-        mixtures = ops.einsum("rs,sbc->rbc", ops.softmax(tried, axis=-1), logits)
-        best = ops.argmin(ops.sum(losses.label_loss(labels, mixtures), axis=-1))
-        scores = ops.take(tried, best, axis=0)
-        # None is better than where it stands: the next steps are smaller.
-        chosen = ops.take(factors, best)
-        rate = rate * ops.where(chosen > 0, chosen, _FACTORS[0] / 4)
-    return ops.softmax(scores)
+    shares = ops.convert_to_tensor(_SHARES, dtype="float32")[:, None]
+    weights = ops.full((students,), 1.0 / students, dtype="float32")
+    for barrier in _BARRIERS:
+        probabilities = ops.softmax(losses.ensemble_logits(logits, weights), axis=-1)
+        slope = ops.einsum("sbc,bc->s", apart, probabilities - labels) / size
+        expected = ops.einsum("sbc,bc->sb", apart, probabilities)
+        scaled = apart * ops.sqrt(probabilities)
+        curvature = (
+            ops.einsum("sbc,tbc->st", scaled, scaled) - ops.einsum("sb,tb->st", expected, expected)
+        ) / size
+        # In units of each weight, in which the barrier is round.
+        system = weights[:, None] * curvature * weights[None] + barrier * ops.eye(students)
+        sides = ops.stack([weights * slope - barrier, weights], axis=1)
+        along, normal = ops.unstack(ops.solve(system, sides), axis=1)
+        step = normal * ops.sum(weights * along) / ops.sum(weights * normal) - along
+        # No weight loses more than nine tenths.
+        step = step * ops.minimum(1.0, 0.9 / ops.maximum(ops.max(-step), 1e-6))
+        tried = weights * (1.0 + shares * step)
+        tried = tried / ops.sum(tried, axis=1, keepdims=True)
+        mixtures = ops.einsum("rs,sbc->rbc", tried, logits)
+        costs = ops.sum(losses.label_loss(labels, mixtures), axis=-1) / size
+        costs = costs - barrier * ops.sum(ops.log(tried), axis=1)
+        weights = ops.take(tried, ops.argmin(costs), axis=0)
+    return weights
 
 
 def by_covariance(covariance: np.ndarray) -> np.ndarray:

@@ -90,7 +90,6 @@ class WeightedTeacher(Distillation):
             return ops.convert_to_tensor(self.shares)
         if self.rule == "simplex":
             everyones = ops.transpose(whole_batch(ops.transpose(logits, (1, 0, 2))), (1, 0, 2))
-            everyones = ops.reshape(everyones, (logits.shape[0], -1, logits.shape[-1]))
             return teacher_weights.on_the_simplex(
                 everyones, whole_batch(losses.label_probabilities(batch.labels, logits.shape[-1]))
             )
