@@ -57,8 +57,7 @@ def main(argv: list[str]) -> None:
         labels = tf.constant(rng.integers(0, values.classes, values.batch_size))
         dataset = tf.data.Dataset.from_tensors((images, labels)).repeat()
         steps[label] = stepper(ensemble, dataset)
-        own = [v for v in method.trainable_variables]
-        parameters[label] = sum(int(np.prod(v.shape)) for v in own)
+        parameters[label] = sum(int(np.prod(v.shape)) for v in method.trainable_variables)
         steps[label]()
         print(f"{label}: ready", flush=True)
     times = {label: [] for label in named}

@@ -90,6 +90,12 @@ class _Case:
         shape = (count, len(self.widths), *_SHAPE) if views else (count, *_SHAPE)
         return rng.integers(0, 256, shape, np.uint8), rng.integers(0, _CLASSES, count)
 
+    def held_out(self, ensemble: Any) -> dict[str, Any]:
+        """Validation data as an argument of `fit`, for a method that cannot do without."""
+        if not ensemble.method.needs_held_out:
+            return {}
+        return {"validation_data": self.images(views=False, count=8)}
+
 
 def check_method(
     name: str,
@@ -159,7 +165,7 @@ def check_gradients(case: _Case) -> None:
         with _stopped_gradients(targets, replay):
             outputs = ensemble(images, training=True, with_parts=True)
             terms = ensemble.loss_terms(labels, outputs, images=images, training=True)
-        return sum(weights[name] * term for name, term in terms.items())
+        return sum(weight * terms[name] for name, weight in weights.items())
 
     variables = ensemble.trainable_variables
     state = [(v, v.numpy()) for v in ensemble.variables]
@@ -201,7 +207,9 @@ def check_terms(case: _Case) -> None:
     ensemble = case.ensemble()
     views = ensemble.method.views == "students"
     images, labels = case.images(views)
-    history = ensemble.fit(images, labels, batch_size=8, verbose=0).history
+    history = ensemble.fit(
+        images, labels, batch_size=8, verbose=0, **case.held_out(ensemble)
+    ).history
     names = {"loss", *ensemble.method.term_names, "teacher_accuracy"}
     missing = names - history.keys()
     assert not missing, f"the logs lack {', '.join(sorted(missing))}"
@@ -221,7 +229,7 @@ def check_saving(case: _Case) -> None:
     """A saved ensemble is the same after loading, optimizer included."""
     ensemble = case.ensemble(optimizer="adam", eager=True)
     images, labels = case.images(ensemble.method.views == "students")
-    arguments = {"batch_size": 8, "shuffle": False, "verbose": 0}
+    arguments = {"batch_size": 8, "shuffle": False, "verbose": 0, **case.held_out(ensemble)}
     ensemble.fit(images, labels, **arguments)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ensemble.keras"
@@ -296,7 +304,9 @@ def check_mixed_precision(case: _Case) -> None:
     for policy in ("mixed_float16", "mixed_bfloat16"):
         ensemble = case.ensemble(dtype=policy, eager=True)
         images, labels = case.images(ensemble.method.views == "students")
-        history = ensemble.fit(images, labels, batch_size=8, epochs=2, verbose=0).history
+        history = ensemble.fit(
+            images, labels, batch_size=8, epochs=2, verbose=0, **case.held_out(ensemble)
+        ).history
         assert np.isfinite(history["loss"]).all(), f"under {policy} the loss is {history['loss']}"
         plain, labels = case.images(views=False)
         outputs = ensemble(plain, with_parts=True)
@@ -393,7 +403,8 @@ def _assert_same(one: Any, other: Any, atol: float, what: str) -> None:
 
 def _train_for_jax(ensemble: Any, case: _Case) -> None:
     images, labels = case.images(ensemble.method.views == "students")
-    ensemble.fit(images, labels, batch_size=8, shuffle=False, verbose=0)
+    arguments = {"batch_size": 8, "shuffle": False, "verbose": 0}
+    ensemble.fit(images, labels, **arguments, **case.held_out(ensemble))
 
 
 def _train_under_jax(case: _Case, folder: str) -> None:
@@ -419,7 +430,7 @@ def _replicas(case: _Case) -> None:
         data = tf.data.Dataset.from_tensor_slices(
             case.images(ensemble.method.views == "students")
         ).batch(8)
-        logs = ensemble.fit(data, verbose=0).history
+        logs = ensemble.fit(data, verbose=0, **case.held_out(ensemble)).history
         values = [_array(v) for v in ensemble.variables]
         results.append((logs, values, ensemble.variables))
     (logs, values, variables), (other_logs, other_values, _) = results

@@ -49,7 +49,7 @@ class DKEL(PCL):
             steps what leaves a thousandth of the initial values at its end.
         decaying_ensemble: k in ε(e) = exp(−k e), at least 0.
         initial_batches: Number of batches that mean teachers are trained on before the first step,
-            by `fit`; at least 0.
+            by `fit`, which takes no iterator then; at least 0.
         initial_rate: Their learning rate, as a share of the ensemble's.
         **kwargs: Others of `PCL`, `Distillation` and `Method`.
 

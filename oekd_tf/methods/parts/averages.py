@@ -18,7 +18,8 @@ class Averages:
     """Moving averages of the weights of all students and of a method.
 
     They are variables of the method, so that they are checkpointed and saved with it. Variables
-    that students share, the stem's, have one average.
+    that students share, the stem's, have one average. Moving statistics of a method's own batch
+    normalisation are left as they are, moving averages already.
 
     Args:
         method: The method, with its own variables made.
@@ -38,8 +39,8 @@ class Averages:
     ):
         sources: dict[int, Any] = {}
         initial: dict[int, Any] = {}
-        for student in students:
-            origin = _other(student) if independent else student
+        origins = _copies(students) if independent else students
+        for student, origin in zip(students, origins, strict=True):
             for variable, value in zip(student.variables, origin.variables, strict=True):
                 if keras.backend.is_float_dtype(variable.dtype) and id(variable) not in sources:
                     sources[id(variable)], initial[id(variable)] = variable, value
@@ -115,13 +116,35 @@ class Averages:
         """
         with deep_recursion():
             copy = keras.models.clone_model(student)
+        self._give(student, copy)
+        return copy
+
+    def models(self, students: Sequence[keras.Model]) -> list[keras.Model]:
+        """Networks of their own with the averages of all students' weights, and the same stem.
+
+        Args:
+            students: The students.
+
+        Returns:
+            Functional models, which share what the students share.
+        """
+        copies = _copies(students)
+        for student, copy in zip(students, copies, strict=True):
+            self._give(student, copy)
+        return copies
+
+    def _give(self, student: keras.Model, copy: keras.Model) -> None:
         for variable, own in zip(student.variables, copy.variables, strict=True):
             average = self.of(variable)
             own.assign(variable if average is None else average)
-        return copy
 
 
-def _other(student: keras.Model) -> keras.Model:
-    """The same network with initial values drawn anew."""
+def _copies(students: Sequence[keras.Model]) -> list[keras.Model]:
+    """The same networks with initial values drawn anew; they share what the students share."""
     with deep_recursion():
-        return keras.models.clone_model(student)
+        everyone = keras.Model(students[0].inputs[0], [s.outputs[0] for s in students])
+        copy = keras.models.clone_model(everyone)
+        return [
+            keras.Model(copy.inputs[0], logits, name=student.name)
+            for student, logits in zip(students, copy.outputs, strict=True)
+        ]

@@ -1,7 +1,7 @@
 """A few steps of training for averaged networks, before they follow their students."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,6 +10,9 @@ from keras import ops
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import losses
 from oekd_tf.methods.parts.averages import Averages
+
+# Of `fit` where none is given.
+_KERAS_BATCH_SIZE = 32
 
 
 def train(
@@ -27,18 +30,34 @@ def train(
         arguments: Arguments of `fit`: x, y and batch_size.
         batches: Number of batches.
         rate: Learning rate of plain SGD.
+
+    Raises:
+        ValueError: The images are an iterator, whose batches would be lost to the training.
     """
     # Under JAX there is no such strategy.
     strategy = getattr(ensemble, "distribute_strategy", None)
     with strategy.scope() if strategy else contextlib.nullcontext():
-        networks = [averages.model(student) for student in ensemble.students]
+        networks = averages.models(ensemble.students)
         everyone = _Everyone(networks)
         everyone.compile(keras.optimizers.SGD(rate), loss=_sum_of_losses, jit_compile=False)
+    images, labels = arguments["x"], arguments["y"]
+    if isinstance(images, Iterator):
+        raise ValueError(
+            "x must be arrays or a data set that can be read again, because mean teachers are "
+            "trained on its first batches; or the method's initial_batches must be 0. "
+            f"Received: {type(images).__name__}"
+        )
+    steps: int | None = batches
+    if labels is not None:
+        size = batches * (arguments["batch_size"] or _KERAS_BATCH_SIZE)
+        images, labels, steps = images[:size], labels[:size], None
+    elif hasattr(images, "take"):
+        images, steps = images.take(batches), None
     everyone.fit(
-        arguments["x"],
-        arguments["y"],
+        images,
+        labels,
         batch_size=arguments["batch_size"],
-        steps_per_epoch=batches,
+        steps_per_epoch=steps,
         epochs=1,
         shuffle=False,
         verbose=0,

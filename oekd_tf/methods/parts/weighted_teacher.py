@@ -1,16 +1,15 @@
 """Methods whose teacher is a mean of all students' logits, weighted by a rule."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import losses, teacher_weights
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.distillation import Distillation
+from oekd_tf.methods.parts.held_out import HeldOutSums
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.replicas import batch_mean, whole_batch
 
@@ -55,6 +54,7 @@ class WeightedTeacher(Distillation):
                 aggregation="only_first_replica",
                 name="teacher_weights",
             )
+            self._held_out = HeldOutSums(_errors)
 
     @property
     def logged(self) -> tuple[str, ...]:
@@ -122,7 +122,12 @@ class WeightedTeacher(Distillation):
     def after_epoch(self, ensemble: keras.Model, held_out: Iterable | None) -> None:
         if self.needs_held_out:
             assert held_out is not None, "Asked for before training"
-            self.shares.assign(_held_out_weights(self.rule, ensemble, held_out))
+            count, cross_entropy, products = self._held_out(ensemble, held_out)
+            if self.rule == "covariance":
+                self.shares.assign(teacher_weights.by_covariance(products / count))
+            else:
+                mean = ops.convert_to_tensor(cross_entropy / count, dtype="float32")
+                self.shares.assign(teacher_weights.by_cross_entropy(mean))
 
     def _mean_weights(self, weights: Tensor) -> Tensor:
         if len(weights.shape) == 1:
@@ -148,22 +153,12 @@ def mixed(weights: Tensor, logits: Tensor, for_each: bool = False) -> Tensor:
     return ops.sum(ops.reshape(weights, (logits.shape[0], -1, 1)) * logits, axis=0)
 
 
-def _held_out_weights(rule: str | None, ensemble: keras.Model, held_out: Iterable) -> Any:
-    students = len(ensemble.students)
-    count, cross_entropy = 0, np.zeros(students)
-    covariance = np.zeros((students, students))
-    for images, labels, *_ in held_out:
-        outputs = ensemble.predict_on_batch(images)
-        logits = np.stack([outputs[student.name] for student in ensemble.students])
-        rows = np.asarray(losses.label_probabilities(np.asarray(labels), logits.shape[-1]))
-        log = logits - logits.max(-1, keepdims=True)
-        log -= np.log(np.exp(log).sum(-1, keepdims=True))
-        error = np.exp(log) - rows
-        count += len(rows)
-        cross_entropy -= (rows * log).sum((1, 2))
-        covariance += np.einsum("ibc,jbc->ij", error, error) / logits.shape[-1]
-    if rule == "covariance":
-        return teacher_weights.by_covariance(covariance / max(count, 1))
-    return teacher_weights.by_cross_entropy(
-        ops.convert_to_tensor(cross_entropy / max(count, 1), dtype="float32")
+def _errors(logits: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    """Sums over a batch: of examples, of each student's cross-entropy, of products of errors."""
+    true = losses.label_probabilities(labels, logits.shape[-1])
+    error = ops.softmax(logits, axis=-1) - true
+    return (
+        ops.sum(true),
+        ops.sum(losses.label_loss(labels, logits), axis=1),
+        ops.einsum("ibc,jbc->ij", error, error) / logits.shape[-1],
     )
