@@ -88,4 +88,4 @@ def look(ensemble, images, labels, training=False, sample_weight=None):
 
 def values(variables):
     """Copies of variables."""
-    return [keras.ops.convert_to_numpy(v).copy() for v in variables]
+    return [v.numpy().copy() for v in variables]
