@@ -262,7 +262,6 @@ class TestFirstBatches:
         after = averages(ensemble, kernels)
         assert all(np.abs(a - b).max() > 1e-5 for a, b in zip(after, begun, strict=True))
 
-    @pytest.mark.xfail(strict=True, reason="the last student's own copy of the stem is taken")
     def test_one_stem_by_hand(self):
         """Of two batches; the stem has the sum of all students' gradients."""
         ensemble = small(

@@ -134,7 +134,6 @@ class TestOnTheSimplex:
             excess -= least_cross_entropy(logits.astype(np.float64), labels)
             assert excess < 1e-3
 
-    @pytest.mark.xfail(strict=True, reason="one unit of the steps for all directions")
     @pytest.mark.parametrize("kind", ["large student", "common offset"])
     def test_logits_of_unlike_size(self, kind):
         """One student far larger than the others, and what all students share."""

@@ -14,7 +14,9 @@ from oekd_tf.methods.parts import losses
 SHARPNESS = 4.0
 # The barrier in each of Newton's steps, and what shares of a step are tried.
 _BARRIERS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, *(6 * [1e-4]))
-_SHARES = (1.0, 0.5, 0.2, 0.05, 0.0)
+_SHARES = (1.0, 0.5, 0.2, 0.05, 0.005, 0.0)
+# Of the largest number in Newton's equations, what its rounding may take away.
+_ROUNDING = 1e-5
 # Of the mean error, so that equal students have a covariance that can be inverted.
 _RIDGE = 1e-3
 
@@ -85,9 +87,11 @@ def on_the_simplex(logits: Tensor, labels: Tensor) -> Tensor:
     Source: "KDCL-Linear" of Guo et al., "Online Knowledge Distillation via Collaborative
     Learning", CVPR 2020.
     """
-    logits = ops.stop_gradient(logits)
-    students, classes = logits.shape[0], logits.shape[-1]
-    labels = losses.label_probabilities(labels, classes, logits.dtype)
+    given = ops.stop_gradient(logits)
+    students, classes = given.shape[0], given.shape[-1]
+    labels = losses.label_probabilities(labels, classes, given.dtype)
+    # No equations can be solved with NaN; the weights are NaN then, and the loss says so.
+    logits = ops.where(ops.isfinite(given), given, 0.0)
     size = ops.maximum(ops.cast(ops.shape(logits)[1], "float32"), 1.0)
     # What all students have in common does not matter to the weights.
     apart = logits - ops.mean(logits, axis=0, keepdims=True)
@@ -97,12 +101,12 @@ def on_the_simplex(logits: Tensor, labels: Tensor) -> Tensor:
         probabilities = ops.softmax(losses.ensemble_logits(logits, weights), axis=-1)
         slope = ops.einsum("sbc,bc->s", apart, probabilities - labels) / size
         expected = ops.einsum("sbc,bc->sb", apart, probabilities)
-        scaled = apart * ops.sqrt(probabilities)
-        curvature = (
-            ops.einsum("sbc,tbc->st", scaled, scaled) - ops.einsum("sb,tb->st", expected, expected)
-        ) / size
+        scaled = (apart - expected[..., None]) * ops.sqrt(probabilities)
+        curvature = ops.einsum("sbc,tbc->st", scaled, scaled) / size
         # In units of each weight, in which the barrier is round.
-        system = weights[:, None] * curvature * weights[None] + barrier * ops.eye(students)
+        system = weights[:, None] * curvature * weights[None]
+        ridge = barrier + _ROUNDING * ops.max(system)
+        system = system + ridge * ops.eye(students, dtype="float32")
         sides = ops.stack([weights * slope - barrier, weights], axis=1)
         along, normal = ops.unstack(ops.solve(system, sides), axis=1)
         step = normal * ops.sum(weights * along) / ops.sum(weights * normal) - along
@@ -114,7 +118,7 @@ def on_the_simplex(logits: Tensor, labels: Tensor) -> Tensor:
         costs = ops.sum(losses.label_loss(labels, mixtures), axis=-1) / size
         costs = costs - barrier * ops.sum(ops.log(tried), axis=1)
         weights = ops.take(tried, ops.argmin(costs), axis=0)
-    return weights
+    return ops.where(ops.all(ops.isfinite(given)), weights, np.nan)
 
 
 def by_covariance(covariance: np.ndarray) -> np.ndarray:
