@@ -12,13 +12,14 @@ from typing import Any
 
 from oekd_tf.core.errors import one_line
 from oekd_tf.methods.parts.batch import Batch
+from oekd_tf.methods.parts.distillation import Distillation
 from oekd_tf.methods.parts.method import Method
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
 
 # Method classes are found by `__getattr__`, by the name of their file.
 __all__ = [
-    "Batch", "Method", "Network", "Progress", "argument_names", "get", "method_class", "names",
+    "Batch", "Distillation", "Method", "Network", "Progress", "argument_names", "get", "method_class", "names",
 ]  # fmt: skip
 
 
