@@ -19,7 +19,8 @@ from oekd_tf.methods.parts.progress import Progress
 
 # Method classes are found by `__getattr__`, by the name of their file.
 __all__ = [
-    "Batch", "Distillation", "Method", "Network", "Progress", "argument_names", "get", "method_class", "names",
+    "Batch", "Distillation", "Method", "Network", "Progress",
+    "argument_names", "get", "method_class", "names",
 ]  # fmt: skip
 
 
