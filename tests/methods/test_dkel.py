@@ -318,6 +318,18 @@ class TestFirstBatches:
         after = averages(ensemble, ensemble.students[2].trainable_variables)
         assert max(np.abs(a - b).max() for a, b in zip(after, before, strict=True)) > 0
 
+    def test_it_takes_no_iterator(self):
+        """Whose first batches the training would not have."""
+        ensemble = small("dkel")
+        before = ensemble.get_weights()
+        with pytest.raises(ValueError, match=r"^x must be arrays or a data set .*Received: gene"):
+            ensemble.fit((data(seed=i) for i in range(4)), steps_per_epoch=4, verbose=0)
+        for now, old in zip(ensemble.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(now, old)
+        without = small("dkel", initial_batches=0)
+        without.fit((data(seed=i) for i in range(5)), steps_per_epoch=4, verbose=0)
+        assert int(without.optimizer.iterations) == 4
+
 
 @pytest.mark.parametrize("batches", [-1, 1.5, True, "2"])
 def test_initial_batches_must_be_whole(batches):
