@@ -5,16 +5,12 @@ import numpy as np
 import pytest
 from by_hand import cross_entropy, data, look, small, stacked, values
 
-METHODS = {
-    "labels": {},
-    "oekd": {"teacher_weights": "cross_entropy"},
-    "one": {},
-}
+METHODS = {"labels": {}, "oekd": {"teacher_weights": "cross_entropy"}}
 DECAY = 0.6
 
 
 def made(name, **arguments):
-    given = {"ema_decay": DECAY, "optimizer": keras.optimizers.SGD(0.3), **METHODS[name]}
+    given = {"ema_decay": DECAY, "optimizer": keras.optimizers.SGD(0.3), **METHODS.get(name, {})}
     return small(name, **{**given, **arguments})
 
 
