@@ -1,8 +1,14 @@
 """Every method, with what it must pass; and that the battery finds what is wrong."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
+import small_runs
 from keras import ops
 
 from oekd_tf import methods, testing
@@ -36,22 +42,62 @@ def test_check(method, check, teacher):
     assert testing.check_method(name_of(method), arguments, only=[check]) == {check: "passed"}
 
 
-# One method has all of them, every method one: each starts processes, some a minute.
+# Each alone is checked by its own tests; here what they do to each other.
+COMBINED = [
+    ("oekd", {"teacher_weights": "cross_entropy", "features": "attention", "divergence": "dkd",
+              "ema_decay": 0.9, "feature_blocks": [1]}),
+    ("oekd", {"teacher_weights": "simplex", "features": "projected", "divergence": "nkd",
+              "feature_schedule": "fade", "distillation_schedule": "linear"}),
+    ("oekd", {"teacher_weights": "better", "features": "channel_mean",
+              "divergence": "standardized_kl", "ema_decay": 0.99}),
+    ("kdcl", {"target": "general", "features": "relative_mse"}),
+    ("kdcl", {"target": "linear"}),
+    ("labels", {"ema_decay": 0.9, "stem_gradient": "mean"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("check", ["gradients", "saving", "resume", "mixed_precision"])
+@pytest.mark.parametrize("case", COMBINED, ids=lambda case: "-".join(map(str, case[1].values())))
+def test_parts_together(case, check):
+    assert testing.check_method(*case, only=[check]) == {check: "passed"}
+
+
+@pytest.mark.integration
+def test_replicas(teacher):
+    """Every method, and parts together, in one process."""
+    arguments = {"offline": {"teacher": teacher}}
+    cases = [(name_of(m), arguments.get(m, {})) for m in (*methods.names(), *OWN)] + COMBINED
+    script = Path(__file__).parent.parent / "replicas_of_methods.py"
+    done = subprocess.run(
+        [sys.executable, str(script), json.dumps(cases)], capture_output=True, text=True,
+        timeout=1200, check=False, env=small_runs.environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    passed = [line for line in done.stdout.splitlines() if line.startswith("passed ")]
+    assert passed == [f"passed {name} {json.dumps(given)}" for name, given in cases]
+
+
+# In a process of its own, as a user has it; under JAX the others take minutes.
 IN_A_PROCESS = [
-    pytest.param(
-        method, check, marks=[] if method == "oekd" or check != "jax" else pytest.mark.slow
-    )
+    pytest.param(method, "jax", marks=[] if method == "oekd" else pytest.mark.slow)
     for method in (*methods.names(), *OWN)
-    for check in SLOW
 ]
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("method", "check"), IN_A_PROCESS)
+@pytest.mark.parametrize(("method", "check"), [("oekd", "replicas"), *IN_A_PROCESS])
 def test_check_in_a_process(method, check, teacher):
     arguments = {"teacher": teacher} if method == "offline" else {}
     found = testing.check_method(name_of(method), arguments, only=[check])
     assert found[check].startswith(("passed", "skipped: JAX is not installed"))
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.parametrize("case", COMBINED, ids=lambda case: "-".join(map(str, case[1].values())))
+def test_parts_together_under_jax(case):
+    found = testing.check_method(*case, only=["jax"])["jax"]
+    assert found.startswith(("passed", "skipped: JAX is not installed"))
 
 
 @keras.saving.register_keras_serializable("oekd_tf_tests")
