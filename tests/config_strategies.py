@@ -87,7 +87,7 @@ TRAINABLE = {
     ),
     "ensemble.pseudo_teacher_epochs": st.sampled_from([0, 1, 2**32 - 1]),
     "only_student": st.sampled_from([0, 0, 1, 2]),
-    "method.name": st.sampled_from(["oekd", "dml", "labels"]),
+    "method.name": st.sampled_from(["oekd", "oekd", "dml", "labels", "cl_ilr", "kdcl", "pcl"]),
     "method.arguments": st.fixed_dictionaries(
         {},
         optional={
@@ -96,7 +96,14 @@ TRAINABLE = {
             "feature_weight": st.sampled_from([0.15, 0.0, 10.0]),
             "distillation_weight": st.sampled_from([0.15, 0.0, 10.0]),
             "warmup_epochs": st.sampled_from([0.0, 0.5, 1.0, 1e-30, 9_999.9]),
-            "teacher_weights": st.sampled_from([(1.0, 0.0), (0.3, 1e20), (1, 2), (1e-30, 0)]),
+            "teacher_weights": st.sampled_from(
+                [(1.0, 0.0), (0.3, 1e20), (1, 2), (1e-30, 0), "cross_entropy", "simplex", "better"]
+            ),
+            "divergence": st.sampled_from(["kl", "standardized_kl", "dkd", "nkd"]),
+            "features": st.sampled_from([None, "relative_mse", "attention", "projected"]),
+            "feature_blocks": st.sampled_from([None, (1,), (1, 2), (7,)]),
+            "distillation_schedule": st.sampled_from(["constant", "sigmoid", "fade"]),
+            "ema_decay": st.sampled_from([None, 0.9, 1e-30]),
             "stem_gradient": st.sampled_from(["all", "mean", "pseudo_teacher", "none"]),
             "train_adaptation": st.booleans(),
             "adaptation_initializer": st.sampled_from(["glorot_uniform", "orthogonal", "zeros"]),

@@ -136,6 +136,16 @@ def test_rules_between_fields(changes, field):
         ("feature_scale", "large"),
         ("warmup_epochs", -1.0),
         ("warmup_epochs", "many"),
+        ("teacher_weights", "best"),
+        ("divergence", "js"),
+        ("features", "maps"),
+        ("feature_blocks", (0,)),
+        ("feature_blocks", (1, 1)),
+        ("distillation_schedule", "cosine"),
+        ("feature_schedule", 1.0),
+        ("schedule_share", 0.0),
+        ("ema_decay", 1.0),
+        ("ema_decay", True),
     ],
 )
 def test_method_arguments(argument, value):
@@ -145,6 +155,59 @@ def test_method_arguments(argument, value):
     with pytest.raises(c.ConfigError, match=field) as error:
         c.check(config)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "argument", "value"),
+    [
+        ("kdcl", "target", "best"),
+        ("one", "gate_input", "images"),
+        ("one", "teacher_label_weight", -1.0),
+        ("pcl", "teachers", "none"),
+        ("pcl", "ema_decay", None),
+        ("dkel", "initial_batches", 0.5),
+        ("dkel", "decaying_ensemble", -1.0),
+        ("dkel", "initial_rate", float("nan")),
+        ("ffl", "teacher_label_weight", "high"),
+    ],
+)
+def test_arguments_of_other_methods(method, argument, value):
+    config = c.default_config()
+    config.method.name = method
+    config.method.arguments[argument] = value
+    with pytest.raises(c.ConfigError, match=rf"{argument} must be .*Received: ") as error:
+        c.check(config)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "widths", "rule"),
+    [
+        ("cl_ilr", (1.0,), "of two students"), ("kdcl", (1.0,), "of two students"),
+        ("ffl", (1.0,), "of two students"), ("pcl", (1.0,), "of two students"),
+        ("dkel", (1.0,), "of two students"), ("okddip", (1.0, 0.5), "of three students"),
+    ],
+)  # fmt: skip
+def test_methods_that_need_more_students(method, widths, rule):
+    config = c.default_config()
+    config.method.name, config.ensemble.widths = method, widths
+    with pytest.raises(c.ConfigError, match=rf"widths must be {rule} at least, .*Received: "):
+        c.check(config)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [("kdcl", {"target": "general"}), ("oekd", {"teacher_weights": "validation"})],
+)
+def test_weights_of_validation_images_need_some(method, arguments):
+    config = c.default_config()
+    config.method.name = method
+    with config.method.arguments.unlocked():
+        config.method.arguments.update(arguments)
+    c.check(config)
+    config.data.validation_fraction = 0.0
+    with pytest.raises(c.ConfigError, match=r"config\.data\.validation_fraction must be above 0"):
+        c.check(config)
 
 
 def test_an_argument_that_a_method_does_not_have():
@@ -160,7 +223,7 @@ def test_an_argument_that_a_method_does_not_have():
 def test_a_mistyped_method(name):
     config = c.default_config()
     config.method.name = name
-    message = r"^config\.method\.name must be one of dml, .*Did you mean '(dml|oekd)'\? Received"
+    message = r"^config\.method\.name must be one of cl_ilr, .*Did you mean '(dml|oekd)'\? Received"
     with pytest.raises(c.ConfigError, match=message):
         c.check(config)
 

@@ -1,7 +1,10 @@
 """Each private name of Keras and TensorFlow, so that a new release is known to fit or not."""
 
+import sys
+
 import keras
 import numpy as np
+import pytest
 
 from oekd_tf.core import keras_internals, tensorflow_internals
 
@@ -100,3 +103,26 @@ def test_start_coordination_is_asked_for_in_time():
     assert hasattr(context, "coordination_service")
     assert not tensorflow_internals.is_connected()
     assert callable(context.configure_coordination_service)
+
+
+def test_a_layer_that_is_unlocked_makes_variables():
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    with keras_internals.unlocked(layer):
+        layer.more = layer.add_weight(shape=(4,), trainable=False, name="more")
+    assert layer.more is layer.non_trainable_variables[0]
+    with pytest.raises(ValueError, match="already built"):
+        layer.again = keras.layers.Dense(1)
+
+
+def test_models_of_any_depth():
+    images = keras.Input((2,))
+    hidden = images
+    for _ in range(400):
+        hidden = keras.layers.Activation("relu")(hidden)
+    deep = keras.Model(images, hidden)
+    limit = sys.getrecursionlimit()
+    with keras_internals.deep_recursion():
+        assert sys.getrecursionlimit() > limit
+        assert len(keras.models.clone_model(deep).layers) == 401
+    assert sys.getrecursionlimit() == limit

@@ -485,7 +485,7 @@ class TestRefusals:
             ({"oekd": {"temperature": 0}}, "temperature must be above 0 and .*Received: 0"),
             ({"oekd": {"label_weight": -1}}, "label_weight must be at least 0. Received: -1"),
             ({"oekd": {"feature_weight": float("nan")}}, "feature_weight must be at least 0"),
-            ({"method": "paper"}, r"method must be one of dml, .*Received: 'paper'"),
+            ({"method": "paper"}, r"method must be one of cl_ilr, .*Received: 'paper'"),
             # What version 0.1 took elsewhere.
             ({"stem_gradient": "all"}, r"stem_gradient is an argument of the method.*Received"),
         ],
