@@ -100,6 +100,13 @@ def check(config: ConfigDict, *, imports: bool = True) -> None:
             f"on validation images. Received: 0 with {config.method.name!r} and "
             f"{config.method.arguments.to_dict()}"
         )
+    if method.views == "students" and (config.data.mixup or config.data.cutmix):
+        raise ConfigError(
+            "config.data.mixup and config.data.cutmix must be 0 for a method with an augmentation "
+            "for each student; config.method.arguments.views=1 has one for all, where a method "
+            f"takes it. Received: {config.data.mixup} and {config.data.cutmix} with "
+            f"{config.method.name!r}"
+        )
     _check_early_stopping(config, method)
 
 

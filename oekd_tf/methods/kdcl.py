@@ -9,7 +9,7 @@ from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import divergences
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.distillation import check_students
-from oekd_tf.methods.parts.method import check_choice
+from oekd_tf.methods.parts.method import check_choice, check_views
 from oekd_tf.methods.parts.weighted_teacher import WeightedTeacher
 
 # By target the rule that weighs the students; "minlogit" is no weighted mean.
@@ -43,6 +43,7 @@ class KDCL(WeightedTeacher):
         temperature: T, above 0.
         label_weight: α, weight of the cross-entropy with the labels, at least 0.
         distillation_weight: γ, weight of the divergence from the target, at least 0.
+        views: "students" for an augmentation for each student, or 1 for one that all see.
         **kwargs: Others of `Distillation` and `Method`, such as `divergence` and `stem_gradient`.
 
     Raises:
@@ -63,7 +64,6 @@ class KDCL(WeightedTeacher):
         "https://openaccess.thecvf.com/content_CVPR_2020/html/"
         "Guo_Online_Knowledge_Distillation_via_Collaborative_Learning_CVPR_2020_paper.html"
     )
-    views = "students"
     plain_images = True
 
     def __init__(
@@ -72,9 +72,12 @@ class KDCL(WeightedTeacher):
         temperature: float = 2.0,
         label_weight: float = 1.0,
         distillation_weight: float = 1.0,
+        *,
+        views: int | str = "students",
         **kwargs: Any,
     ):
         super().__init__(temperature, label_weight, distillation_weight, **kwargs)
+        self.views = check_views(views)
         self.target = check_choice("target", target, TARGETS)
 
     @property

@@ -11,7 +11,7 @@ from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.averages import Averages
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.distillation import Distillation, check_students
-from oekd_tf.methods.parts.method import check_choice, check_weight
+from oekd_tf.methods.parts.method import check_choice, check_views, check_weight
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
 
@@ -49,6 +49,7 @@ class PCL(Distillation):
         teachers: Which teachers students follow: the head ("ensemble"), the "mean" teachers, or
             "both".
         ema_decay: Decay of the moving averages, above 0 and below 1.
+        views: "students" for an augmentation for each student, or 1 for one that all see.
         distillation_schedule: w(e), as in `Distillation`.
         **kwargs: Others of `Distillation` and `Method`, such as `schedule_share` and `divergence`.
 
@@ -69,7 +70,6 @@ class PCL(Distillation):
     title = "peer collaborative learning"
     reference = "https://arxiv.org/abs/2006.04147"
     teacher_title = "Head on the features of all students"
-    views = "students"
     plain_images = True
     # Whether mean teachers begin at other values than the students.
     independent = False
@@ -83,6 +83,7 @@ class PCL(Distillation):
         teacher_label_weight: float = 1.0,
         teachers: str = "both",
         ema_decay: float | None = 0.999,
+        views: int | str = "students",
         distillation_schedule: str = "sigmoid",
         **kwargs: Any,
     ):
@@ -91,6 +92,7 @@ class PCL(Distillation):
             distillation_schedule=distillation_schedule, **kwargs,
         )  # fmt: skip
         self.teacher_label_weight = check_weight("teacher_label_weight", teacher_label_weight)
+        self.views = check_views(views)
         self.teachers = check_choice("teachers", teachers, TEACHERS)
         self._check_decay()
 

@@ -1,5 +1,6 @@
 """The callback that calls a method's `after_epoch`."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -50,6 +51,24 @@ class AfterEpoch(keras.callbacks.Callback):
         if isinstance(validation_data, tuple | list):
             validation_data = [tuple(validation_data[:2])]
         return begin_with(callbacks, cls, lambda: cls(validation_data))
+
+
+def split_off(arguments: dict[str, Any]) -> None:
+    """Gives `fit` the end of its arrays as validation data, as its `validation_split` asks.
+
+    Keras does so too, but too late for a callback to have them.
+
+    Args:
+        arguments: Arguments of `fit`, which are changed in place.
+    """
+    share, images = arguments["validation_split"], arguments["x"]
+    if not share or arguments["validation_data"] is not None or arguments["y"] is None:
+        return
+    at = math.floor(len(images) * (1.0 - share))
+    names = [n for n in ("x", "y", "sample_weight") if arguments[n] is not None]
+    arguments["validation_data"] = tuple(arguments[name][at:] for name in names)
+    arguments |= {name: arguments[name][:at] for name in names}
+    arguments["validation_split"] = 0.0
 
 
 def begin_with(

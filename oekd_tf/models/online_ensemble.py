@@ -17,7 +17,7 @@ from oekd_tf.methods.parts.method import Method
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.models import optimizers, version_1
-from oekd_tf.models.after_epoch import AfterEpoch
+from oekd_tf.models.after_epoch import AfterEpoch, split_off
 from oekd_tf.models.arguments import check_arguments, check_class_weight, per_channel, per_class
 from oekd_tf.models.branches import build_branches
 from oekd_tf.models.directions import tell_directions
@@ -305,6 +305,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         if not self._plan_is_given:
             self._set_plan(self._plan[0], given["epochs"])
         if self.method.follows_epochs:
+            split_off(given)
             given["callbacks"] = AfterEpoch.added(given["callbacks"], given["validation_data"])
         if self.compiled and not self.asserts_finite():
             given["callbacks"] = StopOnNan.added(given["callbacks"])

@@ -161,13 +161,15 @@ def test_method_arguments(argument, value):
     ("method", "argument", "value"),
     [
         ("kdcl", "target", "best"),
+        ("kdcl", "views", 2),
+        ("pcl", "views", "all"),
         ("one", "gate_input", "images"),
         ("one", "teacher_label_weight", -1.0),
         ("pcl", "teachers", "none"),
         ("pcl", "ema_decay", None),
         ("dkel", "initial_batches", 0.5),
         ("dkel", "decaying_ensemble", -1.0),
-        ("dkel", "initial_rate", float("nan")),
+        ("dkel", "initial_rate", -0.5),
         ("ffl", "teacher_label_weight", "high"),
     ],
 )
@@ -208,6 +210,20 @@ def test_weights_of_validation_images_need_some(method, arguments):
     config.data.validation_fraction = 0.0
     with pytest.raises(c.ConfigError, match=r"config\.data\.validation_fraction must be above 0"):
         c.check(config)
+
+
+@pytest.mark.parametrize("field", ["mixup", "cutmix"])
+def test_views_are_not_mixed(field):
+    config = c.default_config()
+    config.method.name = "pcl"
+    config.data[field] = 0.5
+    with pytest.raises(
+        c.ConfigError, match=r"config\.data\.mixup .*arguments\.views=1.*Received: "
+    ):
+        c.check(config)
+    with config.method.arguments.unlocked():
+        config.method.arguments.views = 1
+    c.check(config)
 
 
 def test_an_argument_that_a_method_does_not_have():

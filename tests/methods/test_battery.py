@@ -145,6 +145,18 @@ class Forgetful(Method):
         return {"name": self.name}
 
 
+def test_the_guides_example_passes(tmp_path, monkeypatch):
+    """A method of one's own, as docs/method.md has it."""
+    page = (Path(__file__).parents[2] / "docs" / "method.md").read_text()
+    code = page.split("```python\n")[1].partition("\n\n\nensemble = ")[0]
+    assert len(code.splitlines()) <= 20
+    (tmp_path / "of_the_guide.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    checks = [check for check in testing.CHECKS if check not in SLOW]
+    found = testing.check_method("of_the_guide:Wider", {"divergence": "dkd"}, only=checks)
+    assert found == dict.fromkeys(checks, "passed")
+
+
 class TestFindsWhatIsWrong:
     def test_a_gradient(self):
         with pytest.raises(AssertionError, match=r"check 'gradients' failed: moving student_1"):

@@ -402,3 +402,21 @@ def test_weights_that_are_given(given):
         expected = kl(target, logits, 2.0).sum(0).mean()
         assert terms["distillation_loss"] == pytest.approx(expected, rel=1e-4)
     assert ensemble.method.logged == ()
+
+
+def test_a_validation_split_is_validation_data():
+    """The end of the arrays, as Keras splits; with and without weights of the examples."""
+    images, labels = data(count=24)
+    weights = np.linspace(0.5, 1.5, 24).astype(np.float32)
+    logs = []
+    for given in ({"validation_split": 0.25}, {"validation_data": (images[18:], labels[18:])}):
+        split = "validation_split" in given
+        x, y, w = (a if split else a[:18] for a in (images, labels, weights))
+        ensemble = small("oekd", teacher_weights="validation")
+        fitted = ensemble.fit(
+            x, y, sample_weight=w, batch_size=6, shuffle=False, verbose=0, **given
+        )
+        logs.append((np.asarray(ensemble.method.shares), fitted.history["loss"]))
+    np.testing.assert_allclose(logs[0][0], logs[1][0], rtol=1e-5)
+    np.testing.assert_allclose(logs[0][1], logs[1][1], rtol=1e-5)
+    assert np.abs(logs[0][0] - 1 / 3).max() > 1e-6

@@ -407,6 +407,20 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
+def check_views(value: int | str) -> int | str:
+    """How many views of an image a method takes: 1, or "students".
+
+    Args:
+        value: What was given.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if value != "students" and (value != 1 or isinstance(value, bool)):
+        raise ValueError(f"views must be 1 or 'students'. Received: {value!r}")
+    return value
+
+
 def check_temperature(value: float) -> float:
     """A temperature as a float.
 
