@@ -8,8 +8,8 @@ from keras import ops
 
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import teacher_start
+from oekd_tf.methods.parts.arguments import check_weight
 from oekd_tf.methods.parts.batch import Batch
-from oekd_tf.methods.parts.method import check_weight
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.methods.pcl import PCL
 

@@ -1,22 +1,20 @@
 """Feature fusion learning: a classifier on the fused maps of all students."""
 
-from typing import Any
-
 import keras
 from keras import layers, ops
 
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import norms
+from oekd_tf.methods.parts.arguments import check_students
 from oekd_tf.methods.parts.batch import Batch
-from oekd_tf.methods.parts.distillation import Distillation, check_students
 from oekd_tf.methods.parts.losses import ensemble_logits
-from oekd_tf.methods.parts.method import check_weight
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
+from oekd_tf.methods.parts.trained_teacher import TrainedTeacher
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
-class FFL(Distillation):
+class FFL(TrainedTeacher):
     """Students and a classifier on their fused maps teach each other.
 
     The last block outputs of all students are concatenated, go through a depthwise 3×3 and a 1×1
@@ -38,7 +36,7 @@ class FFL(Distillation):
         label_weight: α, weight of the students' cross-entropy with the labels, at least 0.
         distillation_weight: γ, weight of both divergences, at least 0.
         teacher_label_weight: α_F, weight of the fused classifier's cross-entropy, at least 0.
-        distillation_schedule: w(e), as in `Distillation`.
+        distillation_schedule: w(e), as in `Distillation`; "sigmoid" if it is not given.
         **kwargs: Others of `Distillation` and `Method`, such as `schedule_share` and `divergence`.
 
     Raises:
@@ -56,22 +54,6 @@ class FFL(Distillation):
     title = "feature fusion learning"
     reference = "https://arxiv.org/abs/1904.09058"
     teacher_title = "Classifier on the fused features of all students"
-
-    def __init__(
-        self,
-        temperature: float = 3.0,
-        label_weight: float = 1.0,
-        distillation_weight: float = 1.0,
-        *,
-        teacher_label_weight: float = 1.0,
-        distillation_schedule: str = "sigmoid",
-        **kwargs: Any,
-    ):
-        super().__init__(
-            temperature, label_weight, distillation_weight,
-            distillation_schedule=distillation_schedule, **kwargs,
-        )  # fmt: skip
-        self.teacher_label_weight = check_weight("teacher_label_weight", teacher_label_weight)
 
     def check(self, students: int, epochs: int | None = None) -> None:
         check_students(students, 2, "their features are fused")
@@ -106,16 +88,9 @@ class FFL(Distillation):
 
     def loss_weights(self, progress: Progress) -> dict[str, float | Tensor]:
         weights = super().loss_weights(progress)
-        return {
-            **weights,
-            "teacher_label_loss": self.teacher_label_weight,
-            "teacher_distillation_loss": weights["distillation_loss"],
-        }
+        return {**weights, "teacher_distillation_loss": weights["distillation_loss"]}
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         mean = ensemble_logits(ops.stack(list(batch.logits)))
-        return {
-            **super().terms(batch),
-            "teacher_label_loss": batch.label_loss(batch.teacher),
-            "teacher_distillation_loss": self.divergence_from(mean, batch.teacher, batch),
-        }
+        from_mean = self.divergence_from(mean, batch.teacher, batch)
+        return {**super().terms(batch), "teacher_distillation_loss": from_mean}

@@ -7,9 +7,8 @@ from keras import ops
 
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import divergences
+from oekd_tf.methods.parts.arguments import check_choice, check_students, check_views
 from oekd_tf.methods.parts.batch import Batch
-from oekd_tf.methods.parts.distillation import check_students
-from oekd_tf.methods.parts.method import check_choice, check_views
 from oekd_tf.methods.parts.weighted_teacher import WeightedTeacher
 
 # By target the rule that weighs the students; "minlogit" is no weighted mean.

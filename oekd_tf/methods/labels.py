@@ -6,8 +6,9 @@ import keras
 from keras import ops
 
 from oekd_tf.core.types import Tensor
+from oekd_tf.methods.parts.arguments import check_weight
 from oekd_tf.methods.parts.batch import Batch
-from oekd_tf.methods.parts.method import Method, check_weight
+from oekd_tf.methods.parts.method import Method
 from oekd_tf.methods.parts.progress import Progress
 
 

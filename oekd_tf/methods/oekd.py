@@ -9,7 +9,7 @@ from keras import layers
 
 from oekd_tf.core.choices import FEATURE_SCALES
 from oekd_tf.core.types import Tensor
-from oekd_tf.methods.parts.method import check_weight
+from oekd_tf.methods.parts.arguments import check_weight
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.methods.parts.weighted_teacher import WeightedTeacher

@@ -6,8 +6,9 @@ import keras
 from keras import layers, ops
 
 from oekd_tf.core.types import Tensor
+from oekd_tf.methods.parts.arguments import check_students
 from oekd_tf.methods.parts.batch import Batch
-from oekd_tf.methods.parts.distillation import Distillation, check_students
+from oekd_tf.methods.parts.distillation import Distillation
 from oekd_tf.methods.parts.network import Network
 
 

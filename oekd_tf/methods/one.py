@@ -7,17 +7,16 @@ from keras import layers, ops
 
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import norms
+from oekd_tf.methods.parts.arguments import check_choice
 from oekd_tf.methods.parts.batch import Batch
-from oekd_tf.methods.parts.distillation import Distillation
-from oekd_tf.methods.parts.method import check_choice, check_weight
 from oekd_tf.methods.parts.network import Network
-from oekd_tf.methods.parts.progress import Progress
+from oekd_tf.methods.parts.trained_teacher import TrainedTeacher
 
 GATE_INPUTS = ("block", "stem")
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
-class ONE(Distillation):
+class ONE(TrainedTeacher):
     """Every student follows the labels and a gated ensemble of all, which follows them too.
 
     z_E = Σ_i a_i z_i with a = softmax(ReLU(BN(W · GAP(h)))), for each example, and
@@ -37,7 +36,7 @@ class ONE(Distillation):
         distillation_weight: γ, weight of the divergence from the ensemble, at least 0.
         teacher_label_weight: α_E, weight of the ensemble's own cross-entropy, at least 0.
         gate_input: What the gate sees: "block", the pseudo teacher's last block but one, or "stem".
-        distillation_schedule: w(e), as in `Distillation`.
+        distillation_schedule: w(e), as in `Distillation`; "sigmoid" if it is not given.
         **kwargs: Others of `Distillation` and `Method`, such as `schedule_share` and `divergence`.
 
     Raises:
@@ -62,16 +61,10 @@ class ONE(Distillation):
         label_weight: float = 1.0,
         distillation_weight: float = 1.0,
         *,
-        teacher_label_weight: float = 1.0,
         gate_input: str = "block",
-        distillation_schedule: str = "sigmoid",
         **kwargs: Any,
     ):
-        super().__init__(
-            temperature, label_weight, distillation_weight,
-            distillation_schedule=distillation_schedule, **kwargs,
-        )  # fmt: skip
-        self.teacher_label_weight = check_weight("teacher_label_weight", teacher_label_weight)
+        super().__init__(temperature, label_weight, distillation_weight, **kwargs)
         self.gate_input = check_choice("gate_input", gate_input, GATE_INPUTS)
 
     def build(self, network: Network) -> None:
@@ -102,12 +95,3 @@ class ONE(Distillation):
 
     def teacher(self, batch: Batch) -> Tensor:
         return ops.einsum("bs,sbc->bc", self.shares(batch), ops.stack(list(batch.logits)))
-
-    def loss_weights(self, progress: Progress) -> dict[str, float | Tensor]:
-        return {
-            **super().loss_weights(progress),
-            "teacher_label_loss": self.teacher_label_weight,
-        }
-
-    def terms(self, batch: Batch) -> dict[str, Tensor]:
-        return {**super().terms(batch), "teacher_label_loss": batch.label_loss(batch.teacher)}

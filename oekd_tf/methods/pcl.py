@@ -8,18 +8,17 @@ from keras import layers, ops
 
 from oekd_tf.core.keras_internals import unlocked
 from oekd_tf.core.types import Tensor
+from oekd_tf.methods.parts.arguments import check_choice, check_students, check_views
 from oekd_tf.methods.parts.averages import Averages
 from oekd_tf.methods.parts.batch import Batch
-from oekd_tf.methods.parts.distillation import Distillation, check_students
-from oekd_tf.methods.parts.method import check_choice, check_views, check_weight
 from oekd_tf.methods.parts.network import Network
-from oekd_tf.methods.parts.progress import Progress
+from oekd_tf.methods.parts.trained_teacher import TrainedTeacher
 
 TEACHERS = ("both", "ensemble", "mean")
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
-class PCL(Distillation):
+class PCL(TrainedTeacher):
     """Students follow a head on all their features, and the moving averages of the others.
 
     A dense head on the concatenated pooled features is the *peer ensemble teacher* z_E. For each
@@ -50,7 +49,7 @@ class PCL(Distillation):
             "both".
         ema_decay: Decay of the moving averages, above 0 and below 1.
         views: "students" for an augmentation for each student, or 1 for one that all see.
-        distillation_schedule: w(e), as in `Distillation`.
+        distillation_schedule: w(e), as in `Distillation`; "sigmoid" if it is not given.
         **kwargs: Others of `Distillation` and `Method`, such as `schedule_share` and `divergence`.
 
     Raises:
@@ -80,18 +79,14 @@ class PCL(Distillation):
         label_weight: float = 1.0,
         distillation_weight: float = 1.0,
         *,
-        teacher_label_weight: float = 1.0,
         teachers: str = "both",
         ema_decay: float | None = 0.999,
         views: int | str = "students",
-        distillation_schedule: str = "sigmoid",
         **kwargs: Any,
     ):
         super().__init__(
-            temperature, label_weight, distillation_weight, ema_decay=ema_decay,
-            distillation_schedule=distillation_schedule, **kwargs,
-        )  # fmt: skip
-        self.teacher_label_weight = check_weight("teacher_label_weight", teacher_label_weight)
+            temperature, label_weight, distillation_weight, ema_decay=ema_decay, **kwargs
+        )
         self.views = check_views(views)
         self.teachers = check_choice("teachers", teachers, TEACHERS)
         self._check_decay()
@@ -124,15 +119,6 @@ class PCL(Distillation):
     def teacher(self, batch: Batch) -> Tensor:
         features = [ops.cast(seen, "float32") for seen in batch.features]
         return self.head(ops.concatenate(features, axis=-1))
-
-    def loss_weights(self, progress: Progress) -> dict[str, float | Tensor]:
-        return {
-            **super().loss_weights(progress),
-            "teacher_label_loss": self.teacher_label_weight,
-        }
-
-    def terms(self, batch: Batch) -> dict[str, Tensor]:
-        return {**super().terms(batch), "teacher_label_loss": batch.label_loss(batch.teacher)}
 
     def distance(self, batch: Batch, logits: Tensor) -> Tensor:
         terms = []

@@ -7,15 +7,15 @@ from keras import layers, ops
 
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts import feature_losses, losses
-from oekd_tf.methods.parts.batch import Batch
-from oekd_tf.methods.parts.divergences import DIVERGENCES
-from oekd_tf.methods.parts.method import (
-    Method,
+from oekd_tf.methods.parts.arguments import (
     check_choice,
     check_share,
     check_temperature,
     check_weight,
 )
+from oekd_tf.methods.parts.batch import Batch
+from oekd_tf.methods.parts.divergences import DIVERGENCES
+from oekd_tf.methods.parts.method import Method
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import SCHEDULES, Progress
 
@@ -248,24 +248,6 @@ class Distillation(Method):
             [layer(blocks[number - 1]) for layer, number in zip(student, self._blocks, strict=True)]
             for student, blocks in zip(self.adaptation, batch.blocks[1:], strict=True)
         ]
-
-
-def check_students(students: int, least: int, why: str) -> None:
-    """Raises where a method needs more students.
-
-    Args:
-        students: How many there are.
-        least: How many there must be.
-        why: Why, after "because".
-
-    Raises:
-        ValueError: There are fewer.
-    """
-    if students < least:
-        number = {2: "two", 3: "three"}[least]
-        raise ValueError(
-            f"widths must be of {number} students at least, because {why}. Received: {students}"
-        )
 
 
 def _block_numbers(blocks: Sequence[int] | None) -> tuple[int, ...] | None:
