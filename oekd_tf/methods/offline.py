@@ -115,7 +115,10 @@ def _file(path: str | Path) -> Path:
 
 def _copy(teacher: keras.Model) -> keras.Model:
     """A frozen copy: the user's own model must stay trainable."""
-    teacher = getattr(teacher, "students", [teacher])[0]
+    if hasattr(teacher, "exported_models"):
+        # With its averages, if these are what the ensemble delivers.
+        named = {model.name: model for model in teacher.exported_models()}
+        teacher = named.get("student_1", teacher.students[0])
     if not (isinstance(teacher, keras.Model) and getattr(teacher, "inputs", None)):
         raise ValueError(
             "teacher must be a functional or sequential Keras model, or an OnlineEnsemble. "

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from by_hand import cross_entropy, data, look, small, stacked, values
 
+from oekd_tf import methods
+
 METHODS = {"labels": {}, "oekd": {"teacher_weights": "cross_entropy"}}
 DECAY = 0.6
 
@@ -171,3 +173,11 @@ def test_a_graph_has_the_same_averages():
 def test_refusals(decay):
     with pytest.raises(ValueError, match=r"^ema_decay must be a number above 0 and below 1\. Rec"):
         small("labels", ema_decay=decay)
+
+
+def test_an_offline_teacher_has_them(trained):
+    ensemble, _ = trained
+    images, _ = data(seed=9)
+    teacher = methods.Offline(teacher=ensemble).network
+    expected = ensemble.exported_models()[0]
+    np.testing.assert_allclose(teacher(images), expected(images), atol=1e-5)
