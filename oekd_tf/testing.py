@@ -416,6 +416,8 @@ def _train_for_jax(ensemble: Any, case: _Case) -> None:
 
 def _train_under_jax(case: _Case, folder: str) -> None:
     ensemble = case.ensemble()
+    # As users train, and as arrays are taken over.
+    ensemble.jit_compile = True
     ensemble.save(Path(folder) / "initial.keras")
     _train_for_jax(ensemble, case)
     np.savez(Path(folder) / "trained.npz", *(_array(v) for v in ensemble.variables))

@@ -1,6 +1,5 @@
 """Decoupled knowledge with ensemble learning: mean teachers that do not begin as the students."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -49,7 +48,7 @@ class DKEL(PCL):
             steps what leaves a thousandth of the initial values at its end.
         decaying_ensemble: k in ε(e) = exp(−k e), at least 0.
         initial_batches: Number of batches that mean teachers are trained on before the first step,
-            by `fit`, which takes no iterator then; at least 0.
+            by `fit`; at least 0.
         initial_rate: Their learning rate, as a share of the ensemble's.
         **kwargs: Others of `PCL`, `Distillation` and `Method`.
 
@@ -126,7 +125,7 @@ class DKEL(PCL):
         share = self.ensemble_share(batch.progress)
         return share * together + (1.0 - share) * each
 
-    def before_training(self, ensemble: keras.Model, arguments: Mapping[str, Any]) -> None:
+    def before_training(self, ensemble: keras.Model, arguments: dict[str, Any]) -> None:
         if self.initial_batches and self.teachers != "ensemble":
             assert self.moving_averages is not None, "The ensemble makes them"
             rate = self.initial_rate * float(

@@ -136,7 +136,8 @@ class Averages:
     def _give(self, student: keras.Model, copy: keras.Model) -> None:
         for variable, own in zip(student.variables, copy.variables, strict=True):
             average = self.of(variable)
-            own.assign(variable if average is None else average)
+            # A copy, because under JAX the next step takes over the averages' arrays.
+            own.assign(ops.copy(variable if average is None else average))
 
 
 def _copies(students: Sequence[keras.Model]) -> list[keras.Model]:

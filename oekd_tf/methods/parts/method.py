@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -250,12 +250,12 @@ class Method(keras.layers.Layer):
         with self.moving_averages.in_place(variables):
             yield
 
-    def before_training(self, ensemble: keras.Model, arguments: Mapping[str, Any]) -> None:
+    def before_training(self, ensemble: keras.Model, arguments: dict[str, Any]) -> None:
         """Called by `fit` before the first step of a training, not when one is resumed.
 
         Args:
             ensemble: The ensemble.
-            arguments: Arguments of `fit`: x, y, batch_size and others.
+            arguments: Arguments of `fit`: x, y, batch_size and others, which may be changed.
         """
         del ensemble, arguments
 

@@ -1,7 +1,8 @@
 """A few steps of training for averaged networks, before they follow their students."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +19,7 @@ _KERAS_BATCH_SIZE = 32
 def train(
     averages: Averages,
     ensemble: keras.Model,
-    arguments: Mapping[str, Any],
+    arguments: dict[str, Any],
     batches: int,
     rate: float,
 ) -> None:
@@ -27,12 +28,10 @@ def train(
     Args:
         averages: Moving averages, which get the trained values.
         ensemble: The ensemble of which they are averages, compiled.
-        arguments: Arguments of `fit`: x, y and batch_size.
+        arguments: Arguments of `fit`: x, y and batch_size. An iterator is replaced by one that
+            begins with the batches that were read.
         batches: Number of batches.
         rate: Learning rate of plain SGD.
-
-    Raises:
-        ValueError: The images are an iterator, whose batches would be lost to the training.
     """
     # Under JAX there is no such strategy.
     strategy = getattr(ensemble, "distribute_strategy", None)
@@ -42,31 +41,38 @@ def train(
         everyone.compile(keras.optimizers.SGD(rate), loss=_sum_of_losses, jit_compile=False)
     images, labels = arguments["x"], arguments["y"]
     if isinstance(images, Iterator):
-        raise ValueError(
-            "x must be arrays or a data set that can be read again, because mean teachers are "
-            "trained on its first batches; or the method's initial_batches must be 0. "
-            f"Received: {type(images).__name__}"
+        taken = list(itertools.islice(images, batches))
+        for batch in taken:
+            everyone.train_on_batch(*batch[:2])
+        # Given back, or training would lack them.
+        arguments["x"] = _begin_with(taken, images)
+    else:
+        steps: int | None = batches
+        if labels is not None:
+            size = batches * (arguments["batch_size"] or _KERAS_BATCH_SIZE)
+            images, labels, steps = images[:size], labels[:size], None
+        elif hasattr(images, "take"):
+            images, steps = images.take(batches), None
+        everyone.fit(
+            images,
+            labels,
+            batch_size=arguments["batch_size"],
+            steps_per_epoch=steps,
+            epochs=1,
+            shuffle=False,
+            verbose=0,
         )
-    steps: int | None = batches
-    if labels is not None:
-        size = batches * (arguments["batch_size"] or _KERAS_BATCH_SIZE)
-        images, labels, steps = images[:size], labels[:size], None
-    elif hasattr(images, "take"):
-        images, steps = images.take(batches), None
-    everyone.fit(
-        images,
-        labels,
-        batch_size=arguments["batch_size"],
-        steps_per_epoch=steps,
-        epochs=1,
-        shuffle=False,
-        verbose=0,
-    )
     for student, network in zip(ensemble.students, networks, strict=True):
         for variable, trained in zip(student.variables, network.variables, strict=True):
             average = averages.of(variable)
             if average is not None:
                 average.assign(trained)
+
+
+def _begin_with(first: list, others: Iterator) -> Iterator:
+    # Keras takes generators, and no other iterators.
+    yield from first
+    yield from others
 
 
 class _Everyone(keras.Model):

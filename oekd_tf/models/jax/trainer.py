@@ -36,6 +36,10 @@ class JaxTrainer(TrainedEnsemble):
         """Whether a step asserts that its losses are finite: under JAX nothing can."""
         return False
 
+    def make_train_function(self, force: bool = False) -> Any:
+        _separate([*self.variables, *self.optimizer.variables])
+        return super().make_train_function(force=force)
+
     def steps_done(self) -> Tensor:
         """Number of steps of the optimizer so far."""
         return self.optimizer.iterations if self._steps_done is None else self._steps_done
@@ -105,3 +109,15 @@ class JaxTrainer(TrainedEnsemble):
             new = scope.get_current_value(variable)
             updated.append(old if new is None else new)
         return logs, (trainable, updated, optimizer, metrics_variables)
+
+
+def _separate(variables: list) -> None:
+    """Gives each variable an array of its own: a compiled step takes over those that it is given.
+
+    A variable that was assigned another's value, as a moving average at first, has the other's.
+    """
+    seen = set()
+    for variable in variables:
+        if id(variable.value) in seen:
+            variable.assign(ops.copy(variable.value))
+        seen.add(id(variable.value))
