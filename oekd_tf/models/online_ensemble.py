@@ -375,6 +375,12 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
                 f"terms must have the names of loss_weights, {', '.join(self.method.term_names)}. "
                 f"Received: {', '.join(sorted(strange))}"
             )
+        for name, term in found.items():
+            if len(term.shape) > 1:
+                raise ValueError(
+                    "terms must give one value an example, or a scalar. "
+                    f"Received: {name} of shape {tuple(term.shape)}"
+                )
         zero = ops.zeros((), dtype="float32")
         return {name: _batch_mean(found[name]) if name in found else zero for name in names}
 

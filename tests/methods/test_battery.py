@@ -128,6 +128,15 @@ class WrongName(Method):
 
 
 @keras.saving.register_keras_serializable("oekd_tf_tests")
+class NotSummed(Method):
+    def loss_weights(self, progress):
+        return {"label_loss": 1.0}
+
+    def terms(self, batch):
+        return {"label_loss": batch.label_loss(ops.stack(list(batch.logits)))}
+
+
+@keras.saving.register_keras_serializable("oekd_tf_tests")
 class Forgetful(Method):
     """Does not keep its argument."""
 
@@ -165,6 +174,10 @@ class TestFindsWhatIsWrong:
     def test_a_name(self):
         with pytest.raises(ValueError, match=r"names of loss_weights, label_loss.*lable_loss"):
             testing.check_method("test_battery:WrongName", only=["terms"])
+
+    def test_a_term_with_a_row_for_each_student(self):
+        with pytest.raises(ValueError, match=r"^terms must give one value an example, .*\(3, 8\)"):
+            testing.check_method("test_battery:NotSummed", only=["terms"])
 
     def test_an_argument_that_is_not_saved(self):
         with pytest.raises(AssertionError, match=r"check 'saving' failed"):
