@@ -146,6 +146,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             method.build_averages(branches.students)
         finally:
             keras.config.set_dtype_policy(previous)
+        _check_arguments_are_kept(method)
         # Before the students, because checkpoints hold variables in the order of attributes.
         self.method = method
         self.students = branches.students
@@ -510,6 +511,16 @@ def _scale_gradient(value: Tensor, share: float) -> Tensor:
     if share == 0.0:
         return ops.stop_gradient(value)
     return share * value + ops.stop_gradient((1.0 - share) * value)
+
+
+def _check_arguments_are_kept(method: Method) -> None:
+    try:
+        method.get_config()
+    except AttributeError as error:
+        raise ValueError(
+            "method must keep the arguments of its constructor as attributes of the same names, "
+            f"because it is saved with them. Received: {error}"
+        ) from error
 
 
 def _as_number(variable: Any) -> float:

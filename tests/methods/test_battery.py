@@ -137,6 +137,19 @@ class NotSummed(Method):
 
 
 @keras.saving.register_keras_serializable("oekd_tf_tests")
+class NotKept(Method):
+    def __init__(self, power=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.exponent = power
+
+    def loss_weights(self, progress):
+        return {"label_loss": 1.0}
+
+    def terms(self, batch):
+        return {"label_loss": batch.label_loss(batch.logits[0])}
+
+
+@keras.saving.register_keras_serializable("oekd_tf_tests")
 class Forgetful(Method):
     """Does not keep its argument."""
 
@@ -182,6 +195,10 @@ class TestFindsWhatIsWrong:
     def test_an_argument_that_is_not_saved(self):
         with pytest.raises(AssertionError, match=r"check 'saving' failed"):
             testing.check_method("test_battery:Forgetful", {"temperature": 3.0}, only=["saving"])
+
+    def test_an_argument_that_is_not_kept(self):
+        with pytest.raises(ValueError, match=r"^method must keep the arguments .*'power'"):
+            testing.check_method("test_battery:NotKept", {"power": 2.0}, only=["terms"])
 
     def test_unknown(self):
         with pytest.raises(ValueError, match=r"A check must be one of terms, .*Received: 'all'"):
