@@ -28,7 +28,8 @@ class KDCL(WeightedTeacher):
     - minlogit: z̃_i = z_i − z_i[y], then for each class the least of all students: as hard an
       answer as any of them gives;
     - general: Σ w_i z_i with w = C⁻¹1 / (1ᵀC⁻¹1), where C_ij is the mean of (p_i − y)(p_j − y) on
-      the validation images, after each epoch; uniform in the first.
+      the validation images, after each epoch; uniform in the first. A thousandth of its mean
+      diagonal is added to C's; weights may be below 0.
 
     Students that see the images through augmentations of their own also learn not to mind them:
     give `fit` images of shape (batch, students, height, width, channels); runs of a config have

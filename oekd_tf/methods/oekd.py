@@ -100,6 +100,11 @@ class OEKD(WeightedTeacher):
             raise ValueError(
                 f"feature_scale must be one of {FEATURE_SCALES}. Received: {feature_scale!r}"
             )
+        if feature_scale == "relative" and features not in ("mse", "relative_mse"):
+            raise ValueError(
+                "feature_scale must be 'absolute' unless features='mse'. "
+                f"Received: {feature_scale!r} with features={features!r}"
+            )
         self.feature_scale = feature_scale
         self.warmup_epochs = check_weight("warmup_epochs", warmup_epochs)
         self.teacher_weights = _normalised(teacher_weights)

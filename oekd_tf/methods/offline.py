@@ -14,6 +14,11 @@ from oekd_tf.methods.parts.network import Network
 # What a finished run leaves: its ensemble, or the one student that it trained.
 RUN_FILES = ("ensemble.keras", "student.keras")
 
+_TEACHER_RULE = (
+    "teacher must be a Keras model, a .keras file, or the workdir of a finished run with "
+    f"{' or '.join(RUN_FILES)} in it."
+)
+
 
 @keras.saving.register_keras_serializable("oekd_tf")
 class Offline(Distillation):
@@ -51,7 +56,7 @@ class Offline(Distillation):
 
     def __init__(
         self,
-        teacher: keras.Model | str | Path,
+        teacher: keras.Model | str | Path | None = None,
         temperature: float = 2.0,
         label_weight: float = 0.7,
         distillation_weight: float = 0.15,
@@ -60,6 +65,8 @@ class Offline(Distillation):
         super().__init__(temperature, label_weight, distillation_weight, **kwargs)
         self._teacher_file: Path | None = None
         self.network: keras.Model | None = None
+        if teacher is None:
+            raise ValueError(f"{_TEACHER_RULE} Received: none")
         if isinstance(teacher, str | Path):
             self._teacher_file = _file(teacher)
         else:
@@ -106,10 +113,7 @@ def _file(path: str | Path) -> Path:
     candidates = [path, *(path / name for name in RUN_FILES)]
     found = next((file for file in candidates if file.is_file()), None)
     if found is None:
-        raise ValueError(
-            "teacher must be a Keras model, a .keras file, or the workdir of a finished run with "
-            f"{' or '.join(RUN_FILES)} in it. Received: {str(path)!r}"
-        )
+        raise ValueError(f"{_TEACHER_RULE} Received: {str(path)!r}")
     return found
 
 
@@ -123,6 +127,14 @@ def _copy(teacher: keras.Model) -> keras.Model:
         raise ValueError(
             "teacher must be a functional or sequential Keras model, or an OnlineEnsemble. "
             f"Received: {teacher!r}"
+        )
+    last = teacher.layers[-1]
+    if isinstance(last, keras.layers.Softmax) or (
+        getattr(last, "activation", None) is keras.activations.softmax
+    ):
+        raise ValueError(
+            "teacher must give logits. Received: one whose last layer, "
+            f"{last.name!r}, gives probabilities by softmax"
         )
     graph = keras.Model(teacher.inputs[0], teacher.outputs[0], name="teacher")
     copy = keras.models.clone_model(graph)

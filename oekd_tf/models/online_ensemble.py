@@ -108,7 +108,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
                 "method must be one of its own for each ensemble. Received: one that another "
                 f"ensemble has, {method.name!r}"
             )
-        method.check(len(widths))
+        method.check(len(widths), None)
         super().__init__(name=name, **kwargs)
         self.backbone = backbone
         self.image_shape = tuple(int(size) for size in input_shape)

@@ -184,7 +184,8 @@ def _finished_run(
     if exports:
         summary["exports"] = str(export_folder(config))
     if isinstance(model, OnlineEnsemble):
-        summary["trained_by"] = describe_method(config)
+        averaged = "" if model.method.moving_averages is None else "; averaged weights"
+        summary["trained_by"] = describe_method(config) + averaged
         summary["teacher_title"] = model.method.teacher_title
     if hosts.is_chief:
         alone = model if hosts.replicas == 1 else restore_model(workdir, config, data, log)

@@ -183,6 +183,22 @@ def test_arguments_of_other_methods(method, argument, value):
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        {"feature_blocks": (1,), "features": None},
+        {"feature_blocks": (1,), "features": "projected"},
+        {"feature_scale": "relative", "features": "attention"},
+    ],
+)  # fmt: skip
+def test_arguments_that_would_do_nothing(arguments):
+    config = c.default_config()
+    with config.method.arguments.unlocked():
+        config.method.arguments.update(arguments)
+    with pytest.raises(c.ConfigError, match=rf"{next(iter(arguments))} must be .*Received: "):
+        c.check(config)
+
+
+@pytest.mark.parametrize(
     ("method", "widths", "rule"),
     [
         ("cl_ilr", (1.0,), "of two students"), ("kdcl", (1.0,), "of two students"),

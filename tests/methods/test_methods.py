@@ -261,3 +261,15 @@ def test_offline_refusals(tmp_path):
     with pytest.raises(ConfigError, match=r"config\.teacher_workdir must hold a finished run"):
         training.train(config, tmp_path / "run", lambda line: None)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_offline_teacher_gives_logits():
+    images = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(images)
+    activated = keras.layers.Dense(4, activation="softmax", name="answers")(pooled)
+    layer = keras.layers.Softmax(name="answers")(keras.layers.Dense(4)(pooled))
+    for outputs in (activated, layer):
+        with pytest.raises(ValueError, match=r"^teacher must give logits\. Received: .*'answers'"):
+            oekd_tf.methods.Offline(teacher=keras.Model(images, outputs))
+    with pytest.raises(ValueError, match=r"^teacher must be a Keras model, .*Received: none"):
+        oekd_tf.methods.get("offline")

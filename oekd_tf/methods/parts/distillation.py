@@ -70,9 +70,18 @@ class Distillation(Method):
         self.label_weight = check_weight("label_weight", label_weight)
         self.distillation_weight = check_weight("distillation_weight", distillation_weight)
         self.divergence = check_choice("divergence", divergence, tuple(DIVERGENCES))
-        self.features = None if features is None else check_choice("features", features, FEATURES)
+        if features is not None and features not in FEATURES:
+            raise ValueError(
+                f"features must be None or one of {', '.join(FEATURES)}. Received: {features!r}"
+            )
+        self.features = features
         self.feature_weight = check_weight("feature_weight", feature_weight)
         self.feature_blocks = _block_numbers(feature_blocks)
+        if self.feature_blocks and features in (None, "projected"):
+            raise ValueError(
+                "feature_blocks must be None unless features are of blocks, as 'mse' is. "
+                f"Received: {self.feature_blocks} with features={features!r}"
+            )
         for name, value in (
             ("distillation_schedule", distillation_schedule),
             ("feature_schedule", feature_schedule),

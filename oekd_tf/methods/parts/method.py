@@ -32,9 +32,9 @@ class Method(keras.layers.Layer):
     `oekd_tf.testing.check_method` look at it.
 
     Args:
-        stem_gradient: Whose gradient trains the stem: "all" students', their "mean" (each divided
-            by the number of students), the "pseudo_teacher"'s alone, or "none": the stem keeps
-            its initial values.
+        stem_gradient: Whose gradient trains a stem that students share: "all" students', their
+            "mean" (each divided by the number of students), the "pseudo_teacher"'s alone, or
+            "none": the stem keeps its initial values.
         ema_decay: Decay d of moving averages of all weights, above 0 and below 1: after step t an
             average is min(d, 1 - 1/t) times itself plus the rest times the weight. What is
             evaluated, predicted and exported has the averages; `students` themselves keep the
