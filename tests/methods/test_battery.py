@@ -56,17 +56,23 @@ COMBINED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("check", ["gradients", "saving", "resume", "mixed_precision"])
+@pytest.mark.parametrize("check", ["gradients", "resume"])
 @pytest.mark.parametrize("case", COMBINED, ids=lambda case: "-".join(map(str, case[1].values())))
 def test_parts_together(case, check):
     assert testing.check_method(*case, only=[check]) == {check: "passed"}
 
 
+# Methods with averages, batch statistics, weights of the whole batch, and validation data.
+KEEP_STATE = [("one", {}), ("pcl", {}), COMBINED[1], COMBINED[3]]
+
+
 @pytest.mark.integration
-def test_replicas(teacher):
-    """Every method, and parts together, in one process."""
-    arguments = {"offline": {"teacher": teacher}}
-    cases = [(name_of(m), arguments.get(m, {})) for m in (*methods.names(), *OWN)] + COMBINED
+@pytest.mark.parametrize("which", ["keep_state", pytest.param("all", marks=pytest.mark.slow)])
+def test_replicas(which, teacher):
+    """In one process; `oekd` itself has tests/replica_cases.py."""
+    given = {"offline": {"teacher": teacher}}
+    everyone = [(name_of(m), given.get(m, {})) for m in (*methods.names(), *OWN)] + COMBINED
+    cases = KEEP_STATE if which == "keep_state" else everyone
     script = Path(__file__).parent.parent / "replicas_of_methods.py"
     done = subprocess.run(
         [sys.executable, str(script), json.dumps(cases)], capture_output=True, text=True,
@@ -85,7 +91,7 @@ IN_A_PROCESS = [
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("method", "check"), [("oekd", "replicas"), *IN_A_PROCESS])
+@pytest.mark.parametrize(("method", "check"), [("labels", "replicas"), *IN_A_PROCESS])
 def test_check_in_a_process(method, check, teacher):
     arguments = {"teacher": teacher} if method == "offline" else {}
     found = testing.check_method(name_of(method), arguments, only=[check])
@@ -174,7 +180,7 @@ def test_the_guides_example_passes(tmp_path, monkeypatch):
     assert len(code.splitlines()) <= 20
     (tmp_path / "of_the_guide.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    checks = [check for check in testing.CHECKS if check not in SLOW]
+    checks = ["terms", "gradients", "resume"]
     found = testing.check_method("of_the_guide:Wider", {"divergence": "dkd"}, only=checks)
     assert found == dict.fromkeys(checks, "passed")
 

@@ -5,7 +5,8 @@ import signal
 import pytest
 import small_runs
 
-pytestmark = pytest.mark.integration
+# Within an epoch `check_method` resumes every method; here are whole runs.
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 METHODS = {
     # Weights from validation after each epoch, averages of all weights, a projection.
@@ -18,7 +19,7 @@ METHODS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("method", [pytest.param("oekd", marks=pytest.mark.slow), "dkel"])
+@pytest.mark.parametrize("method", METHODS)
 def test_stopped_within_an_epoch_and_killed_after_it(method, tmp_path):
     arguments = [f"--config.method.name={method}", "--config.epochs=2"]
     arguments += [f"--config.method.arguments.{n}={v}" for n, v in METHODS[method].items()]
