@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.arguments import check_students
@@ -52,9 +51,4 @@ class DML(Distillation):
         check_students(students, 2, "they learn from each other")
 
     def distance(self, batch: Batch, logits: Tensor) -> Tensor:
-        number = logits.shape[0]
-        # [teacher, student, example]; the divergence of a student from itself is 0, or a constant
-        # that is taken out.
-        peers = ops.stack([self.divergence_from(z, logits, batch) for z in batch.logits])
-        others = 1.0 - ops.eye(number, dtype="float32")
-        return ops.einsum("tsb,ts->b", peers, others) / (number - 1)
+        return self.distance_from_peers(logits, logits, batch)

@@ -139,13 +139,7 @@ class PCL(TrainedTeacher):
         Returns:
             (batch,).
         """
-        count = logits.shape[0]
-        # [teacher, student, example]
-        peers = ops.stack(
-            [self.divergence_from(means[peer], logits, batch) for peer in range(count)]
-        )
-        others = 1.0 - ops.eye(count, dtype="float32")
-        return ops.einsum("tsb,ts->b", peers, others) / (count - 1)
+        return self.distance_from_peers(means, logits, batch)
 
     def mean_logits(self, batch: Batch) -> Tensor:
         """Logits of all mean teachers, each on its student's view.

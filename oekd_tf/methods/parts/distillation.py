@@ -207,6 +207,25 @@ class Distillation(Method):
         function = DIVERGENCES[self.divergence]
         return function(target, logits, self.temperature, batch.labels, attached)
 
+    def distance_from_peers(self, peers: Tensor, logits: Tensor, batch: Batch) -> Tensor:
+        """The sum over students of the mean divergence from each other student's target.
+
+        Args:
+            peers: A target for each student that teaches, (students, batch, classes).
+            logits: Students' logits, of the same shape.
+            batch: The batch.
+
+        Returns:
+            (batch,).
+        """
+        students = logits.shape[0]
+        # [teacher, student, example]; what a student is from its own target is left out.
+        distances = ops.stack(
+            [self.divergence_from(peers[peer], logits, batch) for peer in range(students)]
+        )
+        others = 1.0 - ops.eye(students, dtype="float32")
+        return ops.einsum("tsb,ts->b", distances, others) / (students - 1)
+
     def feature_distance(self, batch: Batch) -> Tensor:
         """The feature loss, without its weight: the sum over students 2 and up, and blocks.
 
