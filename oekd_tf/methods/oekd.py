@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import layers
 
 from oekd_tf.core.choices import FEATURE_SCALES
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.arguments import check_weight
-from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.methods.parts.weighted_teacher import WeightedTeacher
 
@@ -130,18 +128,6 @@ class OEKD(WeightedTeacher):
                 f"warmup_epochs must be at most the number of epochs, {epochs}. "
                 f"Received: {self.warmup_epochs}"
             )
-
-    def adaptation_layer(self, network: Network, student: int, block: int) -> layers.Layer:
-        layer = layers.Conv2D(
-            network.blocks[0][block - 1][-1],
-            1,
-            # By name: each layer then makes one of its own, with numbers of its own.
-            kernel_initializer=self.adaptation_initializer,
-            name=f"student_{student}_block_{block}_adaptation",
-        )
-        layer.build(network.blocks[student - 1][block - 1])
-        layer.trainable = self.train_adaptation
-        return layer
 
     def loss_weights(self, progress: Progress) -> dict[str, float | Tensor]:
         weights = super().loss_weights(progress)

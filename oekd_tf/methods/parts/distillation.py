@@ -50,6 +50,10 @@ class Distillation(Method):
         ValueError: An argument breaks its rule above.
     """
 
+    # Arguments of `OEKD`.
+    adaptation_initializer = "glorot_uniform"
+    train_adaptation = True
+
     def __init__(
         self,
         temperature: float = 2.0,
@@ -99,7 +103,7 @@ class Distillation(Method):
         self._blocks = self.feature_blocks or tuple(range(1, count + 1))
         if self.features in _ADAPTED:
             self.adaptation = [
-                [self.adaptation_layer(network, student, block) for block in self._blocks]
+                [self._adaptation_layer(network, student, block) for block in self._blocks]
                 for student in range(2, len(network.widths) + 1)
             ]
         elif self.features == "projected":
@@ -115,21 +119,17 @@ class Distillation(Method):
             for layer, shape in zip(self.projection, network.features[1:], strict=True):
                 layer.build(shape)
 
-    def adaptation_layer(self, network: Network, student: int, block: int) -> layers.Layer:
-        """A 1×1 convolution from a student's channels to the pseudo teacher's.
-
-        Args:
-            network: Shapes of all blocks.
-            student: Number of the student, from 2.
-            block: Number of the block, from 1.
-
-        Returns:
-            The layer, built.
-        """
+    def _adaptation_layer(self, network: Network, student: int, block: int) -> layers.Layer:
+        """A 1×1 convolution from a student's channels to the pseudo teacher's."""
         layer = layers.Conv2D(
-            network.blocks[0][block - 1][-1], 1, name=f"student_{student}_block_{block}_adaptation"
+            network.blocks[0][block - 1][-1],
+            1,
+            # By name: each layer then makes one of its own, with numbers of its own.
+            kernel_initializer=self.adaptation_initializer,
+            name=f"student_{student}_block_{block}_adaptation",
         )
         layer.build(network.blocks[student - 1][block - 1])
+        layer.trainable = self.train_adaptation
         return layer
 
     def loss_weights(self, progress: Progress) -> dict[str, float | Tensor]:
