@@ -89,3 +89,21 @@ def look(ensemble, images, labels, training=False, sample_weight=None):
 def values(variables):
     """Copies of variables."""
     return [v.numpy().copy() for v in variables]
+
+
+def network_of(ensemble, index):
+    """A student with averaged weights, as a network of its own."""
+    student = ensemble.students[index]
+    copy = keras.models.clone_model(student)
+    for own, variable in zip(copy.variables, student.variables, strict=True):
+        own.assign(ensemble.method.moving_averages.of(variable))
+    return copy
+
+
+def mean_logits(ensemble, images):
+    """Each mean teacher in training mode, so with statistics of the batch, on its own view."""
+    found = []
+    for index in range(len(ensemble.students)):
+        seen = images[:, index] if images.ndim == 5 else images
+        found.append(network_of(ensemble, index)(seen, training=True))
+    return np.stack(found).astype(np.float64)

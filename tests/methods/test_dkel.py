@@ -9,6 +9,8 @@ from by_hand import (
     data,
     kl,
     look,
+    mean_logits,
+    network_of,
     ramp,
     small,
     soft,
@@ -22,23 +24,6 @@ from oekd_tf.methods import Progress
 
 def averages(ensemble, variables):
     return values([ensemble.method.moving_averages.of(v) for v in variables])
-
-
-def network_of(ensemble, index):
-    """A mean teacher as a network of its own."""
-    student = ensemble.students[index]
-    copy = keras.models.clone_model(student)
-    for own, variable in zip(copy.variables, student.variables, strict=True):
-        own.assign(ensemble.method.moving_averages.of(variable))
-    return copy
-
-
-def mean_logits(ensemble, images):
-    found = []
-    for index in range(len(ensemble.students)):
-        seen = images[:, index] if images.ndim == 5 else images
-        found.append(network_of(ensemble, index)(seen, training=True))
-    return np.stack(found).astype(np.float64)
 
 
 def each_by_hand(means, logits):

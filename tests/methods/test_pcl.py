@@ -9,6 +9,8 @@ from by_hand import (
     data,
     kl,
     look,
+    mean_logits,
+    network_of,
     ramp,
     small,
     softmax,
@@ -36,24 +38,6 @@ def from_means(means, logits, temperature=3.0):
     )
 
 
-def network_of(ensemble, index):
-    """A student with averaged weights, as a network of its own."""
-    student = ensemble.students[index]
-    copy = keras.models.clone_model(student)
-    for own, variable in zip(copy.variables, student.variables, strict=True):
-        own.assign(ensemble.method.moving_averages.of(variable))
-    return copy
-
-
-def mean_logits_by_hand(ensemble, images):
-    """Each mean teacher in training mode, so with statistics of the batch, on its own view."""
-    logits = []
-    for index in range(len(ensemble.students)):
-        seen = images[:, index] if images.ndim == 5 else images
-        logits.append(network_of(ensemble, index)(seen, training=True))
-    return np.stack(logits).astype(np.float64)
-
-
 def apart(ensemble):
     """Averages that are not the weights."""
     rng = np.random.default_rng(5)
@@ -71,7 +55,7 @@ def apart(ensemble):
 def test_terms_in_training(teachers, views):
     ensemble = apart(spread_logits(small("pcl", teachers=teachers)))
     images, labels = data(views=views)
-    means = mean_logits_by_hand(ensemble, images)
+    means = mean_logits(ensemble, images)
     outputs, logits, terms = look(ensemble, images, labels, training=True)
     head = head_by_hand(ensemble, outputs)
     np.testing.assert_allclose(outputs["teacher"], head, rtol=1e-3, atol=1e-4)
@@ -120,7 +104,7 @@ def test_teachers_are_targets():
     """Each student has the gradient of its own divergences alone, and the head has none."""
     ensemble = apart(spread_logits(small("pcl")))
     images, labels = data()
-    means = mean_logits_by_hand(ensemble, images)
+    means = mean_logits(ensemble, images)
     outputs = dict(ensemble(images, training=True, with_parts=True))
     names = [s.name for s in ensemble.students]
     with tf.GradientTape() as tape:
@@ -228,7 +212,7 @@ def test_other_divergences():
     """Of the standardised one, both teachers are divergences of standardised logits."""
     ensemble = apart(spread_logits(small("pcl", divergence="standardized_kl")))
     images, labels = data()
-    means = mean_logits_by_hand(ensemble, images)
+    means = mean_logits(ensemble, images)
     outputs, logits, terms = look(ensemble, images, labels, training=True)
 
     def normal(z):
