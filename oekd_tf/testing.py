@@ -27,6 +27,7 @@ from oekd_tf import methods
 from oekd_tf.backbones.backbone import Backbone, Branch, scale_channels
 from oekd_tf.core.processes import ProcessPool
 from oekd_tf.core.types import Tensor
+from oekd_tf.core.variables import as_array
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 
 _CLASSES = 4
@@ -396,8 +397,7 @@ def _stopped_gradients(targets: list[Tensor], replay: bool) -> Iterator[None]:
 
 
 def _array(variable: Any) -> np.ndarray:
-    # As a tensor first: a variable with a part on every replica has no other way to an array.
-    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable)).copy()
+    return as_array(variable).copy()
 
 
 def _assert_same(one: Any, other: Any, atol: float, what: str) -> None:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from oekd_tf.core.types import Tensor
+from oekd_tf.methods.parts import losses
 from oekd_tf.methods.parts.arguments import check_students
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.distillation import Distillation
@@ -64,5 +65,4 @@ class CLILR(Distillation):
 
     def targets(self, batch: Batch, logits: Tensor) -> Tensor:
         # Detached before the sum, or gradients would be held back as a whole.
-        fixed = ops.stop_gradient(logits)
-        return (ops.sum(fixed, axis=0, keepdims=True) - fixed) / (logits.shape[0] - 1)
+        return losses.mean_of_others(ops.stop_gradient(logits))

@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from oekd_tf.core.types import Tensor
-from oekd_tf.methods.parts import teacher_start
+from oekd_tf.core.variables import as_array
+from oekd_tf.methods.parts import losses, teacher_start
 from oekd_tf.methods.parts.arguments import check_weight
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.progress import Progress
@@ -120,7 +121,7 @@ class DKEL(PCL):
         each = super().distance_from_means(batch, logits, means)
         if batch.progress.finished:
             return each
-        others = (ops.sum(means, axis=0, keepdims=True) - means) / (logits.shape[0] - 1)
+        others = losses.mean_of_others(means)
         together = ops.sum(self.divergence_from(others, logits, batch), axis=0)
         share = self.ensemble_share(batch.progress)
         return share * together + (1.0 - share) * each
@@ -128,9 +129,7 @@ class DKEL(PCL):
     def before_training(self, ensemble: keras.Model, arguments: dict[str, Any]) -> None:
         if self.initial_batches and self.teachers != "ensemble":
             assert self.moving_averages is not None, "The ensemble makes them"
-            rate = self.initial_rate * float(
-                ops.convert_to_numpy(ops.convert_to_tensor(ensemble.optimizer.learning_rate))
-            )
+            rate = self.initial_rate * float(as_array(ensemble.optimizer.learning_rate))
             teacher_start.train(
                 self.moving_averages, ensemble, arguments, self.initial_batches, rate
             )

@@ -11,6 +11,7 @@ from oekd_tf import methods
 from oekd_tf.backbones.backbone import Backbone
 from oekd_tf.core.keras_internals import BuiltModel, loss_tracker
 from oekd_tf.core.types import Tensor
+from oekd_tf.core.variables import as_array
 from oekd_tf.methods.parts import metrics
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.method import Method
@@ -232,7 +233,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         self._set_plan(int(steps_per_epoch), int(epochs))
 
     def call(self, images: Tensor, training: bool | None = None, with_parts: bool = False) -> dict:
-        with self.method.evaluated(self.variables, bool(training)):
+        with self.method.evaluated(self, bool(training)):
             return self._call(images, training, with_parts)
 
     def _call(self, images: Tensor, training: bool | None, with_parts: bool) -> dict:
@@ -313,7 +314,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         check_class_weight(given["class_weight"], self.num_classes)
         self.check_arrays(given["y"], given["validation_data"])
         tell_directions(given["callbacks"], self.log_names)
-        if self.compiled and not _as_number(self.optimizer.iterations):
+        if self.compiled and not as_array(self.optimizer.iterations):
             self.method.before_training(self, given)
         return super().fit(**given)
 
@@ -367,7 +368,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         if training and self._pseudo_teacher_only:
             found = {"label_loss": batch.label_loss(batch.logits[0])}
         else:
-            with self.method.evaluated(self.variables, training):
+            with self.method.evaluated(self, training):
                 found = self.method.terms(batch)
         names = (*self.method.term_names, *self.method.logged)
         strange = found.keys() - set(names)
@@ -521,11 +522,6 @@ def _check_arguments_are_kept(method: Method) -> None:
             "method must keep the arguments of its constructor as attributes of the same names, "
             f"because it is saved with them. Received: {error}"
         ) from error
-
-
-def _as_number(variable: Any) -> float:
-    # As a tensor first: a variable with a part on every replica has no other way to a number.
-    return float(ops.convert_to_numpy(ops.convert_to_tensor(variable)))
 
 
 def _batch_mean(values: Tensor) -> Tensor:

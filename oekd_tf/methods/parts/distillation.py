@@ -218,13 +218,8 @@ class Distillation(Method):
         Returns:
             (batch,).
         """
-        students = logits.shape[0]
-        # [teacher, student, example]; what a student is from its own target is left out.
-        distances = ops.stack(
-            [self.divergence_from(peers[peer], logits, batch) for peer in range(students)]
-        )
-        others = 1.0 - ops.eye(students, dtype="float32")
-        return ops.einsum("tsb,ts->b", distances, others) / (students - 1)
+        divergences = [self.divergence_from(peer, logits, batch) for peer in ops.unstack(peers)]
+        return ops.sum(losses.mean_over_others(divergences), axis=0)
 
     def feature_distance(self, batch: Batch) -> Tensor:
         """The feature loss, without its weight: the sum over students 2 and up, and blocks.

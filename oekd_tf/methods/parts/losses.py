@@ -145,12 +145,41 @@ def mutual_loss(logits: Tensor, temperature: float) -> Tensor:
     Example:
         >>> mutual_loss(np.zeros((2, 1, 2)), 1.0)  # [[0.0], [0.0]]
     """
-    number = logits.shape[0]
-    # [teacher, student, example]
-    divergence = ops.stack(
-        [distillation_loss(logits[peer], logits, temperature) for peer in range(number)]
+    return mean_over_others(
+        [distillation_loss(peer, logits, temperature) for peer in ops.unstack(logits)]
     )
-    return ops.sum(divergence, axis=0) / (number - 1)
+
+
+def mean_over_others(divergences: Sequence[Tensor]) -> Tensor:
+    """For each student the mean of its divergences from all targets but its own.
+
+    Args:
+        divergences: For each target the divergence of every student, (students, batch).
+
+    Returns:
+        Shape (students, batch).
+
+    Example:
+        >>> mean_over_others([np.array([[9.0], [1.0]]), np.array([[2.0], [9.0]])])  # [[2], [1]]
+    """
+    # Its own is left out by a weight, because some divergences from oneself are not 0.
+    others = 1.0 - ops.eye(len(divergences), dtype="float32")
+    return ops.einsum("tsb,ts->sb", ops.stack(divergences), others) / (len(divergences) - 1)
+
+
+def mean_of_others(logits: Tensor) -> Tensor:
+    """For each student the mean of the other students' logits.
+
+    Args:
+        logits: Shape (students, batch, classes), two students at least.
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> mean_of_others(np.array([[[1.0]], [[2.0]], [[4.0]]]))  # [[[3]], [[2.5]], [[1.5]]]
+    """
+    return (ops.sum(logits, axis=0, keepdims=True) - logits) / (logits.shape[0] - 1)
 
 
 def feature_loss(target: Tensor, adapted: Tensor, relative: bool = False) -> Tensor:

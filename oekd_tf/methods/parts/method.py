@@ -237,17 +237,17 @@ class Method(keras.layers.Layer):
         return ops.minimum(self.ema_decay, 1.0 - 1.0 / ops.cast(progress.step, "float32"))
 
     @contextlib.contextmanager
-    def evaluated(self, variables: Sequence[Any], training: bool) -> Iterator[None]:
+    def evaluated(self, ensemble: keras.Model, training: bool) -> Iterator[None]:
         """Within it weights have the values that are evaluated: their moving averages.
 
         Args:
-            variables: All variables of the ensemble.
+            ensemble: The ensemble.
             training: Whether this is a step of training, which changes nothing.
         """
         if training or self.moving_averages is None:
             yield
             return
-        with self.moving_averages.in_place(variables):
+        with self.moving_averages.in_place(ensemble.variables):
             yield
 
     def before_training(self, ensemble: keras.Model, arguments: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from oekd_tf.core.errors import CheckpointError, one_line
 from oekd_tf.core.files import remove, replaced, sha256, write_errors
 from oekd_tf.core.json_files import digest, parse_json, read_file
 from oekd_tf.core.records import CheckpointState
+from oekd_tf.core.variables import as_array
 
 _NAME = re.compile(r"epoch_(\d{5,})(?:_step_(\d{7,}))?")
 _ARRAYS = "arrays.npz"
@@ -84,7 +85,7 @@ def save(folder: str | Path, model: keras.Model, position: Position) -> Path:
     with write_errors(folder), replaced(path, overwrite=True) as partial:
         arrays = partial / _ARRAYS
         # In NumPy's format, because HDF5, Keras's format, ends the process on a full disk.
-        np.savez(arrays, *(_array(variable) for variable in _variables(model)))
+        np.savez(arrays, *(as_array(variable) for variable in _variables(model)))
         state: CheckpointState = {
             "name": position.name,
             "epochs": position.epochs,
@@ -280,14 +281,9 @@ def _variables(model: keras.Model) -> list[Any]:
     return [*model.weights, *model.optimizer.variables, *random]
 
 
-def _array(variable: Any) -> np.ndarray:
-    # Via a tensor, because variables that are distributed to replicas have no other way.
-    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
-
-
 def _typed(array: np.ndarray, variable: Any) -> np.ndarray:
     # NumPy's files do not support bfloat16 and return its bits as bytes.
-    return array.view(_array(variable).dtype) if array.dtype.kind == "V" else array
+    return array.view(as_array(variable).dtype) if array.dtype.kind == "V" else array
 
 
 def _found(folder: Path) -> Iterator[tuple[tuple[int, int], Path]]:

@@ -11,6 +11,7 @@ import keras
 from oekd_tf.core.errors import Preempted
 from oekd_tf.core.signals import end_at_once, in_command, title
 from oekd_tf.core.streams import saving_when_unread
+from oekd_tf.core.variables import as_array
 from oekd_tf.training.callbacks.checkpoint_files import Position
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
 
@@ -131,9 +132,7 @@ def metric_totals(model: keras.Model) -> tuple[Any, ...]:
         Values of the metrics' variables, in their order.
     """
     return tuple(
-        keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable)).copy()
-        for metric in model.metrics
-        for variable in metric.variables
+        as_array(variable).copy() for metric in model.metrics for variable in metric.variables
     )
 
 
