@@ -1,6 +1,6 @@
 """Configs: fields, defaults, validation and serialization; needs no Keras."""
 
-from oekd_tf.config.building import make_backbone, make_method
+from oekd_tf.config.building import changed_arguments, make_backbone, make_method
 from oekd_tf.config.check import check
 from oekd_tf.config.difference import first_difference
 from oekd_tf.config.fields import FIELDS, Field, default_config, get
@@ -12,6 +12,7 @@ __all__ = [
     "FIELDS",
     "ConfigError",
     "Field",
+    "changed_arguments",
     "check",
     "default_config",
     "find_config",

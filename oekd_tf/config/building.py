@@ -3,10 +3,12 @@
 import difflib
 import importlib
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from oekd_tf.config.fields import default_config
 from oekd_tf.core.errors import ConfigError, as_config_error, format_value, one_line
 
 if TYPE_CHECKING:
@@ -111,3 +113,19 @@ def method_arguments(config: ConfigDict) -> dict[str, Any]:
             defaults |= {p.name: p.default for p in parameters if p.default is not p.empty}
     given = {**defaults, **config.method.arguments.to_dict()}
     return {n: list(v) if isinstance(v, tuple) else v for n, v in given.items() if n != "name"}
+
+
+def changed_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arguments that are not at the defaults of a method's class.
+
+    Args:
+        name: Name of the method. Of one's own method, "module:Class", whose module is not imported,
+            all arguments are returned.
+        arguments: Values by name, as in a run's config.json.
+    """
+    if ":" in name:
+        return dict(arguments)
+    config = default_config()
+    config.method.name = name
+    defaults = method_arguments(config)
+    return {n: v for n, v in arguments.items() if n not in defaults or defaults[n] != v}

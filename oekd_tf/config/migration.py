@@ -1,9 +1,10 @@
-"""Migration of configs of version 0.1."""
+"""Migration of configs of older versions."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from oekd_tf.core.errors import ConfigError
+from oekd_tf.core.paper import OEKD_ARGUMENTS
 
 # Fields of two sections that are arguments of the method now.
 MOVED = {
@@ -35,17 +36,18 @@ def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
     """Migrates the values of a config to this version.
 
     Args:
-        values: Content of a config.json of this version or of 0.1.
+        values: Content of a config.json of this version or an older one.
 
     Returns:
-        The values, with fields of 0.1 at their current paths.
+        The values, with fields of 0.1 at their current paths, and arguments that were left out as
+        the defaults of their time.
 
     Raises:
         ConfigError: The config uses a feature of version 0.1 that this version does not have.
     """
     old = {"loss": values.get("loss"), "ensemble": values.get("ensemble")}
     if "method" in values or not isinstance(old["loss"], Mapping):
-        return dict(values)
+        return _with_old_defaults(values)
     if old["loss"].get(_TARGET, "ensemble") != "ensemble":
         raise ConfigError(
             f"This run was written by oekd_tf 0.1 with config.loss.{_TARGET}="
@@ -61,7 +63,18 @@ def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
     # Uniform weights were an empty tuple.
     if not arguments.get("teacher_weights", True):
         del arguments["teacher_weights"]
-    return {**values, "method": {"name": "oekd", "arguments": arguments}}
+    return _with_old_defaults({**values, "method": {"name": "oekd", "arguments": arguments}})
+
+
+def _with_old_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `OEKD` that are left out as they were, the paper's; later files have all."""
+    method = values.get("method")
+    if not isinstance(method, Mapping) or method.get("name", "oekd") != "oekd":
+        return dict(values)
+    given = method.get("arguments", {})
+    if not isinstance(given, Mapping):
+        return dict(values)
+    return {**values, "method": {**method, "arguments": {**OEKD_ARGUMENTS, **given}}}
 
 
 def migrate_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:

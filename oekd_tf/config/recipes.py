@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from oekd_tf.config import default_config
+from oekd_tf.core.paper import OEKD_ARGUMENTS
 
 
 def small_images(name: str, source: str, backbone: str, **arguments: Any) -> ConfigDict:
@@ -92,6 +93,7 @@ def _common(name: str, source: str, backbone: str, arguments: dict[str, Any]) ->
     config.data.source = source
     config.backbone.name = backbone
     config.backbone.arguments = ConfigDict(arguments)
+    config.method.arguments.update(OEKD_ARGUMENTS)
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 1e-3
     config.schedule.name = "step"

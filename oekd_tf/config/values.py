@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from oekd_tf.config.building import method_arguments
 from oekd_tf.config.check import check, check_field, nearest
 from oekd_tf.config.fields import FIELDS, default_config
 from oekd_tf.config.migration import migrate, migrate_overrides
@@ -20,8 +21,13 @@ _ARGUMENTS = ("backbone.arguments", "method.arguments")
 
 
 def to_json(config: ConfigDict) -> str:
-    """A config as indented JSON, with fields sorted by name."""
-    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+    """A config as indented JSON, with fields sorted by name and all arguments of the method.
+
+    Arguments that are left out would mean something else as soon as a default of the class changes.
+    """
+    values = config.to_dict()
+    values["method"]["arguments"] = method_arguments(config)
+    return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
 
 def from_file(

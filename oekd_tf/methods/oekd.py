@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from oekd_tf.core.choices import FEATURE_SCALES
+from oekd_tf.core.paper import OEKD_ARGUMENTS
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.arguments import check_weight
 from oekd_tf.methods.parts.progress import Progress
@@ -108,6 +109,22 @@ class OEKD(WeightedTeacher):
         self.teacher_weights = _normalised(teacher_weights)
         self.train_adaptation = bool(train_adaptation)
         self.adaptation_initializer = _checked_initializer(adaptation_initializer)
+
+    @classmethod
+    def paper(cls, **kwargs: Any) -> "OEKD":
+        """The paper's loss: α 0.7, β 0.15, γ 0.15, T 2, a uniform teacher, mean squared features.
+
+        Args:
+            **kwargs: Arguments of the class in place of the paper's.
+
+        Returns:
+            The method.
+
+        Example:
+            >>> ensemble = oekd_tf.OnlineEnsemble(
+            ...     backbone, (32, 32, 3), num_classes=100, method=oekd_tf.methods.OEKD.paper())
+        """
+        return cls(**(OEKD_ARGUMENTS | kwargs))
 
     @property
     def rule(self) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from oekd_tf import config as config_module
+from oekd_tf.config.migration import migrate
 from oekd_tf.core.files import write_text
 from oekd_tf.core.json_files import read_file
 from oekd_tf.core.records import Results, RunRecord
@@ -334,6 +335,7 @@ def _provenance(results: Results) -> str:
     runs = results["runs"]
     commits = sorted({run["commit"] or "not in a repository" for run in runs})
     versions = sorted({", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in runs})
+    config = migrate(results["config"])
     defaults = config_module.default_config()
     fields = []
     for path in config_module.FIELDS:
@@ -342,18 +344,20 @@ def _provenance(results: Results) -> str:
         default = config_module.get(defaults, path)
         default = default.to_dict() if hasattr(default, "to_dict") else default
         default = list(default) if isinstance(default, tuple) else default
-        value: Any = results["config"]
+        value: Any = config
         for name in path.split("."):
             # A field that is newer than the study had its default value.
             value = value.get(name, default) if isinstance(value, Mapping) else value
+        if path == "method.arguments":
+            value = dict(sorted(value.items()))
         if value != default:
             fields.append(f"- {in_code(f'{path} = {value!r}')}")
     return (
         f"{_commands(results['command'])}\n\n"
         f"Commit: {in_markdown(', '.join(commits))}. Versions: {in_markdown('; '.join(versions))}."
         f"{in_markdown(_machines(runs))}\n\n"
-        "Fields of the config that are not at their defaults (all are in `results.json`):\n\n"
-        + "\n".join(fields)
+        "Arguments of the method, and fields of the config that are not at their defaults (all are "
+        "in `results.json`):\n\n" + "\n".join(fields)
     )
 
 

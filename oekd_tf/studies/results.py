@@ -52,7 +52,7 @@ def begin(
             "schema": SCHEMA,
             "name": config.name,
             "command": command,
-            "config": _plain(config.to_dict()),
+            "config": json.loads(config_module.to_json(config)),
             "methods": {**{method: {} for method in METHODS}, **wanted},
             "int8_bytes": {},
             "runs": [],

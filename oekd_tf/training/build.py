@@ -194,7 +194,8 @@ def describe_method(config: ConfigDict) -> str:
         For instance "dml (deep mutual learning), temperature=3.0".
     """
     title = methods.method_class(config.method.name).title
-    given = [f"{name}={value!r}" for name, value in config.method.arguments.to_dict().items()]
+    changed = config_module.changed_arguments(config.method.name, config.method.arguments.to_dict())
+    given = [f"{name}={value!r}" for name, value in changed.items()]
     return ", ".join([f"{config.method.name} ({title})" if title else config.method.name, *given])
 
 

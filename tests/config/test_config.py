@@ -5,6 +5,8 @@ import pytest
 from small_runs import put
 
 from oekd_tf import config as c
+from oekd_tf import methods
+from oekd_tf.config.building import method_arguments
 
 # For every field a value of the right type that breaks its rule; None where any value is fine.
 BAD = {
@@ -348,9 +350,31 @@ def test_json_round_trip():
     config = c.default_config()
     config.ensemble.widths = (1.0, 0.5)
     config.backbone.arguments.depth = 20
+    config.method.arguments.temperature = 3.0
     again = c.from_json(c.to_json(config))
+    assert again.method.arguments.to_dict() == method_arguments(config)
+    again.method.arguments = config.method.arguments
     assert again == config
     assert again.ensemble.widths == (1.0, 0.5)
+
+
+def test_json_has_the_arguments_that_were_left_out():
+    """What was trained is what is served, also by a version with other defaults."""
+    written = json.loads(c.to_json(c.default_config()))
+    assert {"name": "oekd", **written["method"]["arguments"]} == methods.OEKD().get_config()
+    for name in set(methods.names()) - {"offline"}:  # which needs a teacher
+        config = c.default_config()
+        config.method.name = name
+        again = c.from_json(c.to_json(config), imports=False)
+        assert method_arguments(again) == method_arguments(config), name
+
+
+@pytest.mark.parametrize("arguments", [{}, {"distillation_weight": 0.6}])
+def test_older_files_have_the_defaults_of_their_time(arguments):
+    values = json.loads(c.to_json(c.default_config()))
+    values["method"]["arguments"] = arguments
+    method = c.make_method(c.from_json(json.dumps(values)))
+    assert method.get_config() == methods.OEKD.paper(**arguments).get_config()
 
 
 def test_defaults_are_not_shared():

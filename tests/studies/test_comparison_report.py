@@ -199,7 +199,11 @@ def test_markdown(results):
     # Sizes are of the ensemble's student 1, whatever trained a student.
     assert text.split("## offline")[1].split("\n## ")[0].count("90.0 % compressed") == 1
     fields = ["- `name = 'three'`", "- `epochs = 2`", "- `ensemble.widths = [1.0, 0.5, 0.25]`"]
-    assert text.split("(all are in `results.json`):")[1].strip().splitlines() == fields
+    *fields_shown, arguments = text.split("in `results.json`):")[1].strip().splitlines()
+    assert fields_shown == fields
+    assert arguments.startswith(
+        "- `method.arguments = {'adaptation_initializer': 'glorot_uniform', "
+    )
     assert "python -m oekd_tf.compare --seeds=3" in text
 
 
