@@ -14,7 +14,9 @@ for further ensembles, which are compared with the same baselines:
     oekd compare --seeds=3 --offline=4,5 --mutual=4,5
 
 also trains the two usual alternatives: the same students distilled from a full-width teacher that
-was trained before, and in pairs with a full-width network that learn from each other.
+was trained before, and in pairs with a full-width network that learn from each other. Offline
+distillation has the ensemble's weights and temperature; `--offline_arguments=temperature=4.0` and
+so on gives it some of its own.
 
     oekd compare --seeds=3 --method=dml:temperature=3.0 --method=labels
 
@@ -50,6 +52,12 @@ _STUDENTS = flags.DEFINE_list("students", [], "Numbers of those trained alone; a
 _OFFLINE = flags.DEFINE_list(
     "offline", [], "Numbers of students to distil from student 1 trained alone, too."
 )
+_OFFLINE_ARGUMENTS = flags.DEFINE_string(
+    "offline_arguments",
+    "",
+    "temperature=...,label_weight=...,distillation_weight=... of offline distillation; those of "
+    "the ensemble's method where unset.",
+)
 _MUTUAL = flags.DEFINE_list(
     "mutual", [], "Numbers of students to train in a mutual learning pair with student 1, too."
 )
@@ -79,7 +87,7 @@ def _compare() -> None:
         return
     say(f"comparing {config.name!r} in {workdir}")
     command_line.quiet_tensorflow()
-    from oekd_tf.studies.plan import parse_further
+    from oekd_tf.studies.plan import parse_further, parse_offline
     from oekd_tf.studies.study import compare
 
     command = shlex.join(["oekd", "compare", *_CONFIG.argv[1:]])
@@ -88,6 +96,7 @@ def _compare() -> None:
     compare(
         config, workdir, _SEEDS.value, students, ablations, offline, mutual, command,
         log=say, processes=_PROCESSES.value,
+        offline_arguments=parse_offline(_OFFLINE_ARGUMENTS.value),
     )  # fmt: skip
 
 

@@ -30,6 +30,9 @@ MUTUAL_FIELDS = {
     "method.arguments": {"temperature": 1.0, "label_weight": 1.0, "distillation_weight": 1.0},
 }
 
+# What offline distillation takes from the ensemble's method, or has of its own.
+OFFLINE_ARGUMENTS = ("temperature", "label_weight", "distillation_weight")
+
 # Sections that an ablation may change. Data, batch size, epochs and seed are the same in all runs.
 _SECTIONS = ("method", "ensemble", "backbone", "optimizer", "schedule", "label_loss")
 # How the report's files end.
@@ -75,6 +78,7 @@ def plan(
     ablations: Mapping[str, Mapping[str, Any]] | None = None,
     offline: Sequence[int] = (),
     mutual: Sequence[int] = (),
+    offline_arguments: Mapping[str, float] | None = None,
 ) -> list[Run]:
     """The runs of a study, in their order.
 
@@ -87,6 +91,7 @@ def plan(
         ablations: Fields that ablations change, from `parse_ablations`.
         offline: Students that are also distilled from student 1, which is trained alone first.
         mutual: Students that are also trained by mutual learning in a pair with student 1.
+        offline_arguments: Those of `OFFLINE_ARGUMENTS` that differ from the ensemble's.
 
     Returns:
         For each seed the ensemble, each student alone, offline and in a pair, and each ablation.
@@ -141,7 +146,14 @@ def plan(
             for student in sorted(students)
         ]
         runs += [
-            Run(OFFLINE, seed, student, {}, workdir, f"{workdir}/offline_student_{student}")
+            Run(
+                OFFLINE,
+                seed,
+                student,
+                offline_fields(offline_arguments or {}),
+                workdir,
+                f"{workdir}/offline_student_{student}",
+            )
             for student in sorted(offline)
         ]
         for student in sorted(mutual):
@@ -205,7 +217,7 @@ def _naming(name: str, overrides: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        if name in METHODS:
+        if name in METHODS and not (name == OFFLINE and overrides):
             raise
         raise ConfigError(f"{flag_of(name, overrides)}: {error}") from error
 
@@ -226,6 +238,8 @@ def flag_of(name: str, overrides: Mapping[str, Any]) -> str:
         >>> flag_of("dml_temperature_3.0", parse_methods(["dml:temperature=3.0"]).popitem()[1])
         '--method=dml:temperature=3.0'
     """
+    if name == OFFLINE:
+        return "--offline_arguments"
     if not is_method(overrides):
         return f"--ablation={name}"
     values = [
@@ -243,6 +257,50 @@ def _check_name(name: str) -> None:
             f"An ablation's name must not begin with {', '.join(METHODS)} or seed_, nor end as a "
             f"report's file. Received: {name!r}"
         )
+
+
+def offline_fields(arguments: Mapping[str, float]) -> dict[str, float]:
+    """Fields of the config that offline distillation has of its own.
+
+    Args:
+        arguments: Values of some of `OFFLINE_ARGUMENTS` by name.
+
+    Raises:
+        ConfigError: An argument has another name.
+    """
+    for name in arguments:
+        if name not in OFFLINE_ARGUMENTS:
+            raise ConfigError(
+                f"--offline_arguments must be of {', '.join(OFFLINE_ARGUMENTS)}. Received: {name!r}"
+            )
+    return {f"method.arguments.{name}": value for name, value in arguments.items()}
+
+
+def parse_offline(text: str) -> dict[str, Any]:
+    """Parses the flag --offline_arguments.
+
+    Args:
+        text: "name=value,name=value"; "" is none.
+
+    Returns:
+        Values by name.
+
+    Raises:
+        ConfigError: The text is none of these.
+
+    Example:
+        >>> parse_offline("temperature=4,label_weight=0.1")
+        {'temperature': 4, 'label_weight': 0.1}
+    """
+    pairs = [part.partition("=")[::2] for part in text.split(",")] if text else []
+    values = {name.strip(): config_module.read_value(value.strip()) for name, value in pairs}
+    if len(values) < len(pairs) or not all(isinstance(v, int | float) for v in values.values()):
+        raise ConfigError(
+            "--offline_arguments must be NAME=NUMBER,NAME=NUMBER, each name once. "
+            f"Received: {text!r}"
+        )
+    offline_fields(values)
+    return values
 
 
 def needed(run: Run) -> tuple[str, int, int] | None:

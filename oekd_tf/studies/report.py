@@ -63,7 +63,7 @@ _METHODS = (
 
 _WHAT = {
     OFFLINE: "Each student distilled from student 1, which was trained alone before: "
-    "α CE + γ T² KL from the teacher, with the study's α, γ and T, which were not tuned for it.",
+    "α CE + γ T² KL from the teacher, with ",
     MUTUAL: "Each student in a pair with a student 1 of its own; each of the two under its labels "
     "and the divergence from the other, at T = 1 "
     "([deep mutual learning](https://arxiv.org/abs/1706.00384)).",
@@ -174,10 +174,10 @@ def markdown(results: Results) -> str:
     for method in trained:
         parts.append(f"## {in_markdown(method.name)}")
         if method.name in _WHAT:
-            parts.append(_WHAT[method.name])
+            parts.append(_what(method))
         if method.trained_by:
             parts.append(f"Students learn by {in_markdown(method.trained_by)}.")
-        if method.overrides:
+        if method.overrides and method.name != OFFLINE:
             parts.append(_difference(method))
         parts.append(_verdicts(method))
         parts.append(markdown_table(student_rows(method)))
@@ -324,6 +324,18 @@ def _verdicts(method: Method) -> str:
                 f"{len(row.gain.values)} seeds."
             )
     return "\n".join(lines)
+
+
+def _what(method: Method) -> str:
+    if method.name != OFFLINE:
+        return _WHAT[method.name]
+    own = [f"{p.rpartition('.')[2]} = {value!r}" for p, value in method.overrides.items()]
+    settings = (
+        f"settings of its own: {', '.join(map(in_code, own))}; others are the study's."
+        if own
+        else "the study's α, γ and T, which were not tuned for it."
+    )
+    return _WHAT[OFFLINE] + settings
 
 
 def _untimed(runs: Sequence[RunRecord]) -> str:

@@ -42,6 +42,7 @@ def compare(
     command: str = "",
     log: Callable[[str], None] = print,
     processes: int = 1,
+    offline_arguments: Mapping[str, float] | None = None,
 ) -> Results:
     """Trains the ensemble and every student alone, seed by seed, and reports.
 
@@ -61,6 +62,8 @@ def compare(
         command: Command line of the study, for the report.
         log: Called with each progress message.
         processes: Number of runs at a time, each on its share of the cores.
+        offline_arguments: Temperature, label weight and distillation weight of offline distillation
+            by name, where they differ from the ensemble's.
 
     Returns:
         The content of the results file, `results.json`.
@@ -84,11 +87,15 @@ def compare(
     if not path.exists():
         refuse_files_of_others(workdir, _STUDY_FILES)
     config = _with_widths(config, path, log)
-    runs = planning.plan(config, seeds, students, ablations, offline, mutual)
+    own = offline_arguments or {}
+    runs = planning.plan(config, seeds, students, ablations, offline, mutual, own)
     shares = shares_of_cores(processes)
     workers = Workers(log)
     with locked(workdir), workers.listening():
-        results = results_file.begin(path, config, ablations, command)
+        further = dict(ablations)
+        if offline:
+            further[planning.OFFLINE] = planning.offline_fields(own)
+        results = results_file.begin(path, config, further, command)
         study = _Study(config, workdir, runs, results, workers, len(shares) > 1, log)
         train_all(study.missing(), study.train, study.trained, study.failed, shares, workers.stop)
         results["failed"] = study.failures

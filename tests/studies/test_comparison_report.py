@@ -196,6 +196,9 @@ def test_markdown(results):
     assert "each student from the labels" in text
     assert "c0ffee" in text
     assert "not tuned for it" in text
+    own = {**results, "methods": {**results["methods"]}}
+    own["methods"]["offline"] = {"method.arguments.temperature": 4}
+    assert "with settings of its own: `temperature = 4`; others are the study's." in markdown(own)
     # Sizes are of the ensemble's student 1, whatever trained a student.
     assert text.split("## offline")[1].split("\n## ")[0].count("90.0 % compressed") == 1
     fields = ["- `name = 'three'`", "- `epochs = 2`", "- `ensemble.widths = [1.0, 0.5, 0.25]`"]

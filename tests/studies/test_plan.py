@@ -11,6 +11,7 @@ from oekd_tf.studies.plan import (
     parse_ablations,
     parse_further,
     parse_methods,
+    parse_offline,
     plan,
     run_config,
 )
@@ -74,6 +75,8 @@ def test_methods_of_others(config):
     offline = run_config(config, runs["offline", 3], "study")
     assert offline.teacher_workdir == "study/seed_0"
     assert offline.only_student == 3
+    asked = config_module.changed_arguments("oekd", offline.method.arguments.to_dict())
+    assert asked == config_module.changed_arguments("oekd", config.method.arguments.to_dict())
     mutual = run_config(config, runs["mutual", 3])
     assert mutual.ensemble.widths == (1.0, 0.25)
     assert not mutual.ensemble.shared_stem
@@ -268,3 +271,32 @@ def test_no_alternatives_for_one_student(config):
 def test_refusals(config, arguments, message):
     with pytest.raises(ConfigError, match=message):
         plan(config, **arguments)
+
+
+def test_offline_distillation_has_settings_of_its_own(config):
+    own = parse_offline("temperature=4,label_weight=0.1")
+    assert own == {"temperature": 4, "label_weight": 0.1}
+    assert parse_offline("") == {}
+    runs = plan(config, 1, (), {}, [3], [3], own)
+    changed = {
+        run.method: config_module.changed_arguments(
+            "oekd", run_config(config, run).method.arguments.to_dict()
+        )
+        for run in runs
+        if run.method != "mutual"
+    }
+    assert changed["offline"] == {**changed["ensemble"], "temperature": 4, "label_weight": 0.1}
+    assert changed["alone"] == changed["ensemble"]
+
+
+@pytest.mark.parametrize(
+    "text", ["temperature", "T=1", "temperature=hot", "temperature=1,temperature=2"]
+)
+def test_bad_settings_of_offline_distillation(text):
+    with pytest.raises(ConfigError, match=r"--offline_arguments must be .* Received: "):
+        parse_offline(text)
+
+
+def test_settings_of_offline_distillation_obey_the_rules(config):
+    with pytest.raises(ConfigError, match=r"--offline_arguments: .*temperature must be"):
+        plan(config, 1, (), {}, [3], [], {"temperature": -1})
