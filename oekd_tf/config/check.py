@@ -44,6 +44,11 @@ def check(config: ConfigDict, *, imports: bool = True) -> None:
             f"config.only_student must be at most the number of students, {students}. "
             f"Received: {config.only_student}"
         )
+    if max(config.baselines, default=0) > students:
+        raise ConfigError(
+            f"config.baselines must be at most the number of students, {students}. "
+            f"Received: {config.baselines}"
+        )
     if config.teacher_workdir and not config.only_student:
         raise ConfigError(
             "config.teacher_workdir must be '' unless config.only_student names the student to "

@@ -20,6 +20,9 @@ _MAY_DIFFER = (
     "data.data_dir",
     "data.download",
     "data.cache",
+    # What is trained and said besides.
+    "baselines",
+    "note",
     # Path of the teacher, not its identity.
     "teacher_workdir",
     "export.",

@@ -53,6 +53,11 @@ FIELDS: dict[str, Field] = {
         "letters, digits, '.', '_' and '-', none in front a '.', at most 200 bytes",
         "Names the run and its exports.",
     ),
+    "note": Field(
+        "",
+        *rules.text(empty=True),
+        "A sentence for the end of the report, such as how a study of several seeds came out.",
+    ),
     "seed": Field(
         0, *rules.at_least(0), "Random seed of initial weights, data order and augmentation."
     ),
@@ -60,6 +65,13 @@ FIELDS: dict[str, Field] = {
     "batch_size": Field(128, *rules.at_least(1), "Global batch size, all replicas together."),
     "only_student": Field(
         0, *rules.at_least(0), "Train this student alone, as its baseline; 0 trains the ensemble."
+    ),
+    "baselines": Field(
+        (),
+        rules.are_students,
+        "numbers of students, from 1 on and each once",
+        "Students that are trained alone, too, after the ensemble, so that its report has their "
+        "gains.",
     ),
     "teacher_workdir": Field(
         "",

@@ -99,6 +99,10 @@ def are_widths(values: Sequence[Any]) -> bool:
     return all(map(is_number, values)) and choices.are_widths(values)
 
 
+def are_students(values: Sequence[Any]) -> bool:
+    return all(is_whole(v) and v > 0 for v in values) and len(set(values)) == len(values)
+
+
 def are_rising_epochs(values: Sequence[Any]) -> bool:
     whole = all(is_whole(v) and v > 0 for v in values)
     return whole and all(a < b for a, b in itertools.pairwise(values))

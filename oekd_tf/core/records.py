@@ -148,6 +148,7 @@ class Summary(TypedDict):
         exports: Folder of the export, where the run has one.
         trained_by: The method and its arguments in words; runs of version 0.1 lack it.
         teacher_title: What the teacher is, likewise.
+        note: The config's sentence for the end of the report.
         early_stopping: The best epoch, where the config has a monitor.
         per_class: Recall of each class; runs of version 0.1 lack it.
     """
@@ -167,6 +168,7 @@ class Summary(TypedDict):
     exports: NotRequired[str]
     trained_by: NotRequired[str]
     teacher_title: NotRequired[str]
+    note: NotRequired[str]
     early_stopping: NotRequired[EarlyStopping]
     per_class: NotRequired[PerClass]
 

@@ -335,6 +335,8 @@ def run_config(config: ConfigDict, run: Run, study: str | Path = ".") -> ConfigD
     if run.method == OFFLINE:
         own.teacher_workdir = str(Path(study) / run.workdir)
     own.export.formats = ()
+    # The study has its own.
+    own.baselines, own.note = (), ""
     # The study has found their widths.
     own.ensemble.int8_bytes = ()
     config_module.set_fields(own, run.overrides, within=_SECTIONS)

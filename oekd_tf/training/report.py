@@ -50,6 +50,7 @@ def write_report(workdir: str | Path) -> str:
     files_table = _files(manifest, workdir / "trade_off.png") if manifest else ""
     title = summary.get("teacher_title", "Ensemble teacher (all students together)")
     teacher = f"{in_markdown(title)}: {summary['teacher_test_accuracy']:.2%}.{_behind(summary)}"
+    note = summary.get("note", "")
     method = f"Method: {in_markdown(summary['trained_by'])}. " if "trained_by" in summary else ""
     picture = workdir / "accuracy.png"
     draw_accuracy(summary, baselines, picture, manifest)
@@ -60,6 +61,7 @@ def write_report(workdir: str | Path) -> str:
         f"{method}Data: {in_markdown(summary['data'])}.\n\n{table}\n\n{teacher} "
         "*alone* is the same student trained by itself for as many steps; *gain* is relative "
         "to it. MFLOPs count a multiplication and an addition as two.\n\n"
+        f"{in_markdown(note)}{chr(10) * 2 if note else ''}"
         f"![accuracy against size](accuracy.png)\n\n{class_section(summary, workdir)}"
         f"{files_table}{_data_notes(summary)}"
         f"The config: {in_code(workdir / 'config.json')}.\n",
@@ -67,7 +69,7 @@ def write_report(workdir: str | Path) -> str:
     files = f"report: {workdir / 'report.md'}\npicture: {picture}"
     if manifest is not None:
         files += f"\nstudents: {summary['exports']}"
-    return f"\n{table}\n\n{teacher}\n{files}"
+    return "\n".join(["", table, "", teacher, *([note] if note else []), files])
 
 
 def _when(summary: Summary) -> str:

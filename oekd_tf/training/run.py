@@ -52,7 +52,7 @@ def train(
 
     If the workdir holds a checkpoint of the same config, training resumes from it; a finished run
     is only reported, and exported if it was not yet. The test split is read once, after the last
-    epoch.
+    epoch. Students of `config.baselines` are trained alone after the ensemble.
 
     Args:
         config: Config, from `oekd_tf.config.default_config`.
@@ -89,6 +89,8 @@ def train(
     # The chief holds the lock of the workdir for all hosts.
     with locked(workdir) if hosts.is_chief else contextlib.nullcontext(), hosts.watching():
         summary, is_new = _finished_run(config, workdir, hosts, data, exports, log)
+        for student in () if config.only_student else config.baselines:
+            _train_baseline(config, student, parent_workdir, hosts, data, log)
         if not hosts.is_chief:
             return summary
         return _deliver(config, parent_workdir, workdir, summary, exports, is_new, log)
@@ -179,6 +181,8 @@ def _finished_run(
                 trained.best.epoch if config.early_stopping.restore_best else trained.epochs
             ),
         }
+    if config.note:
+        summary["note"] = config.note
     if data.notes:
         summary["data_notes"] = list(data.notes)
     if exports:
@@ -196,6 +200,25 @@ def _finished_run(
         # Last, because this file marks a finished run.
         write_summary(workdir, summary)
     return summary, True
+
+
+def _train_baseline(
+    config: ConfigDict,
+    student: int,
+    parent_workdir: Path,
+    hosts: Hosts,
+    data: Any,
+    log: Callable[[str], None],
+) -> None:
+    """Trains a student alone, as a run with `config.only_student` does."""
+    own = ConfigDict(config).copy_and_resolve_references()
+    own.only_student, own.baselines, own.note = student, (), ""
+    workdir = run_folder(parent_workdir, student, offline=False)
+    refuse_workdir_of_another(own, workdir)
+    log = _silent if (workdir / "summary.json").exists() else log
+    log(f"training student {student} alone, for its gain ...")
+    with locked(workdir) if hosts.is_chief else contextlib.nullcontext():
+        _finished_run(own, workdir, hosts, data, False, log)
 
 
 def _save_model(model: keras.Model, workdir: Path, log: Callable[[str], None]) -> None:

@@ -15,6 +15,8 @@ BAD = {
     "epochs": 0,
     "batch_size": 0,
     "only_student": 6,
+    "baselines": (2, 2),
+    "note": None,
     "teacher_workdir": "runs/first",
     "precision": "float8",
     "strategy": "gpus",

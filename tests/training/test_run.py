@@ -156,6 +156,26 @@ def test_baseline_is_the_ensembles_student_trained_by_itself(run, tmp_path):
     assert f"{gain:+.2f}" in said[-1]
     assert "gain %" in (workdir / "report.md").read_text()
 
+    # In the run of the ensemble, too.
+    both = small_config(baselines=(2,), note="Nine of ten gain.")
+    said, other = [], tmp_path / "both"
+    assert training.train(both, other, said.append)["note"] == "Nine of ten gain."
+    assert "training student 2 alone, for its gain ..." in said
+    folder = "baseline_student_2"
+    one, two = (training.restore_run(w / folder)[2] for w in (workdir, other))
+    for a, b in zip(one.variables, two.variables, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=1e-4, err_msg=a.path)
+    table = said[-1].splitlines()
+    assert ["student_2" in line for line in table if "student_" in line] == [False, True]
+    assert "gain %" in table[1]
+    assert "Nine of ten gain." in table
+    assert "\n\nNine of ten gain.\n\n" in (other / "report.md").read_text()
+    # Started again, nothing is trained; nor is a finished baseline by itself.
+    said.clear()
+    training.train(both, other, said.append)
+    training.train(small_config(only_student=2), other, said.append)
+    assert not any("epoch" in line for line in said)
+
     # The same network with the same initial weights.
     data = training.load_data(small_config())
     strategy = tf.distribute.get_strategy()
