@@ -1,6 +1,12 @@
 """Network families that can be built at any width, and the base class for users' own."""
 
-from oekd_tf.backbones.backbone import Backbone, Branch, make_divisible, scale_channels
+from oekd_tf.backbones.backbone import (
+    Backbone,
+    Branch,
+    fit_multiple,
+    make_divisible,
+    scale_channels,
+)
 from oekd_tf.backbones.cifar_resnet import CifarResNet
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
 from oekd_tf.backbones.densenet import DenseNet
@@ -27,6 +33,7 @@ __all__ = [
     "ResNeXt",
     "ResNet",
     "WideResNet",
+    "fit_multiple",
     "make_divisible",
     "scale_channels",
 ]

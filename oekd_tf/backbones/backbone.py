@@ -89,12 +89,14 @@ class Backbone(abc.ABC):
         return f"{type(self).__name__}({arguments})"
 
 
-def scale_channels(channels: int, width: float) -> int:
-    """Number of channels of a layer at a width: floor(channels · width).
+def scale_channels(channels: int, width: float, multiple: int = 1) -> int:
+    """Number of channels of a layer at a width: floor(channels · width), or the nearest multiple.
 
     Args:
         channels: Number of channels at full width.
         width: Fraction of the full number of channels, in (0, 1].
+        multiple: 1 for the paper's rounding. Above 1 the result is the multiple of it that is
+            nearest to channels · width, as `fit_multiple` has it; at width 1 it is `channels`.
 
     Returns:
         The number of channels, at least 1.
@@ -103,8 +105,8 @@ def scale_channels(channels: int, width: float) -> int:
         ValueError: The layer would be left with no channels, or has none at full width.
 
     Example:
-        >>> scale_channels(64, 0.6)
-        38
+        >>> scale_channels(64, 0.6), scale_channels(64, 0.6, multiple=8)
+        (38, 40)
     """
     if channels < 1:
         raise ValueError(
@@ -117,7 +119,41 @@ def scale_channels(channels: int, width: float) -> int:
             f"widths must leave every layer at least one channel, so at least 1/{channels} here. "
             f"Received: width={width} for a layer of {channels} channels"
         )
-    return scaled
+    if multiple == 1 or width == 1:
+        return scaled
+    return fit_multiple(channels * width, channels, multiple)
+
+
+def check_multiple(channel_multiple: int) -> None:
+    """Raises a ValueError if `channel_multiple` is no whole number of at least 1."""
+    whole = isinstance(channel_multiple, int) and not isinstance(channel_multiple, bool)
+    if not whole or channel_multiple < 1:
+        raise ValueError(
+            f"channel_multiple must be a whole number, at least 1. Received: {channel_multiple!r}"
+        )
+
+
+def fit_multiple(channels: float, most: int, multiple: int) -> int:
+    """The nearest multiple of a number of channels that a layer may have.
+
+    Args:
+        channels: Number of channels, which may be fractional; halfway is rounded up.
+        most: Number of channels of the layer at full width.
+        multiple: What the result is a multiple of.
+
+    Returns:
+        At least one multiple, and at most the largest one within `most`. A layer of fewer channels
+        than a multiple keeps all of them, because fewer would save a device nothing.
+
+    Example:
+        >>> [fit_multiple(c, 20, 8) for c in (1.5, 11.9, 12, 20)], fit_multiple(3, 6, 8)
+        ([8, 8, 16, 16], 6)
+    """
+    if most < multiple:
+        return most
+    # A product such as 20 · 0.6 is just below its number in binary.
+    nearest = math.floor(channels / multiple + 0.5 + 1e-6) * multiple
+    return min(max(multiple, nearest), most // multiple * multiple)
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from oekd_tf.backbones.backbone import Branch, scale_channels
+from oekd_tf.backbones.backbone import Branch
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
 from oekd_tf.core.types import KerasTensor
 
@@ -25,6 +25,8 @@ class CifarResNet(ConvolutionalBackbone):
         synchronized_batch_norm: Whether batch statistics are over all replicas.
         batch_norm_momentum: Momentum of the moving statistics.
         batch_norm_epsilon: Constant added to the variance.
+        channel_multiple: Numbers of channels of narrower students are the nearest multiples of
+            it; 1 is the paper's rounding.
 
     Raises:
         ValueError: The depth is not 6n + 2, or the stem leaves no unit of the first block to the
@@ -49,6 +51,7 @@ class CifarResNet(ConvolutionalBackbone):
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-5,
+        channel_multiple: int = 1,
     ):
         if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
             raise ValueError(
@@ -69,6 +72,7 @@ class CifarResNet(ConvolutionalBackbone):
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,
             batch_norm_epsilon=batch_norm_epsilon,
+            channel_multiple=channel_multiple,
         )
         self.depth = depth
         self.stem_units = stem_units
@@ -85,7 +89,7 @@ class CifarResNet(ConvolutionalBackbone):
     def branch(self, stem_output: KerasTensor, width: float, name: str) -> Branch:
         x, blocks = stem_output, []
         for block, full in enumerate(_CHANNELS, start=1):
-            channels = scale_channels(full, width)
+            channels = self.scaled(full, width)
             first = self.stem_units + 1 if block == 1 else 1
             for unit in range(first, (self.depth - 2) // 6 + 1):
                 strides = 2 if block > 1 and unit == 1 else 1

@@ -1,12 +1,19 @@
 """The base class of convolutional families: convolution, normalisation, squeeze-excite."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import layers
 
-from oekd_tf.backbones.backbone import Backbone
+from oekd_tf.backbones.backbone import (
+    Backbone,
+    check_multiple,
+    fit_multiple,
+    make_divisible,
+    scale_channels,
+)
 from oekd_tf.core.types import KerasTensor
 
 
@@ -19,9 +26,13 @@ class ConvolutionalBackbone(Backbone):
         batch_norm_momentum: Momentum of the moving statistics; Keras's default of 0.99 is too slow
             for short runs.
         batch_norm_epsilon: Constant added to the variance.
+        channel_multiple: Numbers of channels of narrower students are multiples of it, which suits
+            the vector units of devices; 1 is the paper's rounding. The full-width student and the
+            stem are always the source network's.
 
     Raises:
-        ValueError: The momentum is not within [0, 1), or the epsilon not above 0.
+        ValueError: The momentum is not within [0, 1), the epsilon not above 0, or the multiple no
+            whole number of at least 1.
     """
 
     def __init__(
@@ -30,6 +41,7 @@ class ConvolutionalBackbone(Backbone):
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-5,
+        channel_multiple: int = 1,
     ):
         if not 0 <= batch_norm_momentum < 1:
             raise ValueError(
@@ -40,9 +52,37 @@ class ConvolutionalBackbone(Backbone):
             raise ValueError(
                 f"batch_norm_epsilon must be above 0 and below 1. Received: {batch_norm_epsilon}"
             )
+        check_multiple(channel_multiple)
         self.synchronized_batch_norm = synchronized_batch_norm
         self.batch_norm_momentum = batch_norm_momentum
         self.batch_norm_epsilon = batch_norm_epsilon
+        self.channel_multiple = channel_multiple
+
+    def scaled(self, channels: int, width: float) -> int:
+        """`scale_channels` with the family's multiple."""
+        return scale_channels(channels, width, self.channel_multiple)
+
+    def divisible(self, channels: float, width: float, scale: float = 1.0) -> int:
+        """Number of channels of a mobile network's layer, `make_divisible` of channels · scale.
+
+        Its paper rounds to multiples of 8 already, so that a multiple of 1, 2, 4 or 8 changes
+        nothing. With another one, students below full width have the nearest common multiple of
+        both.
+
+        Args:
+            channels: Number of channels of the full-width student, before it is rounded.
+            width: Width of the student.
+            scale: What its channels are multiplied by: the width, or 1 if `channels` are made
+                from those of a layer that is scaled already.
+
+        Returns:
+            The number of channels.
+        """
+        divisor = math.lcm(8, self.channel_multiple)
+        papers = make_divisible(channels * scale)
+        if divisor == 8 or width == 1:
+            return papers
+        return fit_multiple(channels * scale, make_divisible(channels), divisor)
 
     @property
     def kernel_initializer(self) -> Any:

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from oekd_tf.backbones.backbone import Branch, scale_channels
+from oekd_tf.backbones.backbone import Branch
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
 from oekd_tf.core.types import KerasTensor
 
@@ -23,6 +23,8 @@ class DenseNet(ConvolutionalBackbone):
         synchronized_batch_norm: Whether batch statistics are over all replicas.
         batch_norm_momentum: Momentum of the moving statistics.
         batch_norm_epsilon: Constant added to the variance.
+        channel_multiple: Numbers of channels of narrower students are the nearest multiples of
+            it; 1 is the paper's rounding.
 
     Raises:
         ValueError: The depth is not 6n + 4, or the growth rate below 1.
@@ -43,6 +45,7 @@ class DenseNet(ConvolutionalBackbone):
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-5,
+        channel_multiple: int = 1,
     ):
         if not isinstance(depth, int) or depth < 10 or (depth - 4) % 6:
             raise ValueError(
@@ -55,6 +58,7 @@ class DenseNet(ConvolutionalBackbone):
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,
             batch_norm_epsilon=batch_norm_epsilon,
+            channel_multiple=channel_multiple,
         )
         self.depth = depth
         self.growth_rate = growth_rate
@@ -63,13 +67,13 @@ class DenseNet(ConvolutionalBackbone):
         return self.conv(images, 2 * self.growth_rate, 3, 1, "stem")
 
     def branch(self, stem_output: KerasTensor, width: float, name: str) -> Branch:
-        growth = scale_channels(self.growth_rate, width)
+        growth = self.scaled(self.growth_rate, width)
         x, blocks = stem_output, []
         for block in (1, 2, 3):
             prefix = f"{name}_block_{block}"
             x = dense_block(self, x, (self.depth - 4) // 6, growth, prefix)
             if block < 3:
-                x = transition(self, x, prefix)
+                x = transition(self, x, width, prefix)
             else:
                 x = layers.ReLU(name=f"{name}_relu")(self.norm(x, f"{name}_norm"))
             blocks.append(x)
@@ -102,12 +106,15 @@ def dense_block(
     return x
 
 
-def transition(family: ConvolutionalBackbone, x: KerasTensor, name: str) -> KerasTensor:
-    """A transition, which halves channels (rounded down) and resolution.
+def transition(
+    family: ConvolutionalBackbone, x: KerasTensor, width: float, name: str
+) -> KerasTensor:
+    """A transition, which halves channels (rounded down, also to a multiple) and resolution.
 
     Args:
         family: Family whose convolutions and normalisations are used.
         x: Output of a dense block.
+        width: Width of the student.
         name: Prefix of the layers' names.
 
     Returns:
@@ -115,6 +122,8 @@ def transition(family: ConvolutionalBackbone, x: KerasTensor, name: str) -> Kera
     """
     name = f"{name}_transition"
     channels = x.shape[-1] // 2
+    if width < 1 and channels >= family.channel_multiple:
+        channels -= channels % family.channel_multiple
     x = layers.ReLU(name=f"{name}_relu")(family.norm(x, f"{name}_norm"))
     x = family.conv(x, channels, 1, 1, name)
     return layers.AveragePooling2D(2, name=f"{name}_pool")(x)

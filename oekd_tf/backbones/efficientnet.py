@@ -68,6 +68,8 @@ class EfficientNet(ConvolutionalBackbone):
         synchronized_batch_norm: Whether batch statistics are over all replicas.
         batch_norm_momentum: Momentum of the moving statistics.
         batch_norm_epsilon: Constant added to the variance.
+        channel_multiple: Numbers of channels of narrower students are multiples of it and of 8;
+            1, 2, 4 and 8 are the paper's rounding.
 
     Raises:
         ValueError: There is no such variant, or a rate is not within [0, 1).
@@ -90,6 +92,7 @@ class EfficientNet(ConvolutionalBackbone):
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-3,
+        channel_multiple: int = 1,
     ):
         if variant not in _VARIANTS:
             raise ValueError(
@@ -102,6 +105,7 @@ class EfficientNet(ConvolutionalBackbone):
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,
             batch_norm_epsilon=batch_norm_epsilon,
+            channel_multiple=channel_multiple,
         )
         self.variant = variant
         self.dropout_rate = dropout_rate
@@ -121,7 +125,7 @@ class EfficientNet(ConvolutionalBackbone):
         units = [math.ceil(stage.units * variant.depth) for stage in _STAGES]
         x, blocks, done = stem_output, [], 0
         for number, (stage, count) in enumerate(zip(_STAGES, units, strict=True), start=1):
-            channels = make_divisible(stage.channels * variant.width * width)
+            channels = self.divisible(stage.channels * variant.width, width, width)
             for unit in range(count):
                 rate = self.drop_connect_rate * done / sum(units)
                 strides = stage.strides if unit == 0 else 1
@@ -130,7 +134,7 @@ class EfficientNet(ConvolutionalBackbone):
                 done += 1
             if number in _BLOCK_ENDS:
                 blocks.append(x)
-        head = make_divisible(_HEAD_CHANNELS * variant.width * width)
+        head = self.divisible(_HEAD_CHANNELS * variant.width, width, width)
         x = self.conv_norm(x, head, 1, 1, f"{name}_head")
         x = layers.Activation("swish", name=f"{name}_head_swish")(x)
         features = layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)

@@ -1,6 +1,7 @@
 """Families from any function that builds a functional model at a width."""
 
 import functools
+import inspect
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 import keras
 
-from oekd_tf.backbones.backbone import Backbone, Branch
+from oekd_tf.backbones.backbone import Backbone, Branch, check_multiple
 from oekd_tf.core import keras_internals
 from oekd_tf.core.types import KerasTensor
 
@@ -34,10 +35,13 @@ class FunctionBackbone(Backbone):
         stem_layer: Name of the last layer of the stem, the same at every width.
         block_layers: Names of the layers whose outputs are the block outputs, three in the paper.
         synchronized_batch_norm: Whether batch statistics are over all replicas.
+        channel_multiple: Above 1, `build` is called with `channel_multiple` as well, and makes
+            numbers of channels below full width multiples of it.
 
     Raises:
-        ValueError: The network cannot be split there, for the reason in the message; raised when
-            an ensemble is built.
+        ValueError: `build` is no function, or takes no `channel_multiple` that is given; or the
+            network cannot be split there, for the reason in the message; raised when an ensemble
+            is built.
 
     Example:
         ```python
@@ -55,14 +59,21 @@ class FunctionBackbone(Backbone):
 
     def __init__(
         self,
-        build: Callable[[float], keras.Model],
+        build: Callable[..., keras.Model],
         stem_layer: str,
         block_layers: Sequence[str],
         *,
         synchronized_batch_norm: bool = False,
+        channel_multiple: int = 1,
     ):
         if not callable(build):
             raise ValueError(f"build must be a function of a width. Received: {build!r}")
+        check_multiple(channel_multiple)
+        if channel_multiple > 1 and not _takes_multiple(build):
+            raise ValueError(
+                "build must take an argument channel_multiple for channel_multiple above 1. "
+                f"Received: {build!r} and channel_multiple={channel_multiple}"
+            )
         if isinstance(block_layers, str) or not block_layers:
             raise ValueError(
                 f"block_layers must be at least one layer's name. Received: {block_layers!r}"
@@ -71,6 +82,7 @@ class FunctionBackbone(Backbone):
         self.stem_layer = stem_layer
         self.block_layers = tuple(block_layers)
         self.synchronized_batch_norm = synchronized_batch_norm
+        self.channel_multiple = channel_multiple
 
     def stem(self, images: KerasTensor) -> KerasTensor:
         model = self._built(1.0)
@@ -120,7 +132,8 @@ class FunctionBackbone(Backbone):
         return cls(**{**config, "build": build})
 
     def _built(self, width: float) -> keras.Model:
-        model = self.build(width)
+        more = {"channel_multiple": self.channel_multiple} if self.channel_multiple > 1 else {}
+        model = self.build(width, **more)
         functional = isinstance(model, keras.Model) and getattr(model, "inputs", None)
         if not functional or len(model.inputs) != 1 or len(model.outputs) != 1:
             raise ValueError(
@@ -193,6 +206,11 @@ class FunctionBackbone(Backbone):
         outputs = keras_internals.run_through_graph(part, tensor, renamed)
         _copy_weights(pairs, prefix)
         return outputs
+
+
+def _takes_multiple(build: Callable[..., keras.Model]) -> bool:
+    parameters = inspect.signature(build).parameters.values()
+    return any(p.name == "channel_multiple" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _copy_weights(pairs: Sequence[tuple[keras.Operation, keras.Operation]], name: str) -> None:

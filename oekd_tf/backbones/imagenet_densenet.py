@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from oekd_tf.backbones.backbone import Branch, scale_channels
+from oekd_tf.backbones.backbone import Branch
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
 from oekd_tf.backbones.densenet import dense_block, transition
 from oekd_tf.core.types import KerasTensor
@@ -29,6 +29,8 @@ class ImageNetDenseNet(ConvolutionalBackbone):
         synchronized_batch_norm: Whether batch statistics are over all replicas.
         batch_norm_momentum: Momentum of the moving statistics.
         batch_norm_epsilon: Constant added to the variance.
+        channel_multiple: Numbers of channels of narrower students are the nearest multiples of
+            it; 1 is the paper's rounding.
 
     Raises:
         ValueError: The depth is none of these.
@@ -49,6 +51,7 @@ class ImageNetDenseNet(ConvolutionalBackbone):
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1.001e-5,
+        channel_multiple: int = 1,
     ):
         if depth not in _SIZES:
             raise ValueError(
@@ -59,6 +62,7 @@ class ImageNetDenseNet(ConvolutionalBackbone):
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,
             batch_norm_epsilon=batch_norm_epsilon,
+            channel_multiple=channel_multiple,
         )
         self.depth = depth
 
@@ -70,13 +74,13 @@ class ImageNetDenseNet(ConvolutionalBackbone):
         return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
 
     def branch(self, stem_output: KerasTensor, width: float, name: str) -> Branch:
-        growth = scale_channels(32, width)
+        growth = self.scaled(32, width)
         x, blocks = stem_output, []
         for stage, size in enumerate(_SIZES[self.depth], start=1):
             prefix = f"{name}_stage_{stage}"
             x = dense_block(self, x, size, growth, prefix)
             if stage < 4:
-                x = transition(self, x, prefix)
+                x = transition(self, x, width, prefix)
             else:
                 x = layers.ReLU(name=f"{name}_relu")(self.norm(x, f"{name}_norm"))
             if stage > 1:

@@ -36,6 +36,8 @@ class MobileNetV2(ConvolutionalBackbone):
         synchronized_batch_norm: Whether batch statistics are over all replicas.
         batch_norm_momentum: Momentum of the moving statistics.
         batch_norm_epsilon: Constant added to the variance.
+        channel_multiple: Numbers of channels of narrower students are multiples of it and of 8;
+            1, 2, 4 and 8 are the paper's rounding.
 
     Raises:
         ValueError: The multiplier is not above 0, or above 100.
@@ -56,6 +58,7 @@ class MobileNetV2(ConvolutionalBackbone):
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-3,
+        channel_multiple: int = 1,
     ):
         if not 0 < width_multiplier <= 100:
             raise ValueError(
@@ -65,6 +68,7 @@ class MobileNetV2(ConvolutionalBackbone):
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,
             batch_norm_epsilon=batch_norm_epsilon,
+            channel_multiple=channel_multiple,
         )
         self.width_multiplier = width_multiplier
 
@@ -75,14 +79,14 @@ class MobileNetV2(ConvolutionalBackbone):
     def branch(self, stem_output: KerasTensor, width: float, name: str) -> Branch:
         x, blocks = stem_output, []
         for number, (expansion, full, units, first) in enumerate(_STAGES, start=1):
-            channels = make_divisible(full * self.width_multiplier * width)
+            channels = self.divisible(full * self.width_multiplier, width, width)
             for unit in range(1, units + 1):
                 prefix = f"{name}_stage_{number}_unit_{unit}"
                 strides = first if unit == 1 else 1
                 x = self._unit(x, expansion, channels, strides, prefix)
             if number in _BLOCK_ENDS:
                 blocks.append(x)
-        head = make_divisible(1280 * max(1.0, self.width_multiplier) * width)
+        head = self.divisible(1280 * max(1.0, self.width_multiplier), width, width)
         x = self.conv_norm(x, head, 1, 1, f"{name}_head")
         x = layers.ReLU(6.0, name=f"{name}_head_relu")(x)
         features = layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)

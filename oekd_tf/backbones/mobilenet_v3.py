@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from oekd_tf.backbones.backbone import Branch, make_divisible
+from oekd_tf.backbones.backbone import Branch
 from oekd_tf.backbones.convolutional import ConvolutionalBackbone
 from oekd_tf.core.types import KerasTensor
 
@@ -83,6 +83,8 @@ class MobileNetV3(ConvolutionalBackbone):
         synchronized_batch_norm: Whether batch statistics are over all replicas.
         batch_norm_momentum: Momentum of the moving statistics.
         batch_norm_epsilon: Constant added to the variance.
+        channel_multiple: Numbers of channels of narrower students are multiples of it and of 8;
+            1, 2, 4 and 8 are the paper's rounding.
 
     Raises:
         ValueError: An argument breaks its rule.
@@ -105,6 +107,7 @@ class MobileNetV3(ConvolutionalBackbone):
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-3,
+        channel_multiple: int = 1,
     ):
         if size not in _VARIANTS:
             raise ValueError(f"A MobileNetV3 must be small or large. Received: {size!r}")
@@ -120,6 +123,7 @@ class MobileNetV3(ConvolutionalBackbone):
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,
             batch_norm_epsilon=batch_norm_epsilon,
+            channel_multiple=channel_multiple,
         )
         self.size = size
         self.width_multiplier = width_multiplier
@@ -133,14 +137,14 @@ class MobileNetV3(ConvolutionalBackbone):
         variant = _VARIANTS[self.size]
         x, blocks = stem_output, []
         for number, unit in enumerate(variant.units, start=1):
-            channels = make_divisible(unit.channels * self.width_multiplier * width)
-            x = self._unit(x, unit, channels, number > 1, f"{name}_unit_{number}")
+            channels = self.divisible(unit.channels * self.width_multiplier, width, width)
+            x = self._unit(x, unit, channels, number > 1, width, f"{name}_unit_{number}")
             if number in variant.block_ends:
                 blocks.append(x)
-        x = self.conv_norm(x, make_divisible(x.shape[-1] * 6), 1, 1, f"{name}_head")
+        x = self.conv_norm(x, self.divisible(x.shape[-1] * 6, width), 1, 1, f"{name}_head")
         x = layers.Activation("hard_swish", name=f"{name}_head_hard_swish")(x)
         features = layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
-        size = make_divisible(variant.features * max(1.0, self.width_multiplier) * width)
+        size = self.divisible(variant.features * max(1.0, self.width_multiplier), width, width)
         features = layers.Dense(size, name=f"{name}_features")(features)
         features = layers.Activation("hard_swish", name=f"{name}_features_hard_swish")(features)
         if self.dropout_rate:
@@ -148,9 +152,15 @@ class MobileNetV3(ConvolutionalBackbone):
         return Branch((*blocks, x), features)
 
     def _unit(
-        self, x: KerasTensor, unit: _Unit, channels: int, expand: bool, name: str
+        self,
+        x: KerasTensor,
+        unit: _Unit,
+        channels: int,
+        expand: bool,
+        width: float,
+        name: str,
     ) -> KerasTensor:
-        inner = make_divisible(x.shape[-1] * unit.expansion)
+        inner = self.divisible(x.shape[-1] * unit.expansion, width)
         y = x
         if expand:
             y = self.conv_norm(y, inner, 1, 1, f"{name}_expand")
@@ -158,7 +168,7 @@ class MobileNetV3(ConvolutionalBackbone):
         y = self.depthwise_norm(y, unit.kernel, unit.strides, f"{name}_depthwise")
         y = layers.Activation(unit.activation, name=f"{name}_depthwise_{unit.activation}")(y)
         if unit.squeeze:
-            squeezed = make_divisible(inner * 0.25)
+            squeezed = self.divisible(inner * 0.25, width)
             y = self.squeeze_excite(y, squeezed, "relu", _hard_sigmoid, f"{name}_se")
         y = self.conv_norm(y, channels, 1, 1, f"{name}_project")
         if unit.strides == 1 and x.shape[-1] == channels:

@@ -1,5 +1,7 @@
 """ResNets for 224×224 images, at any width."""
 
+import math
+
 import keras
 from keras import layers
 
@@ -24,7 +26,8 @@ class ResNet(ConvolutionalBackbone):
 
     A width scales each residual unit's outer and inner channels, floor(channels · width); the
     stem keeps its 64. With groups, a width scales their number, floor(groups · width) and at
-    least 1, and a group keeps its size: so groups always divide the channels. The first and the
+    least 1, and a group keeps its size: so groups always divide the channels, and with a
+    `channel_multiple` there are as many as make a multiple of channels. The first and the
     second stage are block 1, the third is block 2, the fourth block 3.
 
     Args:
@@ -37,6 +40,8 @@ class ResNet(ConvolutionalBackbone):
         synchronized_batch_norm: Whether batch statistics are over all replicas.
         batch_norm_momentum: Momentum of the moving statistics.
         batch_norm_epsilon: Constant added to the variance.
+        channel_multiple: Numbers of channels of narrower students are the nearest multiples of
+            it; 1 is the paper's rounding.
 
     Raises:
         ValueError: An argument breaks its rule, or groups are asked of a network without
@@ -61,6 +66,7 @@ class ResNet(ConvolutionalBackbone):
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-5,
+        channel_multiple: int = 1,
     ):
         if depth not in _UNITS:
             raise ValueError(
@@ -83,6 +89,7 @@ class ResNet(ConvolutionalBackbone):
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,
             batch_norm_epsilon=batch_norm_epsilon,
+            channel_multiple=channel_multiple,
         )
         self.depth = depth
         self.groups = groups
@@ -116,7 +123,7 @@ class ResNet(ConvolutionalBackbone):
         """A residual unit of a stage, 1 to 4: a bottleneck, or two 3×3 convolutions."""
         planes = 64 * 2 ** (stage - 1)
         bottleneck = self.depth >= 50
-        channels = scale_channels(planes * (_EXPANSION if bottleneck else 1), width)
+        channels = self.scaled(planes * (_EXPANSION if bottleneck else 1), width)
         shortcut = x
         if strides != 1 or x.shape[-1] != channels:
             shortcut = self.conv_norm(x, channels, 1, strides, f"{name}_shortcut")
@@ -136,9 +143,11 @@ class ResNet(ConvolutionalBackbone):
         group_channels = self.width_per_group * 2 ** (stage - 1)
         groups = self.groups
         if groups == 1:
-            inner = scale_channels(group_channels, width)
+            inner = self.scaled(group_channels, width)
         else:
-            groups = max(1, int(groups * width + 1e-6))
+            # As many groups as it takes for a multiple of channels.
+            multiple = self.channel_multiple // math.gcd(self.channel_multiple, group_channels)
+            groups = scale_channels(groups, max(width, 1 / groups), multiple)
             inner = groups * group_channels
         y = layers.ReLU(name=f"{name}_1_relu")(self.conv_norm(x, inner, 1, 1, f"{name}_1"))
         y = self.conv3x3(y, inner, strides, f"{name}_2", groups=groups)

@@ -18,6 +18,8 @@ class WideResNet(ResNet):
         synchronized_batch_norm: Whether batch statistics are over all replicas.
         batch_norm_momentum: Momentum of the moving statistics.
         batch_norm_epsilon: Constant added to the variance.
+        channel_multiple: Numbers of channels of narrower students are the nearest multiples of
+            it; 1 is the paper's rounding.
 
     Raises:
         ValueError: A rule of `ResNet` is broken, or the factor is below 1.
@@ -39,6 +41,7 @@ class WideResNet(ResNet):
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-5,
+        channel_multiple: int = 1,
     ):
         super().__init__(
             depth,
@@ -47,5 +50,6 @@ class WideResNet(ResNet):
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,
             batch_norm_epsilon=batch_norm_epsilon,
+            channel_multiple=channel_multiple,
         )
         self.width_factor = width_factor

@@ -1,5 +1,6 @@
 """Construction of functional models that share a stem, from a backbone."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from keras import layers
 from oekd_tf.backbones.backbone import Backbone
 from oekd_tf.core.keras_internals import deep_recursion
 from oekd_tf.core.types import KerasTensor
+from oekd_tf.models.size import count_parameters
 
 
 class Branches(NamedTuple):
@@ -56,7 +58,8 @@ def build_branches(
         The models.
 
     Raises:
-        ValueError: A branch's blocks do not fit the pseudo teacher's in number, height or width.
+        ValueError: A branch's blocks do not fit the pseudo teacher's in number, height or width, or
+            two students have the same channels after these were rounded to a `channel_multiple`.
     """
     with deep_recursion():
         return _build(backbone, image_shape, num_classes, widths, mean, std, shared_stem)
@@ -94,6 +97,7 @@ def _build(
         outputs = [*branch.blocks, branch.features, logits]
         branches.append(keras.Model(stem_output, outputs, name=f"{name}_branch"))
     stem = keras.Model(images, stem_output, name="stem")
+    _check_sizes(backbone, widths, branches)
     return Branches(stem, branches, students, blocks, features)
 
 
@@ -105,3 +109,20 @@ def _check_blocks(blocks: list[tuple[KerasTensor, ...]], name: str) -> None:
             "At every width a backbone's branch must give the same number of blocks, of the same "
             f"(height, width). Received: {shapes} for {name}, {expected} for student_1"
         )
+
+
+def _check_sizes(
+    backbone: Backbone, widths: Sequence[float], branches: Sequence[keras.Model]
+) -> None:
+    """Raises if widths that differ were rounded to the same channels."""
+    multiple = getattr(backbone, "channel_multiple", 1)
+    # The paper's own rounding may do so, too, as it always has.
+    if multiple == 1:
+        return
+    sizes = [count_parameters(branch) for branch in branches]
+    for (wide, size), (narrow, other) in itertools.pairwise(zip(widths, sizes, strict=True)):
+        if size == other:
+            raise ValueError(
+                f"widths must give every student other channels, rounded to multiples of {multiple}"
+                f". Received: {wide:g} and {narrow:g}, which give the same"
+            )

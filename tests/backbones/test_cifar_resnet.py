@@ -62,6 +62,24 @@ def test_scale_channels_floors_but_not_below_the_product():
     assert scale_channels(100, 0.29) == 29
 
 
+@pytest.mark.parametrize(
+    ("full", "width", "multiple", "channels"),
+    [
+        (64, 0.6, 4, 40),  # 38.4
+        (64, 0.6, 16, 32),
+        (64, 0.2, 8, 16),  # 12.8
+        (20, 0.6, 8, 16),  # 12, halfway
+        (64, 0.02, 8, 8),  # 1.28, at least one multiple
+        (20, 0.99, 8, 16),  # 19.8: 24 would be more than at full width
+        (20, 1.0, 8, 20),
+        (6, 0.5, 8, 6),  # less than a multiple at full width
+    ],
+)
+def test_scale_channels_to_a_multiple(full, width, multiple, channels):
+    assert scale_channels(full, width, multiple) == channels
+    assert scale_channels(full, width, 1) == int(full * width)
+
+
 def test_a_layer_without_channels_is_refused():
     with pytest.raises(ValueError, match=r"at least one channel.*Received: width=0.05"):
         scale_channels(16, 0.05)

@@ -92,6 +92,135 @@ def test_groups_divide_at_every_width(width):
     assert grouped[-1].filters // grouped[-1].groups == 32
 
 
+@keras.saving.register_keras_serializable("oekd_tf_tests")
+def plain_network(width, channel_multiple=1):
+    x = images = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(16, 3, name="start")(x)
+    for number, full in enumerate((24, 40), start=1):
+        channels = backbones.scale_channels(full, width, channel_multiple)
+        x = keras.layers.Conv2D(channels, 3, name=f"end_{number}")(x)
+    return keras.Model(images, x)
+
+
+def of_one_width(width):
+    return plain_network(width)
+
+
+def function_family(**arguments):
+    return backbones.FunctionBackbone(plain_network, "start", ("end_1", "end_2"), **arguments)
+
+
+def class_name(value):
+    return None if isinstance(value, int) else type(value).__name__
+
+
+# Rounded to 8 by their papers already.
+MOBILE = (backbones.EfficientNet, backbones.MobileNetV2, backbones.MobileNetV3)
+IN_MULTIPLES = [
+    (backbones.CifarResNet(8), 16),
+    (backbones.DenseNet(16, 12), 16),
+    (function_family(), 16),
+    *(case for case in FAMILIES if not isinstance(case[0], backbones.DenseNet)),
+]
+
+
+def is_large(family):
+    return isinstance(family, backbones.WideResNet) or getattr(family, "size", "") == "large"
+
+
+def in_multiples(family, multiple):
+    return type(family).from_config({**family.get_config(), "channel_multiple": multiple})
+
+
+@pytest.mark.parametrize(
+    ("family", "size"),
+    [
+        # The code of others of this list, at sizes that take long.
+        pytest.param(*case, marks=pytest.mark.slow if is_large(case[0]) else [])
+        for number, case in enumerate(IN_MULTIPLES)
+    ],
+    ids=class_name,
+)
+def test_channels_are_multiples(family, size):
+    multiple = {backbones.DenseNet: 4}.get(type(family), 16 if isinstance(family, MOBILE) else 8)
+    rounded = in_multiples(family, multiple)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rounded))
+    assert again.get_config() == rounded.get_config()
+    assert f"channel_multiple={multiple}" in repr(again)
+    images = keras.Input((size, size, 3))
+    stem = again.stem(images)
+
+    def built(network, width, name):
+        model = keras.Model(images, network.branch(stem, width, name).features)
+        counts = [
+            layer.filters
+            for layer in model.layers
+            if type(layer) is keras.layers.Conv2D and "_se_" not in layer.name
+        ]
+        return counts, model.count_params()
+
+    source = built(family, 1.0, "source")
+    full = built(again, 1.0, "full")
+    assert full == source
+    sizes = [full[1]]
+    for width in (0.6, 0.3):
+        counts, parameters = built(again, width, f"at_{10 * width:.0f}")
+        sizes.append(parameters)
+        # A network's shortcuts stand where channels change: those of full width may be fewer.
+        widest = max(full[0])
+        assert all(count % multiple == 0 or count < multiple for count in counts)
+        assert max(counts) <= widest
+    assert sizes == sorted(set(sizes), reverse=True)
+
+
+@pytest.mark.parametrize("family", [case[0] for case in IN_MULTIPLES], ids=class_name)
+@pytest.mark.parametrize("multiple", [0, 1.5, True])
+def test_a_multiple_is_a_whole_number(family, multiple):
+    with pytest.raises(ValueError, match=rf"channel_multiple must be .* Received: {multiple}"):
+        in_multiples(family, multiple)
+
+
+def test_a_function_must_take_the_multiple():
+    with pytest.raises(ValueError, match=r"build must take .* and channel_multiple=4"):
+        backbones.FunctionBackbone(of_one_width, "start", ("end_1",), channel_multiple=4)
+
+
+@pytest.mark.parametrize("family", [backbones.EfficientNet("b0"), backbones.MobileNetV3("small")])
+def test_mobile_networks_are_in_multiples_of_8_already(family):
+    images = keras.Input((32, 32, 3))
+    stem = family.stem(images)
+    networks = [family, in_multiples(family, 8)]
+    sizes = [
+        keras.Model(images, network.branch(stem, 0.35, f"s{number}").features).count_params()
+        for number, network in enumerate(networks)
+    ]
+    assert sizes[0] == sizes[1]
+
+
+def test_an_ensemble_in_multiples_saves_and_loads(tmp_path, rng):
+    family = backbones.CifarResNet(8, channel_multiple=8)
+    ensemble = oekd_tf.OnlineEnsemble(family, (16, 16, 3), 4, widths=(1.0, 0.6, 0.3))
+    images = rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    outputs = ensemble(images, with_parts=True)
+    channels = [[block.shape[-1] for block in blocks] for blocks in outputs["blocks"]]
+    # 9.6, 19.2 and 38.4 of 16, 32 and 64 at 0.6; 4.8, 9.6 and 19.2 at 0.3.
+    assert channels == [[16, 32, 64], [8, 16, 40], [8, 8, 16]]
+    ensemble.save(tmp_path / "e.keras")
+    loaded = keras.models.load_model(tmp_path / "e.keras")
+    assert loaded.backbone.channel_multiple == 8
+    np.testing.assert_array_equal(loaded(images)["student_3"], outputs["student_3"])
+
+
+def test_widths_of_the_same_channels_are_refused():
+    # Both are of 8, 8 and 16 channels.
+    family = backbones.CifarResNet(8, channel_multiple=8)
+    with pytest.raises(
+        ValueError, match=r"multiples of 8\. Received: 0.25 and 0.2, which"
+    ) as error:
+        oekd_tf.OnlineEnsemble(family, (16, 16, 3), 4, widths=(1.0, 0.5, 0.25, 0.2))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
