@@ -4,23 +4,29 @@ import functools
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
 
 from oekd_tf.backbones.backbone import Backbone
-from oekd_tf.models.branches import build_branches
+from oekd_tf.device.latency import fastest_turns
+from oekd_tf.export.probe import probe_student, tflite_file, tflite_formats
+from oekd_tf.export.staircase import Staircase, first
 from oekd_tf.models.size import count_flops, count_parameters
 
-UNITS = ("parameters", "flops", "int8_bytes", "compression")
+UNITS = ("parameters", "flops", "int8_bytes", "compression", "latency_ms")
+# What a latency is measured with, and without these.
+LATENCY_DEFAULTS = {"format": "int8", "threads": 1}
 
 # Widths are searched in thousandths: finer than a channel of the widest layers in the field.
 _STEPS = 1000
+_MOST_THREADS = 1024
 
 
 def widths_for(
     backbone: Backbone,
-    budgets: Sequence[Mapping[str, float]],
+    budgets: Sequence[Mapping[str, Any]],
     *,
     input_shape: Sequence[int] = (32, 32, 3),
     num_classes: int = 10,
@@ -29,7 +35,11 @@ def widths_for(
 ) -> tuple[float, ...]:
     """The width of the widest student that fits each budget.
 
-    A student's size is that of the student alone: stem, branch and classifier.
+    A student's size is that of the student alone: stem, branch and classifier. Its latency is
+    measured here, of the file of an untrained one. Latency does not rise evenly with the width, and
+    a measurement may be too long: so bisection is followed by eight networks each wider than what
+    it found, and those that are near to the limit are measured twice more, in turns. Of each
+    network the fastest turn counts (`oekd_tf.device.latency.fastest_turns`).
 
     Args:
         backbone: Network family.
@@ -37,11 +47,13 @@ def widths_for(
             (trainable, at most), "flops" (floating-point operations for one image as
             `count_flops` has them, at most), "int8_bytes" (size of the int8 TFLite file, at
             most), "compression" (% of the full-width student's parameters that are gone, at
-            least).
+            least), "latency_ms" (milliseconds of a run of the TFLite file on this machine, at
+            most). Beside "latency_ms" a budget may have "format", a TFLite format, int8 if it has
+            none, and "threads", 1 if it has none.
         input_shape: Shape of an image, (height, width, channels).
         num_classes: Number of classes.
-        batch_size: Batch size of the int8 file, as in `export_students`; a file of any batch size,
-            None, is some hundred bytes larger.
+        batch_size: Batch size of the files, as in `export_students`; an int8 file of any batch
+            size, None, is some hundred bytes larger. A run is of one batch, or of one image.
         progress: Called with a message for each file that is measured and each width found.
 
     Returns:
@@ -53,29 +65,31 @@ def widths_for(
 
     Example:
         >>> widths_for(oekd_tf.backbones.CifarResNet(20), [{"parameters": 100_000},
-        ...     {"compression": 95}, {"int8_bytes": 20_000, "flops": 5e6}])
+        ...     {"compression": 95}, {"latency_ms": 0.13, "format": "int8", "flops": 5e6}])
     """
     if isinstance(budgets, Mapping):
         raise ValueError(f"budgets must be a sequence, one budget a student. Received: {budgets!r}")
     for budget in budgets:
         _check_budget(budget)
-    sizes = _Sizes(backbone, tuple(input_shape), num_classes, batch_size, progress)
     widths = []
-    for budget in budgets:
-        widths.append(_widest(sizes, budget) / _STEPS)
-        limits = ", ".join(f"{unit} {limit:,}" for unit, limit in budget.items())
-        progress(f"{limits}: width {widths[-1]:g}")
+    with tempfile.TemporaryDirectory() as folder:
+        shape = tuple(input_shape)
+        sizes = _Sizes(backbone, shape, num_classes, batch_size, Path(folder), progress)
+        for budget in budgets:
+            widths.append(_widest(sizes, budget) / _STEPS)
+            progress(f"{_described(budget)}: width {widths[-1]:g}")
     return tuple(widths)
 
 
 class _Sizes:
-    """Sizes of a family's students, each network built once.
+    """Sizes and latencies of a family's students, each network built and converted once.
 
     Args:
         backbone: Network family.
         input_shape: Shape of an image, (height, width, channels).
         num_classes: Number of classes.
-        batch_size: Batch size of the int8 file, or None.
+        batch_size: Batch size of the files, or None.
+        folder: Where to write them.
         progress: Called with a message for each file that is measured.
     """
 
@@ -85,35 +99,58 @@ class _Sizes:
         input_shape: tuple[int, ...],
         num_classes: int,
         batch_size: int | None,
+        folder: Path,
         progress: Callable[[str], None],
     ):
         self.backbone = backbone
         self._input_shape = input_shape
         self._num_classes = num_classes
         self._batch_size = batch_size
+        self._folder = folder
         self._progress = progress
         self._bytes: dict[tuple[int, int], int] = {}
 
     @functools.cache  # noqa: B019 (lives as long as one search)
     def counts(self, step: int) -> tuple[int, int]:
-        """Parameters and FLOPs at width step / 1000."""
+        """Parameters and FLOPs at width step / 1000; widths of the same are the same network."""
         student = self._student(step)
         return count_parameters(student), count_flops(student)
 
     def int8_bytes(self, step: int) -> int:
         """Size of the int8 TFLite file at width step / 1000."""
         counts = self.counts(step)
-        # Widths of the same counts are the same network.
         if counts not in self._bytes:
-            self._bytes[counts] = int8_bytes(self._student(step), self._batch_size)
+            self._bytes[counts] = self._file(step, "int8").stat().st_size
             self._progress(f"width {step / _STEPS:g}: {self._bytes[counts]:,} bytes in int8")
         return self._bytes[counts]
+
+    @functools.cache  # noqa: B019
+    def latencies(self, file_format: str, threads: int) -> Staircase:
+        """Latencies by width in thousandths."""
+
+        def measure(steps: Sequence[int]) -> list[float]:
+            files = {str(step): self._file(step, file_format) for step in steps}
+            # Those that are measured again decide.
+            found = fastest_turns(files, threads, turns=10 if len(steps) == 1 else 30)
+            for name, latency in found.items():
+                width = int(name) / _STEPS
+                self._progress(f"width {width:g}: {_ms(latency, file_format, threads)}")
+            return list(found.values())
+
+        return Staircase(self.counts, measure)
+
+    def _file(self, step: int, file_format: str) -> Path:
+        parameters, flops = self.counts(step)
+        path = self._folder / f"{parameters}_{flops}_{file_format}.tflite"
+        if not path.exists():
+            path.write_bytes(tflite_file(self._student(step), file_format, self._batch_size))
+        return path
 
     def _student(self, step: int) -> keras.Model:
         return probe_student(self.backbone, self._input_shape, self._num_classes, step / _STEPS)
 
 
-def _widest(sizes: _Sizes, budget: Mapping[str, float]) -> int:
+def _widest(sizes: _Sizes, budget: Mapping[str, Any]) -> int:
     def cheap(step: int) -> bool:
         parameters, flops = sizes.counts(step)
         full, _ = sizes.counts(_STEPS)
@@ -125,29 +162,22 @@ def _widest(sizes: _Sizes, budget: Mapping[str, float]) -> int:
             and parameters <= budget.get("int8_bytes", math.inf)
         )
 
-    narrowest = _first(lambda step: _can_be_built(sizes, step), 1, _STEPS)
+    narrowest = first(lambda step: _can_be_built(sizes, step), 1, _STEPS)
     if not cheap(narrowest):
         raise _none_fits(sizes, budget, narrowest)
-    step = _first(lambda s: not cheap(s), narrowest, _STEPS + 1) - 1
+    step = first(lambda s: not cheap(s), narrowest, _STEPS + 1) - 1
     limit = budget.get("int8_bytes")
-    if limit is None:
+    if limit is not None and sizes.int8_bytes(step) > limit:
+        if sizes.int8_bytes(narrowest) > limit:
+            raise _none_fits(sizes, budget, narrowest)
+        step = first(lambda s: sizes.int8_bytes(s) > limit, narrowest, step) - 1
+    if "latency_ms" not in budget:
         return step
-    if sizes.int8_bytes(step) <= limit:
-        return step
-    if sizes.int8_bytes(narrowest) > limit:
+    latencies = sizes.latencies(*_measured_with(budget))
+    fitting = latencies.widest(narrowest, step, budget["latency_ms"])
+    if fitting is None:
         raise _none_fits(sizes, budget, narrowest)
-    return _first(lambda s: sizes.int8_bytes(s) > limit, narrowest, step) - 1
-
-
-def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The least number from low on for which a rising predicate holds; high if there is none."""
-    while low < high:
-        middle = (low + high) // 2
-        if holds(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    return fitting
 
 
 def _can_be_built(sizes: _Sizes, step: int) -> bool:
@@ -158,86 +188,60 @@ def _can_be_built(sizes: _Sizes, step: int) -> bool:
     return True
 
 
-def _none_fits(sizes: _Sizes, budget: Mapping[str, float], narrowest: int) -> ValueError:
+def _none_fits(sizes: _Sizes, budget: Mapping[str, Any], narrowest: int) -> ValueError:
     parameters, flops = sizes.counts(narrowest)
     full, _ = sizes.counts(_STEPS)
-    size = f", {sizes.int8_bytes(narrowest):,} bytes in int8" if "int8_bytes" in budget else ""
+    more = f", {sizes.int8_bytes(narrowest):,} bytes in int8" if "int8_bytes" in budget else ""
+    if "latency_ms" in budget:
+        made = _measured_with(budget)
+        more += f", {_ms(sizes.latencies(*made).cost(narrowest), *made)}"
     return ValueError(
         f"A budget must leave room for the narrowest student of {sizes.backbone}: {parameters:,} "
-        f"parameters ({100 * (1 - parameters / full):.1f} % compressed), {flops:,} FLOPs{size}. "
+        f"parameters ({100 * (1 - parameters / full):.1f} % compressed), {flops:,} FLOPs{more}. "
         f"Received: {dict(budget)}"
     )
 
 
-def probe_student(
-    backbone: Backbone, input_shape: Sequence[int], num_classes: int, width: float
-) -> keras.Model:
-    """A student alone, for its size: untrained, with a normalization like that of real images.
-
-    Args:
-        backbone: Network family.
-        input_shape: Shape of an image, (height, width, channels).
-        num_classes: Number of classes.
-        width: Width of the student.
-
-    Returns:
-        Functional model from raw images to logits.
-
-    Example:
-        >>> int8_bytes(probe_student(oekd_tf.backbones.CifarResNet(8), (28, 28, 1), 10, 0.5))
-    """
-    channels = range(input_shape[-1])
-    # With mean 0 and deviation 1 the converter would leave the normalization out, and the file
-    # would lack some 700 bytes that a trained student's has.
-    mean, std = [120.0 + channel for channel in channels], [60.0 + channel for channel in channels]
-    built = build_branches(backbone, input_shape, num_classes, [width], mean, std)
-    return built.students[0]
+def _measured_with(budget: Mapping[str, Any]) -> tuple[str, int]:
+    made = {**LATENCY_DEFAULTS, **budget}
+    return made["format"], made["threads"]
 
 
-def int8_bytes(student: keras.Model, batch_size: int | None = 1) -> int:
-    """Size of a student's int8 TFLite file, whatever its weights; they are overwritten.
+def _ms(latency: float, file_format: str, threads: int) -> str:
+    return f"{latency:.4g} ms in {file_format}, {threads} thread{'s'[: threads > 1]}"
 
-    Args:
-        student: Functional model from raw images to logits, with the normalization that it is
-            exported with.
-        batch_size: Batch size of the file, or None for any.
 
-    Returns:
-        The size, in bytes.
-
-    Raises:
-        ExportError: The student cannot be converted.
-
-    Example:
-        >>> int8_bytes(ensemble.students[-1])
-    """
-    from oekd_tf.export import formats
-    from oekd_tf.export.formats.parts.signature import write_converter_input
-    from oekd_tf.export.plain_student import plain_student
-
-    # An untrained student's biases are all the same, and a file holds equal constants once: only
-    # with weights that all differ is it as large as a trained student's. The values are small: in
-    # a deep network larger ones overflow, and infinite ranges end the converter's process.
-    rng = np.random.default_rng(0)
-    student.set_weights(
-        [w if np.ptp(w) else rng.uniform(0.1, 0.2, w.shape) for w in student.get_weights()]
+def _described(budget: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {limit:,}" if name in UNITS else f"{name} {limit}"
+        for name, limit in budget.items()
     )
-    # The size does not depend on what the ranges are calibrated with.
-    images = rng.integers(0, 256, (2, *student.input_shape[1:]), np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        write_converter_input(plain_student(student), folder, batch_size)
-        source = formats.Source(folder, student.name, calibration_images=images)
-        return len(formats.kind("int8").convert(source))
 
 
-def _check_budget(budget: Mapping[str, float]) -> None:
-    valid = isinstance(budget, Mapping) and budget and all(unit in UNITS for unit in budget)
-    if valid:
-        for unit, limit in budget.items():
-            number = isinstance(limit, int | float) and math.isfinite(limit)
-            valid &= number and (0 <= limit < 100 if unit == "compression" else limit > 0)
-    if not valid:
+def _check_budget(budget: Mapping[str, Any]) -> None:
+    names = (*UNITS, *LATENCY_DEFAULTS)
+    valid = isinstance(budget, Mapping) and all(name in names for name in budget)
+    limits = {unit: limit for unit, limit in budget.items() if unit in UNITS} if valid else {}
+    for unit, limit in limits.items():
+        number = isinstance(limit, int | float) and math.isfinite(limit)
+        valid &= number and (0 <= limit < 100 if unit == "compression" else limit > 0)
+    if not valid or not limits:
         raise ValueError(
             f"A budget must be a mapping from {', '.join(UNITS)} to a limit above 0, for "
             f"compression in % below 100. Received: {budget!r}"
+        )
+    if not ("latency_ms" in budget or budget.keys() <= limits.keys()):
+        raise ValueError(
+            f"format and threads of a budget must stand beside latency_ms. Received: {budget!r}"
+        )
+    file_format, threads = _measured_with(budget)
+    if file_format not in tflite_formats():
+        raise ValueError(
+            f"format of a budget must be one of {', '.join(tflite_formats())}. "
+            f"Received: {file_format!r}"
+        )
+    whole = isinstance(threads, int) and not isinstance(threads, bool)
+    if not whole or not 1 <= threads <= _MOST_THREADS:
+        raise ValueError(
+            f"threads of a budget must be a whole number, at least 1. Received: {threads!r}"
         )

@@ -150,6 +150,14 @@ class TestMeasure:
         assert order == turn * 10
         assert {times.runs for each in found.values() for times in each.values()} == {13}
 
+    def test_fastest_turn(self, exported):
+        models = {str(i): exported / f"student_{i}" / "int8.tflite" for i in (1, 2)}
+        found = latency.fastest_turns(models, threads=2, turns=3)
+        assert list(found) == ["1", "2"]
+        # Undisturbed, so not above the median of all runs by much.
+        median = latency.measure({"1": models["1"]}, [2], progress=lambda line: None)["1"][2]
+        assert 0 < found["1"] < 3 * median.median_ms
+
     def test_summary(self):
         seconds = [0.001 * number for number in range(1, 11)]
         assert latency.summarize(seconds[::-1]) == (5.5, 9.0, 10)

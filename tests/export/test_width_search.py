@@ -1,10 +1,12 @@
+import keras
 import numpy as np
 import pytest
 from networks import build_alone
 
 import oekd_tf
 from oekd_tf.backbones import CifarResNet, DenseNet, MobileNetV2
-from oekd_tf.export.width_search import int8_bytes
+from oekd_tf.device.latency import fastest_turns
+from oekd_tf.export.probe import int8_bytes, probe_student, tflite_file
 from oekd_tf.models.size import count_flops
 
 RESNET = CifarResNet(8)
@@ -100,6 +102,51 @@ def test_all_limits_of_a_budget_hold():
     assert size(RESNET, width)[0] <= 50_000
 
 
+class ThreeSizes(oekd_tf.backbones.Backbone):
+    """Networks of 32, 64 and 96 channels, which differ much, and no others."""
+
+    def stem(self, images):
+        return keras.layers.Conv2D(32, 3, 2, padding="same", name="stem")(images)
+
+    def branch(self, stem_output, width, name):
+        x = stem_output
+        for number in (1, 2):
+            channels = oekd_tf.backbones.scale_channels(96, width, 32)
+            x = keras.layers.Conv2D(channels, 3, padding="same", name=f"{name}_{number}")(x)
+        features = keras.layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
+        return oekd_tf.backbones.Branch((x,), features)
+
+
+@pytest.mark.integration
+def test_the_latency_of_the_answer_is_within_its_budget(tmp_path):
+    family, said, paths = ThreeSizes(), [], {}
+    for width in (1.0, 0.3):
+        paths[str(width)] = tmp_path / f"{width}.tflite"
+        student = probe_student(family, (32, 32, 3), 10, width)
+        paths[str(width)].write_bytes(tflite_file(student, "float32"))
+    known = fastest_turns(paths)
+    # Nine times the arithmetic, nearly.
+    assert known["1.0"] > 2 * known["0.3"]
+    between = (known["0.3"] * known["1.0"]) ** 0.5
+    budgets = [
+        {"latency_ms": between, "format": "float32"},
+        {"latency_ms": 1000, "format": "float32", "parameters": 70_000},
+        {"latency_ms": between, "format": "float32", "parameters": 30_000},
+    ]
+    widths = oekd_tf.widths_for(family, budgets, progress=said.append)
+    # 96 · width is nearest to 32 up to 0.499, and to 64 up to 0.833.
+    assert widths[0] in (0.499, 0.833)
+    assert widths[1:] == (0.833, 0.499)
+    assert said[-1].startswith("latency_ms ")
+    assert said[-1].endswith(", format float32, parameters 30,000: width 0.499")
+    measured = [line for line in said if "ms in float32, 1 thread" in line]
+    assert any(line.startswith("width 1: ") for line in measured)
+    rule = r"room for .* ms in float32, 2 threads\. Received"
+    with pytest.raises(ValueError, match=rule) as error:
+        oekd_tf.widths_for(family, [{"latency_ms": 1e-6, "format": "float32", "threads": 2}])
+    assert "\n" not in str(error.value)
+
+
 def test_the_full_width_is_an_answer():
     assert oekd_tf.widths_for(RESNET, [{"parameters": 10**9}]) == (1.0,)
 
@@ -122,8 +169,16 @@ def test_none_fits(budget):
         [{"compression": 100}],
         [{"flops": float("nan")}],
         {"parameters": 5},
+        [{"latency_ms": 0}],
+        [{"format": "int8"}],
+        [{"parameters": 5, "threads": 1}],
+        [{"latency_ms": 1, "format": "int9"}],
+        [{"latency_ms": 1, "format": "saved_model"}],
+        [{"latency_ms": 1, "threads": 0}],
+        [{"latency_ms": 1, "threads": 1.5}],
     ],
 )
 def test_budgets_have_rules(budgets):
-    with pytest.raises(ValueError, match="Received"):
+    with pytest.raises(ValueError, match="Received") as error:
         oekd_tf.widths_for(RESNET, budgets)
+    assert "\n" not in str(error.value)

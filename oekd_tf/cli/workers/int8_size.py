@@ -33,7 +33,7 @@ def main() -> None:
 def _measure() -> None:
     command_line.quiet_tensorflow()
     from oekd_tf.core.errors import ExportError
-    from oekd_tf.export.width_search import int8_bytes, probe_student
+    from oekd_tf.export.probe import int8_bytes, probe_student
 
     config = config_module.from_json(Path(_CONFIG.value).read_text())
     backbone = config_module.make_backbone(config)
