@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+from keras.src import backend
 
 # Keras traverses functional graphs recursively, a few frames per layer: enough for 10,000 layers.
 _RECURSION_LIMIT = 100_000
@@ -77,6 +78,23 @@ def inbound_nodes(operation: keras.Operation) -> list:
 def made_by(tensor: keras.KerasTensor) -> keras.Operation:
     """The operation that made a symbolic tensor."""
     return tensor._keras_history.operation
+
+
+@contextlib.contextmanager
+def replaced_random(changes: dict[str, Callable[[Callable], Callable]]) -> Iterator[None]:
+    """Changes how the backend draws random numbers, for layers that are built within.
+
+    Args:
+        changes: For names such as "uniform" a function from Keras's to the one in its place.
+    """
+    kept = {name: getattr(backend.random, name) for name in changes}
+    for name, change in changes.items():
+        setattr(backend.random, name, change(kept[name]))
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(backend.random, name, function)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """The online ensemble: a branched network that trains all students at once."""
 
+import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -121,10 +122,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         self.class_weight = per_class(class_weight, self.num_classes, "class_weight")
         self.logit_adjustment = per_class(logit_adjustment, self.num_classes, "logit_adjustment")
 
-        # Set while layers are made, so that a saved ensemble is restored with its own policy.
-        previous = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(self.dtype_policy)
-        try:
+        with _default_policy(self.dtype_policy), self.initial_weights():
             branches = build_branches(
                 backbone,
                 self.image_shape,
@@ -145,8 +143,6 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
                 )
             )
             method.build_averages(branches.students)
-        finally:
-            keras.config.set_dtype_policy(previous)
         _check_arguments_are_kept(method)
         # Before the students, because checkpoints hold variables in the order of attributes.
         self.method = method
@@ -504,6 +500,17 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         """Lets the next training step be traced again."""
         if getattr(self, "train_function", None) is not None:
             self.make_train_function(force=True)
+
+
+@contextlib.contextmanager
+def _default_policy(policy: Any) -> Iterator[None]:
+    """Sets Keras's policy while layers are made: a saved ensemble is restored with its own."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
 
 
 def _scale_gradient(value: Tensor, share: float) -> Tensor:

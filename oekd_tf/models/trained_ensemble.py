@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import keras
 
     from oekd_tf.core.types import Tensor
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
         @property
         def trained_variables(self) -> list[keras.Variable]: ...
+
+        def initial_weights(self) -> AbstractContextManager: ...
 
         def prepare_students(self) -> None: ...
 

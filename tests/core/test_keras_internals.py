@@ -52,6 +52,17 @@ def test_monitors_blindly():
     assert not keras_internals.monitors_blindly(keras.callbacks.TerminateOnNaN())
 
 
+def test_replaced_random():
+    def twice(draw):
+        return lambda shape, **kwargs: 2.0 * draw(shape, **kwargs)
+
+    initializer = keras.initializers.RandomNormal(seed=1)
+    before = np.array(initializer((3, 2)))
+    with keras_internals.replaced_random({"normal": twice}):
+        np.testing.assert_allclose(initializer((3, 2)), 2 * before)
+    np.testing.assert_array_equal(initializer((3, 2)), before)
+
+
 def test_variable_index():
     model = small_model()
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)

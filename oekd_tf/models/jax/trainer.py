@@ -1,5 +1,6 @@
 """The training step of an ensemble under JAX."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ from keras import ops
 from oekd_tf.core.labels import are_rows, class_indices
 from oekd_tf.core.types import Tensor
 from oekd_tf.models.jax.finite_step import finite_step
+from oekd_tf.models.jax.initial_weights import drawn_by_size
 from oekd_tf.models.trained_ensemble import TrainedEnsemble
 
 
@@ -17,6 +19,10 @@ class JaxTrainer(TrainedEnsemble):
 
     # Number of steps while a stateless step is traced; None otherwise.
     _steps_done: Any = None
+
+    def initial_weights(self) -> AbstractContextManager:
+        """A context in which weights are made; see `drawn_by_size`."""
+        return drawn_by_size()
 
     def prepare_students(self) -> None:
         """Does nothing: the students' layers need no change."""

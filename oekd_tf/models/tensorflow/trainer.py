@@ -1,5 +1,7 @@
 """The training and test step of an ensemble under TensorFlow and `tf.distribute`."""
 
+import contextlib
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -21,6 +23,10 @@ class TensorFlowTrainer(TrainedEnsemble):
 
     # Whether the next batch to predict is the first of a `predict`.
     _predicts_first = False
+
+    def initial_weights(self) -> AbstractContextManager:
+        """A context in which weights are made: nothing that TensorFlow needs."""
+        return contextlib.nullcontext()
 
     def prepare_students(self) -> None:
         """Makes the students' layers compute with fused kernels, and safely."""
