@@ -128,17 +128,16 @@ def put_fields(
     Args:
         config: Config, which is changed in place.
         values: Values by dotted path, as in `set_fields`. Arguments of a method or a backbone have
-            paths of their own; a new `method.name` resets the arguments.
+            paths of their own; `method.name` resets the arguments that are not given.
         within: Sections that may change; all if None.
 
     Raises:
         ConfigError: There is no such field in these sections, or its own rule is broken.
     """
     values = migrate_overrides(values)
-    # A new method has other arguments.
-    name = values.pop("method.name", config.method.name)
-    if name != config.method.name:
-        values = {"method.name": name, "method.arguments": {}, **values}
+    if "method.name" in values:
+        # Also where it is the same, or it would mean what the config happens to have.
+        values = {"method.name": values.pop("method.name"), "method.arguments": {}, **values}
     for path, value in values.items():
         field = next((f for f in _ARGUMENTS if path.startswith(f"{f}.")), path)
         if field not in FIELDS:
