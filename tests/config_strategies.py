@@ -139,6 +139,7 @@ TRAINABLE = {
     ),
     "data.mixup": st.sampled_from([0.0, 0.2, 1e-30, 1e30]),
     "data.cutmix": st.sampled_from([0.0, 1.0, 1e-30, 1e30]),
+    "data.label_noise": st.sampled_from([0.0, 0.1, 0.999999]),
     "data.label_smoothing": st.sampled_from([0.0, 0.1, 0.999999]),
     "data.cache": st.sampled_from(["auto", "decoded", "encoded", "none"]),
     "data.central_crop": st.sampled_from([0.875, 1e-30, 1.0]),

@@ -166,6 +166,11 @@ FIELDS: dict[str, Field] = {
     "data.label_smoothing": Field(
         0.0, *rules.fraction(), "Share of a label that is spread over all classes."
     ),
+    "data.label_noise": Field(
+        0.0,
+        *rules.fraction(),
+        "Share of training labels that are replaced by another class, chosen by data.split_seed.",
+    ),
     "data.class_weight": Field(
         "none",
         *rules.one_of(*CLASS_WEIGHTS),

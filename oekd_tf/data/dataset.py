@@ -13,6 +13,7 @@ from oekd_tf.core.errors import one_line
 from oekd_tf.core.records import Preparation
 from oekd_tf.data.augmentation import augment, crop_draws, draws_needed
 from oekd_tf.data.base import SizedData
+from oekd_tf.data.label_noise import label_offsets
 from oekd_tf.data.mixing import Mixing, check_mixing, mix
 from oekd_tf.data.splits import ArraySplit, IndexedSplit, Split, unpacked
 from oekd_tf.models.distributed.share import Share
@@ -129,6 +130,8 @@ class Data(SizedData):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         label_smoothing: float = 0.0,
+        label_noise: float = 0.0,
+        noise_seed: int = 0,
         sampling: str = "natural",
         views: int = 1,
         share: Share | None = None,
@@ -150,6 +153,10 @@ class Data(SizedData):
             cutmix: α of cutmix's Beta distribution; 0 is off. With mixup too, each batch has one
                 of the two.
             label_smoothing: Share of each label that is spread evenly over all classes.
+            label_noise: Share of the labels that are replaced by another class, the same ones in
+                every epoch.
+            noise_seed: Random seed of the wrong labels; it differs from the training seed, so that
+                runs of several seeds share them.
             sampling: "natural", every example once an epoch, or "balanced": as many examples, all
                 classes equally often, so that some are left out of an epoch and others come back
                 in it, augmented anew.
@@ -179,6 +186,7 @@ class Data(SizedData):
                 "views must be at least 1, and 1 with mixup or cutmix. "
                 f"Received: {views} with mixup {mixup} and cutmix {cutmix}"
             )
+        offsets = label_offsets(self._train.total, self.num_classes, label_noise, noise_seed)
         self.check_sampling(sampling)
         balanced = sampling == "balanced"
         steps = self.steps_per_epoch(batch_size)
@@ -215,7 +223,12 @@ class Data(SizedData):
         def one_batch(references: Any, draws: tf.Tensor, seeds: tf.Tensor) -> tuple:
             seen = []
             for view in tf.split(draws, views, axis=1):
-                _, images, labels = self._train.fetch(references, crop_draws(augmentation, view))
+                examples, images, labels = self._train.fetch(
+                    references, crop_draws(augmentation, view)
+                )
+                if label_noise:
+                    wrong = tf.cast(tf.gather(offsets, examples), labels.dtype)
+                    labels = (labels + wrong) % self.num_classes
                 seen.append(augment(images, augmentation, view))
             images = seen[0] if views == 1 else tf.stack(seen, axis=1)
             return mix(images, labels, self.num_classes, mixing, seeds[0])

@@ -117,6 +117,8 @@ class ArrayData(SizedData):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         label_smoothing: float = 0.0,
+        label_noise: float = 0.0,
+        noise_seed: int = 0,
         sampling: str = "natural",
         share: None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -137,6 +139,8 @@ class ArrayData(SizedData):
             mixup: Must be 0; mixup is not supported.
             cutmix: Must be 0; cutmix is not supported.
             label_smoothing: Must be 0; label smoothing is not supported.
+            label_noise: Must be 0; wrong labels are not supported.
+            noise_seed: Not used.
             sampling: "natural" or "balanced", as in `oekd_tf.data.Data.train`.
             share: Must be None; arrays are for one device.
 
@@ -147,11 +151,12 @@ class ArrayData(SizedData):
             ValueError: The batch is too large, or an argument is not supported.
         """
         unknown = [name for name in augmentation if name not in ARRAY_AUGMENTATIONS]
-        if unknown or mixup or cutmix or label_smoothing or share:
+        if unknown or mixup or cutmix or label_smoothing or label_noise or share:
             raise ValueError(
                 f"augmentation of arrays must be among {', '.join(ARRAY_AUGMENTATIONS)}, without "
-                f"mixup, cutmix, label smoothing and shares. Received: {list(augmentation)}, "
-                f"{mixup}, {cutmix}, {label_smoothing} and {share}"
+                "mixup, cutmix, label smoothing, label noise and shares. "
+                f"Received: {list(augmentation)}, {mixup}, {cutmix}, {label_smoothing}, "
+                f"{label_noise} and {share}"
             )
         self.check_sampling(sampling)
         return self._batches(

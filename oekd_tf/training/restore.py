@@ -127,6 +127,8 @@ def training_batches(config: ConfigDict, data: Any, **arguments: Any) -> Any:
         mixup=config.data.mixup,
         cutmix=config.data.cutmix,
         label_smoothing=config.data.label_smoothing,
+        label_noise=config.data.label_noise,
+        noise_seed=config.data.split_seed,
         sampling=config.data.sampling,
         **arguments,
     )

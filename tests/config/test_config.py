@@ -39,6 +39,7 @@ BAD = {
     "data.mixup": -0.1,
     "data.cutmix": float("inf"),
     "data.label_smoothing": 1.0,
+    "data.label_noise": 1.0,
     "data.class_weight": "inverse",
     "data.sampling": "uniform",
     "data.cache": "disk",
