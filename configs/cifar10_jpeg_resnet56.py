@@ -20,6 +20,7 @@ from oekd_tf import recipes
 
 def get_config():
     config = recipes.cifar10_jpeg("cifar10_jpeg_resnet56", depth=56, image_size=8, epochs=20)
+    recipes.papers_loss(config)
     config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 0.3
     config.optimizer.momentum = 0.9

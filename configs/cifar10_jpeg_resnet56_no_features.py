@@ -16,6 +16,7 @@ def get_config():
     config = recipes.cifar10_jpeg(
         "cifar10_jpeg_resnet56_no_features", depth=56, image_size=8, epochs=20
     )
+    recipes.papers_loss(config)
     config.method.arguments.feature_weight = 0.0
     config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 0.3

@@ -19,6 +19,7 @@ from oekd_tf import recipes
 
 def get_config():
     config = recipes.cifar10_jpeg("cifar10_jpeg_resnet8", depth=8, image_size=16, epochs=30)
+    recipes.papers_loss(config)
     config.optimizer.learning_rate = 1e-2
     config.optimizer.l2 = 1e-5
     return config

@@ -15,6 +15,7 @@ from oekd_tf import recipes
 
 def get_config():
     config = recipes.cifar10_jpeg("cifar10_jpeg_resnet8_8x8_kd", depth=8, image_size=8, epochs=20)
+    recipes.papers_loss(config)
     config.method.arguments.distillation_weight = 0.6
     config.optimizer.learning_rate = 1e-2
     config.optimizer.l2 = 1e-5

@@ -86,6 +86,15 @@ def imagenet(name: str, backbone: str, **arguments: Any) -> ConfigDict:
     return config
 
 
+def papers_loss(config: ConfigDict) -> None:
+    """Sets the loss of `OEKD.paper()` in place of the default one.
+
+    Args:
+        config: Config, which is changed in place.
+    """
+    config.method.arguments.update(OEKD_ARGUMENTS)
+
+
 def _common(name: str, source: str, backbone: str, arguments: dict[str, Any]) -> ConfigDict:
     config = default_config()
     config.name = name
@@ -93,7 +102,7 @@ def _common(name: str, source: str, backbone: str, arguments: dict[str, Any]) ->
     config.data.source = source
     config.backbone.name = backbone
     config.backbone.arguments = ConfigDict(arguments)
-    config.method.arguments.update(OEKD_ARGUMENTS)
+    papers_loss(config)
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 1e-3
     config.schedule.name = "step"
