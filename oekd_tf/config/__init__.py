@@ -1,5 +1,6 @@
 """Configs: fields, defaults, validation and serialization; needs no Keras."""
 
+from oekd_tf.config.budgets import BUDGETS, budget_fields, budgets, drop_budgets
 from oekd_tf.config.building import changed_arguments, make_backbone, make_method
 from oekd_tf.config.check import check
 from oekd_tf.config.difference import first_difference
@@ -9,12 +10,16 @@ from oekd_tf.config.values import from_file, from_json, read_value, set_fields, 
 from oekd_tf.core.errors import ConfigError
 
 __all__ = [
+    "BUDGETS",
     "FIELDS",
     "ConfigError",
     "Field",
+    "budget_fields",
+    "budgets",
     "changed_arguments",
     "check",
     "default_config",
+    "drop_budgets",
     "find_config",
     "first_difference",
     "from_file",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from oekd_tf.config import rules
+from oekd_tf.config.budgets import budget_fields
 from oekd_tf.config.building import make_backbone, make_method, method_arguments
 from oekd_tf.config.fields import FIELDS, Field, get
 from oekd_tf.config.migration import MOVED
@@ -137,14 +138,29 @@ def _check_early_stopping(config: ConfigDict, method: "Method") -> None:
 
 
 def _count_students(config: ConfigDict) -> int:
-    widths, budgets = config.ensemble.widths, config.ensemble.int8_bytes
-    # Widths of a run that is under way are those that its budgets were given.
-    if budgets and widths != FIELDS["ensemble.widths"].default and len(widths) != len(budgets) + 1:
+    widths, fields = config.ensemble.widths, budget_fields(config)
+    if not fields:
+        return len(widths)
+    budgets = [get(config, field) for field in fields]
+    first = budgets[0]
+    if any(len(other) != len(first) for other in budgets):
         raise ConfigError(
-            "config.ensemble.widths must be left out with config.ensemble.int8_bytes, which finds "
-            f"them. Received: {widths} and {budgets}"
+            "config.ensemble.latency_ms must have a number for each of config.ensemble.int8_bytes. "
+            f"Received: {budgets[1]} and {first}"
         )
-    return len(budgets) + 1 if budgets else len(widths)
+    if config.ensemble.latency_ms and config.strategy == "multi_worker":
+        raise ConfigError(
+            "config.ensemble.latency_ms must be () with config.strategy 'multi_worker', because "
+            "hosts measure different times; oekd_tf.widths_for finds the widths on one. "
+            f"Received: {config.ensemble.latency_ms}"
+        )
+    # Widths of a run that is under way are those that its budgets were given.
+    if widths != FIELDS["ensemble.widths"].default and len(widths) != len(first) + 1:
+        raise ConfigError(
+            f"config.ensemble.widths must be left out with config.{fields[0]}, which finds "
+            f"them. Received: {widths} and {first}"
+        )
+    return len(first) + 1
 
 
 def check_field(path: str, field: Field, value: Any) -> None:

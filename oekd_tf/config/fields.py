@@ -211,6 +211,14 @@ FIELDS: dict[str, Field] = {
         "In place of widths: the most bytes of the int8 file of student 2, 3 and so on. The widest "
         "students that fit are found when the run starts.",
     ),
+    "ensemble.latency_ms": Field(
+        (),
+        rules.are_falling_limits,
+        "falling numbers above 0",
+        "In place of widths, or with int8_bytes: the most milliseconds that the int8 file of "
+        "student 2, 3 and so on takes with one thread on this machine, measured when the run "
+        "starts.",
+    ),
     "ensemble.widths": Field(
         (1.0, 0.8, 0.6, 0.4, 0.2),
         rules.are_widths,

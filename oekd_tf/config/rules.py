@@ -109,5 +109,9 @@ def are_rising_epochs(values: Sequence[Any]) -> bool:
 
 
 def are_falling_sizes(values: Sequence[Any]) -> bool:
-    whole = all(is_whole(v) and v > 0 for v in values)
-    return whole and all(a > b for a, b in itertools.pairwise(values))
+    return all(map(is_whole, values)) and are_falling_limits(values)
+
+
+def are_falling_limits(values: Sequence[Any]) -> bool:
+    numbers = all(is_number(v) and v > 0 for v in values)
+    return numbers and all(a > b for a, b in itertools.pairwise(values))

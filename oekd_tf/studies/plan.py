@@ -182,10 +182,10 @@ def check_further(config: ConfigDict, ablations: Mapping[str, Mapping[str, Any]]
             The message names the flag.
     """
     own = ConfigDict(config).copy_and_resolve_references()
-    if budgets := own.ensemble.int8_bytes:
+    if budgets := config_module.budgets(own):
         # As many as there will be.
         own.ensemble.widths = tuple(1 - n / (len(budgets) + 1) for n in range(len(budgets) + 1))
-        own.ensemble.int8_bytes = ()
+        config_module.drop_budgets(own)
     meanings = [(_meaning(own), "the study's own method")]
     for name, overrides in ablations.items():
         _check_name(name)
@@ -338,7 +338,7 @@ def run_config(config: ConfigDict, run: Run, study: str | Path = ".") -> ConfigD
     # The study has its own.
     own.baselines, own.note = (), ""
     # The study has found their widths.
-    own.ensemble.int8_bytes = ()
+    config_module.drop_budgets(own)
     config_module.set_fields(own, run.overrides, within=_SECTIONS)
     return own
 

@@ -251,7 +251,7 @@ class _Study:
 
 def _with_widths(config: ConfigDict, path: Path, log: Callable[[str], None]) -> ConfigDict:
     """The study's config with the widths that its budgets are given, or were given before."""
-    if not config.ensemble.int8_bytes:
+    if not config_module.budgets(config):
         return config
     with tempfile.TemporaryDirectory() as given:
         known = Path(given) / "config.json"

@@ -142,6 +142,8 @@ def _finished_run(
             f"config.early_stopping.monitor. Received: {config.data.validation_fraction}"
         )
     config = find_widths(config, data, log)
+    # A latency is each host's own.
+    hosts.assert_same(widths=zlib.crc32(repr(config.ensemble.widths).encode()))
     model = build_model(config, data, hosts)
     if hosts.is_chief:
         write_text(workdir / "config.json", config_module.to_json(config))

@@ -73,6 +73,7 @@ def _refuse_what_arrays_lack(config: ConfigDict) -> None:
     for field in (
         "teacher_workdir", "logical_cpus", "data.image_size", "data.mixup",
         "data.cutmix", "data.label_smoothing", "data.label_noise", "ensemble.int8_bytes",
+        "ensemble.latency_ms",
     ):  # fmt: skip
         if value := config_module.get(config, field):
             default = config_module.FIELDS[field].default

@@ -1,4 +1,4 @@
-"""Widths of students from budgets for their files, found once a run."""
+"""Widths of students from budgets for their files' size and latency, found once a run."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from oekd_tf.core.processes import ProcessPool
 
 # What the widths of budgets depend on.
 _DECIDE = (
-    "ensemble.int8_bytes",
+    *config_module.BUDGETS,
     "backbone.name",
     "backbone.arguments",
     "data.source",
@@ -28,7 +28,7 @@ _DECIDE = (
 def has_open_budgets(config: ConfigDict) -> bool:
     """Whether a config has budgets whose widths are not found yet."""
     default = config_module.FIELDS["ensemble.widths"].default
-    return bool(config.ensemble.int8_bytes) and config.ensemble.widths == default
+    return bool(config_module.budgets(config)) and config.ensemble.widths == default
 
 
 def with_known_widths(config: ConfigDict, files: Sequence[str | Path]) -> ConfigDict:
@@ -49,7 +49,8 @@ def with_known_widths(config: ConfigDict, files: Sequence[str | Path]) -> Config
         >>> config.ensemble.int8_bytes = (24_576, 16_384)
         >>> config = with_known_widths(config, ["runs/first/config.json"])
     """
-    if not config.ensemble.int8_bytes:
+    fields = config_module.budget_fields(config)
+    if not fields:
         return config
     for path in map(Path, files):
         if not path.exists():
@@ -63,8 +64,8 @@ def with_known_widths(config: ConfigDict, files: Sequence[str | Path]) -> Config
                 return _with_widths(config, known)
     if not has_open_budgets(config):
         raise ConfigError(
-            "config.ensemble.widths must be left out with config.ensemble.int8_bytes, which finds "
-            f"them. Received: {config.ensemble.widths} and {config.ensemble.int8_bytes}"
+            f"config.ensemble.widths must be left out with config.{fields[0]}, which finds "
+            f"them. Received: {config.ensemble.widths} and {config_module.get(config, fields[0])}"
         )
     return config
 
@@ -85,8 +86,14 @@ def find_widths(config: ConfigDict, data: Any, log: Callable[[str], None] = prin
     """
     if not has_open_budgets(config):
         return config
-    budgets = config.ensemble.int8_bytes
-    log(f"widths for int8 files of at most {', '.join(f'{b:,}' for b in budgets)} bytes ...")
+    budgets = {field: config_module.get(config, field) for field in config_module.BUDGETS}
+    limits = [
+        f"{', '.join(f'{limit:,}' for limit in budgets[field])} {unit}"
+        for field, unit in (("ensemble.int8_bytes", "bytes"), ("ensemble.latency_ms", "ms"))
+        if budgets[field]
+    ]
+    log(f"widths for int8 files of at most {' and '.join(limits)} ...")
+    fields = " and ".join(f"config.{field}" for field in config_module.budget_fields(config))
     pool = ProcessPool()
     with tempfile.TemporaryDirectory() as given:
         path, output = Path(given) / "config.json", Path(given) / "widths.json"
@@ -109,13 +116,14 @@ def find_widths(config: ConfigDict, data: Any, log: Callable[[str], None] = prin
         result = json.loads(output.read_text()) if output.exists() else {}
     if "widths" not in result:
         why = result.get("error", f"the search ended with exit code {code}; its error is above")
-        raise ConfigError(f"config.ensemble.int8_bytes must be budgets that students fit: {why}")
+        raise ConfigError(f"{fields} must be budgets that students fit: {why}")
     widths = (1.0, *result["widths"])
     if not are_widths(widths):
         raise ConfigError(
-            "config.ensemble.int8_bytes must be budgets below the full-width student's size, of "
-            f"which each makes a narrower student. Received: {budgets}, for which widths are "
-            f"{widths}"
+            f"{fields} must be budgets below the full-width student's size or latency, of which "
+            "each makes a narrower student. Received: "
+            f"{' and '.join(str(limit) for limit in budgets.values() if limit)}, for which widths "
+            f"are {widths}"
         )
     log(f"widths: {', '.join(f'{width:g}' for width in widths)}")
     return _with_widths(config, widths)

@@ -47,6 +47,7 @@ BAD = {
     "backbone.name": "NoSuchNet",
     "ensemble.widths": (1.0, 1.0),
     "ensemble.int8_bytes": (8_000, 16_000),
+    "ensemble.latency_ms": (0.1, 0.2),
     "ensemble.pseudo_teacher_epochs": -1,
     "method.name": "dlm",
     "label_loss.logit_adjustment": -1.0,

@@ -30,9 +30,10 @@ REPEATABLE = settings(
 
 # Fields whose rules are also about others: those may be named in their place.
 RELATED = {
-    "only_student": ["ensemble.widths", "ensemble.int8_bytes"],
-    "ensemble.int8_bytes": ["ensemble.widths", "only_student"],
-    "ensemble.widths": ["ensemble.int8_bytes"],
+    "only_student": ["ensemble.widths", "ensemble.int8_bytes", "ensemble.latency_ms"],
+    "ensemble.int8_bytes": ["ensemble.widths", "only_student", "ensemble.latency_ms"],
+    "ensemble.latency_ms": ["ensemble.widths", "only_student", "ensemble.int8_bytes", "strategy"],
+    "ensemble.widths": ["ensemble.int8_bytes", "ensemble.latency_ms"],
     "method.arguments": ["method.name", "ensemble.widths", "epochs"],
     "method.name": ["method.arguments", "ensemble.widths"],
     "schedule.step_epochs": ["schedule.name"],

@@ -47,9 +47,10 @@ def test_seed_by_seed(config):
 
 def test_runs_have_the_widths_that_the_study_found(config):
     config.ensemble.int8_bytes = (30_000, 20_000)
+    config.ensemble.latency_ms = (0.2, 0.1)
     for run in plan(config, 1, (), {}, [], [2]):
         own = run_config(config, run)
-        assert own.ensemble.int8_bytes == ()
+        assert own.ensemble.int8_bytes == own.ensemble.latency_ms == ()
         assert own.ensemble.widths == ((1.0, 0.5) if run.method == "mutual" else (1.0, 0.5, 0.25))
 
 

@@ -11,10 +11,11 @@ from oekd_tf.core.errors import ConfigError
 from oekd_tf.training.widths import with_known_widths
 
 
-def _budgeted(budgets=(20_000, 8_000), **changes):
+def _budgeted(budgets=(20_000, 8_000), latency_ms=(), **changes):
     config = small_config(epochs=1, **changes)
     config.ensemble.widths = config_module.default_config().ensemble.widths
     config.ensemble.int8_bytes = budgets
+    config.ensemble.latency_ms = latency_ms
     config.backbone.name = "networks:PlainCnn"
     with config.backbone.unlocked():
         config.backbone.arguments = {"channels": (16, 96)}
@@ -53,6 +54,30 @@ def test_files_of_a_run_fit_the_budgets_and_a_resume_does_not_search(tmp_path):
 
 
 @pytest.mark.integration
+def test_a_run_measures_latency_once_and_what_was_trained_is_exported(tmp_path):
+    """Both kinds of budgets; the loose one is always kept, whatever else the machine does."""
+    said = []
+    config = _budgeted((20_000,), (1000.0,), export__formats=("int8",))
+    config.export.output = str(tmp_path / "export")
+    config.export.max_accuracy_drop = 1.0
+    summary = training.train(config, tmp_path / "run", said.append)
+    assert "widths for int8 files of at most 20,000 bytes and 1,000.0 ms ..." in said
+    assert any("ms in int8, 1 thread" in line for line in said)
+    (_, found) = (student["width"] for student in summary["students"])
+    manifest = json.loads((tmp_path / "export" / "manifest.json").read_text())
+    assert manifest["students"][1]["width"] == found
+    assert manifest["students"][1]["formats"]["int8"]["bytes"] <= 20_000
+    kept = config_module.from_json((tmp_path / "run" / "config.json").read_text())
+    assert kept.ensemble.widths == (1.0, found)
+    assert kept.ensemble.latency_ms == (1000.0,)
+    said.clear()
+    assert training.train(config, tmp_path / "run", said.append)["students"] == summary["students"]
+    assert not any("bytes in int8" in line or "ms in int8" in line for line in said)
+    with pytest.raises(ConfigError, match=r"made with config\.ensemble\.latency_ms"):
+        training.train(_budgeted((20_000,), (999.0,)), tmp_path / "run", said.append)
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("budgets", "rule"),
     [
@@ -81,6 +106,9 @@ def test_widths_of_another_network_are_not_taken(tmp_path):
     (tmp_path / "config.json").write_text(config_module.to_json(there))
     files = [tmp_path / "none.json", tmp_path / "config.json"]
     assert with_known_widths(_budgeted(), files).ensemble.widths == (1.0, 0.5, 0.25)
+    # Of the same network, but measured for another time.
+    other = _budgeted(latency_ms=(2.0, 1.0))
+    assert with_known_widths(other, files) is other
     other = _budgeted()
     other.backbone.arguments.channels = (8, 96)
     assert with_known_widths(other, files) is other
@@ -90,6 +118,28 @@ def test_widths_of_another_network_are_not_taken(tmp_path):
 def test_budgets_fall(budgets):
     with pytest.raises(ConfigError, match=r"config\.ensemble\.int8_bytes must be falling whole"):
         config_module.check(_budgeted(budgets))
+
+
+@pytest.mark.parametrize("limits", [(0.1, 0.2), (0.0,), (True,), ("1",), (0.1, 0.1)])
+def test_latencies_fall(limits):
+    with pytest.raises(ConfigError, match=r"config\.ensemble\.latency_ms must be falling numbers"):
+        config_module.check(_budgeted((), limits))
+
+
+def test_budgets_of_both_kinds():
+    assert config_module.budgets(_budgeted((), (0.2, 0.1))) == [
+        {"latency_ms": 0.2},
+        {"latency_ms": 0.1},
+    ]
+    both = _budgeted((20_000, 8_000), (0.2, 0.1))
+    config_module.check(both)
+    assert config_module.budgets(both)[1] == {"int8_bytes": 8_000, "latency_ms": 0.1}
+    config_module.drop_budgets(both)
+    assert config_module.budgets(both) == []
+    with pytest.raises(ConfigError, match=r"latency_ms must have a number for each of .*Received"):
+        config_module.check(_budgeted((20_000, 8_000), (0.2,)))
+    with pytest.raises(ConfigError, match=r"latency_ms must be \(\) with .*'multi_worker'"):
+        config_module.check(_budgeted((), (0.2,), strategy="multi_worker"))
 
 
 def test_only_student_counts_the_budgets():

@@ -38,7 +38,7 @@ def _search() -> None:
     try:
         widths = widths_for(
             config_module.make_backbone(config),
-            [{"int8_bytes": limit} for limit in config.ensemble.int8_bytes],
+            config_module.budgets(config),
             input_shape=tuple(int(size) for size in _SHAPE.value),
             num_classes=_CLASSES.value,
             batch_size=config.export.batch_size or None,
