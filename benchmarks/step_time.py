@@ -2,13 +2,15 @@
 
     python benchmarks/step_time.py
     python benchmarks/step_time.py --depth=8 --image_size=28 --batch_size=64
+    python benchmarks/step_time.py --channel_multiples=1,4,8
 
 Everything is measured in one process on one batch of random images: steps of the ensemble and of
 each student alone take turns, so that what else the machine does falls on both alike, and the
 fastest step of each is compared, since it can only add time. Beside the time stands the processor
 time of all cores: the work itself, which a virtual machine that loses a core for a while does not
 change. The optimizer is the default config's. Time to the first step runs from
-before the network is built to the end of its first step; importing TensorFlow is not in it.
+before the network is built to the end of its first step; importing TensorFlow is not in it. With
+several multiples of channels, students of all take turns with one another.
 """
 
 import resource
@@ -23,6 +25,7 @@ _DEPTH = flags.DEFINE_integer("depth", 20, "Of the CIFAR ResNet.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 32, "Height and width.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images a step.")
 _CLASSES = flags.DEFINE_integer("classes", 10, "Number of classes.")
+_MULTIPLES = flags.DEFINE_list("channel_multiples", ["1"], "Of the ResNet's channels.")
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "Measured steps of each network.")
 
 
@@ -62,56 +65,63 @@ def main(argv: list[str]) -> None:
     labels = rng.integers(0, _CLASSES.value, _BATCH_SIZE.value)
     dataset = tf.data.Dataset.from_tensors((images, labels)).repeat()
 
-    start = time.perf_counter()
-    ensemble = oekd_tf.OnlineEnsemble(
-        oekd_tf.backbones.CifarResNet(_DEPTH.value), size[1:], _CLASSES.value
-    )
-    ensemble.compile(oekd_tf.optimizers.Adam())
-    together = stepper(ensemble, dataset)
-    together()
-    first_step = time.perf_counter() - start
-    for _ in range(2):
+    everything = {}
+    for multiple in map(int, _MULTIPLES.value):
+        start = time.perf_counter()
+        family = oekd_tf.backbones.CifarResNet(_DEPTH.value, channel_multiple=multiple)
+        ensemble = oekd_tf.OnlineEnsemble(family, size[1:], _CLASSES.value)
+        ensemble.compile(oekd_tf.optimizers.Adam())
+        together = stepper(ensemble, dataset)
         together()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-    # A copy each: a student that is trained alone must not share its stem with the others.
-    alone = []
-    for student in ensemble.students:
-        copy = keras.models.clone_model(student)
-        # As the training binary trains a baseline.
-        fuse_batch_norm(copy)
-        subsample_first(copy)
-        copy.compile(
-            oekd_tf.optimizers.Adam(),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-            jit_compile=False,
-        )
-        alone.append(stepper(copy, dataset))
+        first_step = time.perf_counter() - start
         for _ in range(2):
-            alone[-1]()
+            together()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-    steps, alone_steps = [], [[] for _ in alone]
+        # A copy each: a student that is trained alone must not share its stem with the others.
+        steppers = [together]
+        for student in ensemble.students:
+            copy = keras.models.clone_model(student)
+            # As the training binary trains a baseline.
+            fuse_batch_norm(copy)
+            subsample_first(copy)
+            copy.compile(
+                oekd_tf.optimizers.Adam(),
+                loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                metrics=["accuracy"],
+                jit_compile=False,
+            )
+            steppers.append(stepper(copy, dataset))
+            for _ in range(2):
+                steppers[-1]()
+        everything[multiple] = (steppers, first_step, peak)
+
+    taken = {multiple: [[] for _ in found[0]] for multiple, found in everything.items()}
     for _ in range(_ROUNDS.value):
-        steps.append(together())
-        for times, step in zip(alone_steps, alone, strict=True):
-            times.append(step())
-    # Fastest step and least processor time, each by itself.
-    one = [min(values) for values in zip(*steps, strict=True)]
-    each = [[min(values) for values in zip(*times, strict=True)] for times in alone_steps]
-    total = [sum(values) for values in zip(*each, strict=True)]
-    names = [f"student {number} alone" for number in range(1, len(alone) + 1)]
-    rows = [
-        {"network": name, "step, ms": f"{1000 * wall:.0f}", "processor, ms": f"{1000 * work:.0f}"}
-        for name, (wall, work) in zip(
-            ["ensemble", *names, "sum of the students alone"], [one, *each, total], strict=True
-        )
-    ]
-    print(markdown_table(rows))
-    print(f"ratio of ensemble to sum: {one[0] / total[0]:.3f} of time, ", end="")
-    print(f"{one[1] / total[1]:.3f} of processor time")
-    print(f"time to the ensemble's first step: {first_step:.1f} s")
-    print(f"peak memory of the ensemble: {peak:,.0f} MiB")
+        for place in range(len(ensemble.students) + 1):
+            for multiple, (steppers, *_) in everything.items():
+                taken[multiple][place].append(steppers[place]())
+    for multiple, (_, first_step, peak) in everything.items():
+        # Fastest step and least processor time, each by itself.
+        one, *each = [[min(v) for v in zip(*times, strict=True)] for times in taken[multiple]]
+        total = [sum(values) for values in zip(*each, strict=True)]
+        names = [f"student {number} alone" for number in range(1, len(each) + 1)]
+        rows = [
+            {
+                "network": name,
+                "step, ms": f"{1000 * wall:.0f}",
+                "processor, ms": f"{1000 * work:.0f}",
+            }
+            for name, (wall, work) in zip(
+                ["ensemble", *names, "sum of the students alone"], [one, *each, total], strict=True
+            )
+        ]
+        print(f"\nchannels in multiples of {multiple}\n")
+        print(markdown_table(rows))
+        print(f"ratio of ensemble to sum: {one[0] / total[0]:.3f} of time, ", end="")
+        print(f"{one[1] / total[1]:.3f} of processor time")
+        print(f"time to the ensemble's first step: {first_step:.1f} s")
+        print(f"peak memory of the process by then: {peak:,.0f} MiB")
 
 
 if __name__ == "__main__":
