@@ -10,7 +10,9 @@ from typing import Any
 import keras
 
 from oekd_tf.backbones.backbone import Backbone
+from oekd_tf.device.exported import exported_files, read_export
 from oekd_tf.device.latency import fastest_turns
+from oekd_tf.device.measurements import median_ms
 from oekd_tf.export.probe import probe_student, tflite_file, tflite_formats
 from oekd_tf.export.staircase import Staircase, first
 from oekd_tf.models.size import count_flops, count_parameters
@@ -18,6 +20,8 @@ from oekd_tf.models.size import count_flops, count_parameters
 UNITS = ("parameters", "flops", "int8_bytes", "compression", "latency_ms")
 # What a latency is measured with, and without these.
 LATENCY_DEFAULTS = {"format": "int8", "threads": 1}
+
+_ELSEWHERE = ("exports", "device")
 
 # Widths are searched in thousandths: finer than a channel of the widest layers in the field.
 _STEPS = 1000
@@ -49,7 +53,9 @@ def widths_for(
             most), "compression" (% of the full-width student's parameters that are gone, at
             least), "latency_ms" (milliseconds of a run of the TFLite file on this machine, at
             most). Beside "latency_ms" a budget may have "format", a TFLite format, int8 if it has
-            none, and "threads", 1 if it has none.
+            none, and "threads", 1 if it has none; and "exports" and "device", the folder of an
+            export of this family that `oekd bench` measured and the name of the device there:
+            then nothing is measured here, and the answer is among the widths of that export.
         input_shape: Shape of an image, (height, width, channels).
         num_classes: Number of classes.
         batch_size: Batch size of the files, as in `export_students`; an int8 file of any batch
@@ -61,7 +67,8 @@ def widths_for(
         budgets fall.
 
     Raises:
-        ValueError: A budget is none of these, or no student of this family fits it.
+        ValueError: A budget is none of these, no student of this family fits it, or an export is
+            of another family or was not measured.
 
     Example:
         >>> widths_for(oekd_tf.backbones.CifarResNet(20), [{"parameters": 100_000},
@@ -173,11 +180,49 @@ def _widest(sizes: _Sizes, budget: Mapping[str, Any]) -> int:
         step = first(lambda s: sizes.int8_bytes(s) > limit, narrowest, step) - 1
     if "latency_ms" not in budget:
         return step
+    if "exports" in budget:
+        return _widest_measured(sizes, budget, step)
     latencies = sizes.latencies(*_measured_with(budget))
     fitting = latencies.widest(narrowest, step, budget["latency_ms"])
     if fitting is None:
         raise _none_fits(sizes, budget, narrowest)
     return fitting
+
+
+def _widest_measured(sizes: _Sizes, budget: Mapping[str, Any], most: int) -> int:
+    """The widest student, up to a step, that a device is fast enough for."""
+    manifest = read_export(budget["exports"])
+    device, (file_format, threads) = budget["device"], _measured_with(budget)
+    found = {}
+    for file in exported_files(manifest):
+        width = file.student["width"]
+        latency = median_ms(manifest, file, device, threads)
+        if file.format != file_format or width is None or latency is None:
+            continue
+        step = round(width * _STEPS)
+        if sizes.counts(step)[0] != file.student["parameters"]:
+            raise ValueError(
+                f"exports of a budget must be of {sizes.backbone}, with these images and classes. "
+                f"Received: {budget['exports']}, whose {file.student['name']} has "
+                f"{file.student['parameters']:,} parameters"
+            )
+        found[step] = latency
+    if not found:
+        raise ValueError(
+            f"device of a budget must be one that oekd bench measured {file_format} on with "
+            f"{threads} thread{'s'[: threads > 1]}, of {', '.join(manifest.get('devices', {}))}. "
+            f"Received: {device!r}"
+        )
+    fitting = [s for s, latency in found.items() if latency <= budget["latency_ms"] and s <= most]
+    if not fitting:
+        measured = ", ".join(
+            f"{latency:g} at width {step / _STEPS:g}" for step, latency in found.items()
+        )
+        raise ValueError(
+            f"A budget must leave room for a student that was measured on {device}, of {measured} "
+            f"ms. Received: {dict(budget)}"
+        )
+    return max(fitting)
 
 
 def _can_be_built(sizes: _Sizes, step: int) -> bool:
@@ -219,7 +264,7 @@ def _described(budget: Mapping[str, Any]) -> str:
 
 
 def _check_budget(budget: Mapping[str, Any]) -> None:
-    names = (*UNITS, *LATENCY_DEFAULTS)
+    names = (*UNITS, *LATENCY_DEFAULTS, *_ELSEWHERE)
     valid = isinstance(budget, Mapping) and all(name in names for name in budget)
     limits = {unit: limit for unit, limit in budget.items() if unit in UNITS} if valid else {}
     for unit, limit in limits.items():
@@ -232,7 +277,12 @@ def _check_budget(budget: Mapping[str, Any]) -> None:
         )
     if not ("latency_ms" in budget or budget.keys() <= limits.keys()):
         raise ValueError(
-            f"format and threads of a budget must stand beside latency_ms. Received: {budget!r}"
+            "format, threads, exports and device of a budget must stand beside latency_ms. "
+            f"Received: {budget!r}"
+        )
+    if not (budget.keys().isdisjoint(_ELSEWHERE) or budget.keys() >= set(_ELSEWHERE)):
+        raise ValueError(
+            f"exports and device of a budget must stand together. Received: {budget!r}"
         )
     file_format, threads = _measured_with(budget)
     if file_format not in tflite_formats():

@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ from networks import build_alone
 
 import oekd_tf
 from oekd_tf.backbones import CifarResNet, DenseNet, MobileNetV2
+from oekd_tf.cli import bench
 from oekd_tf.device.latency import fastest_turns
 from oekd_tf.export.probe import int8_bytes, probe_student, tflite_file
 from oekd_tf.models.size import count_flops
@@ -147,6 +150,59 @@ def test_the_latency_of_the_answer_is_within_its_budget(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.integration
+def test_latencies_of_another_device_are_those_of_its_bench_file(rng, tmp_path):
+    ensemble = oekd_tf.OnlineEnsemble(ThreeSizes(), (16, 16, 3), 4, widths=(1.0, 0.8, 0.3))
+    images = rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+    manifest = oekd_tf.export.export_students(
+        ensemble, tmp_path / "e", formats=["float32"], test_images=images,
+        test_labels=np.zeros(8, int), progress=lambda line: None,
+    )  # fmt: skip
+    # What a device may have brought home: the middle one is the slowest.
+    results = {
+        f"{student['name']}/float32": {
+            **{name: student["formats"]["float32"][name] for name in ("bytes", "sha256")},
+            "peak_activation_bytes": 1000, "batch_size": 1,
+            "threads": {"4": {"median_ms": latency, "p90_ms": latency, "runs": 50}},
+        }
+        for student, latency in zip(manifest["students"], (3.0, 3.5, 1.0), strict=True)
+    }  # fmt: skip
+    facts = {"cpu": "a", "platform": "b", "litert": "c", "time": "2026-01-01T00:00:00+00:00"}
+    measured = {"devices": {"pi4": {**facts, "results": results}}}
+    (tmp_path / "pi4.json").write_text(json.dumps(measured))
+    bench.main([f"--exports={tmp_path / 'e'}", f"--merge={tmp_path / 'pi4.json'}"])
+
+    def width(latency_ms, **more):
+        there = {"format": "float32", "threads": 4, "exports": tmp_path / "e", "device": "pi4"}
+        budget = {"latency_ms": latency_ms, **there, **more}
+        (found,) = oekd_tf.widths_for(
+            ThreeSizes(), [budget], input_shape=(16, 16, 3), num_classes=4, progress=lambda s: None
+        )
+        return found
+
+    assert width(3.0) == 1.0
+    assert width(2.9) == 0.3
+    assert width(4.0, parameters=100_000) == 0.8
+    for latency_ms, more, rule in (
+        (0.5, {}, r"room for a student .* pi4, of 3 at width 1, 3.5 at .* Received: \{"),
+        (
+            3.0,
+            {"threads": 1},
+            "device of a budget .* with 1 thread, of pi4. Received: 'pi4'",
+        ),
+        (3.0, {"device": "pi5"}, "of pi4. Received: 'pi5'"),
+    ):
+        with pytest.raises(ValueError, match=rule) as error:
+            width(latency_ms, **more)
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=r"exports of a budget must be of .* student_1 has"):
+        oekd_tf.widths_for(
+            RESNET,
+            [{"latency_ms": 9, "format": "float32", "threads": 4, "exports": tmp_path / "e",
+              "device": "pi4"}],
+        )  # fmt: skip
+
+
 def test_the_full_width_is_an_answer():
     assert oekd_tf.widths_for(RESNET, [{"parameters": 10**9}]) == (1.0,)
 
@@ -176,6 +232,8 @@ def test_none_fits(budget):
         [{"latency_ms": 1, "format": "saved_model"}],
         [{"latency_ms": 1, "threads": 0}],
         [{"latency_ms": 1, "threads": 1.5}],
+        [{"latency_ms": 1, "device": "pi4"}],
+        [{"parameters": 5, "exports": "e", "device": "pi4"}],
     ],
 )
 def test_budgets_have_rules(budgets):
