@@ -179,6 +179,10 @@ class ArrayData(SizedData):
         chosen = np.random.default_rng((seed, 0)).permutation(self.num_train)[:count]
         return self._train[0][chosen]
 
+    def train_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """All training images (uint8) and labels (int32), without augmentation."""
+        return self._train
+
     def validation_arrays(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The first validation images (uint8) and labels (int32); all if `count` is None."""
         return self._validation[0][:count], self._validation[1][:count]

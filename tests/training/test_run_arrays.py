@@ -124,6 +124,10 @@ def test_batches_are_a_function_of_seed_and_epoch():
     assert any((a != c).any() for (_, a), (_, c) in zip(first, second, strict=True))
     plain, _ = next(data.train(16, seed=3, augmentation=()))
     assert all(any((image == own).all() for own in images) for image in plain)
+    ordered = data.train_arrays()
+    np.testing.assert_array_equal(np.bincount(ordered[1]), data.class_counts)
+    for image, label in zip(*(part[:5] for part in ordered), strict=True):
+        assert labels[(images == image).all((1, 2, 3))] == [label]
     # Within an epoch too, as a resumed run needs it.
     rest = data.train(16, seed=3, first_epoch=1, first_step=2)
     np.testing.assert_array_equal(next(rest)[0], second[2][0])
