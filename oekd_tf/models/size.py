@@ -10,7 +10,7 @@ def count_parameters(model: keras.Model) -> int:
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
-def count_flops(model: keras.Model) -> int:
+def count_flops(*models: keras.Model) -> int:
     """Number of floating-point operations for one image, two for each multiply-add.
 
     Convolutions, also depthwise and grouped ones, and dense layers count; normalisation,
@@ -18,15 +18,17 @@ def count_flops(model: keras.Model) -> int:
     multiply-adds (MACs): half of this number.
 
     Args:
-        model: Functional model with known image size.
+        *models: Functional models with known image size; a layer that several share counts once.
 
     Returns:
         The number of operations.
 
     Example:
         >>> count_flops(ensemble.students[0])
+        >>> count_flops(*ensemble.students)  # the stem once
     """
-    return sum(_layer_flops(layer) for layer in model.layers)
+    layers = {id(layer): layer for model in models for layer in model.layers}
+    return sum(map(_layer_flops, layers.values()))
 
 
 def _layer_flops(layer: keras.Layer) -> int:
