@@ -8,14 +8,15 @@ Everything is measured in one process on one batch of random images: steps of th
 each student alone take turns, so that what else the machine does falls on both alike, and the
 fastest step of each is compared, since it can only add time. Beside the time stands the processor
 time of all cores: the work itself, which a virtual machine that loses a core for a while does not
-change. The optimizer is the default config's. With several multiples of channels, students of all take
-turns with one another.
+change. The optimizer is the default config's. With several multiples of channels, students of all
+take turns with one another.
 
 The share of peak compares the floating-point operations a second of a step, three times those of
 the forward pass (`oekd_tf.models.size.count_flops`: convolutions and dense layers), with those of a
 product of two large float32 matrices on the same threads, which takes its turns too. Operations
-that are not counted, normalisation, activations, losses and the optimizer, take time all the same. Time to the first step runs from before the network is built to the end of its
-first step; importing TensorFlow is not in it.
+that are not counted, normalisation, activations, losses and the optimizer, take time all the same.
+Time to the first step runs from before the network is built to the end of its first step; importing
+TensorFlow is not in it.
 """
 
 import resource
