@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 # wider than what bisection finds are tried, one after another.
 NEIGHBOURS = 8
 # Networks this near to the limit are measured again, all in turns.
-_NEAR = 0.15
+_NEAR = 0.25
 _REPETITIONS = 2
 
 

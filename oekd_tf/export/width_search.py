@@ -26,6 +26,7 @@ _ELSEWHERE = ("exports", "device")
 # Widths are searched in thousandths: finer than a channel of the widest layers in the field.
 _STEPS = 1000
 _MOST_THREADS = 1024
+_TURNS = 30
 
 
 def widths_for(
@@ -137,8 +138,7 @@ class _Sizes:
 
         def measure(steps: Sequence[int]) -> list[float]:
             files = {str(step): self._file(step, file_format) for step in steps}
-            # Those that are measured again decide.
-            found = fastest_turns(files, threads, turns=10 if len(steps) == 1 else 30)
+            found = fastest_turns(files, threads, turns=_TURNS)
             for name, latency in found.items():
                 width = int(name) / _STEPS
                 self._progress(f"width {width:g}: {_ms(latency, file_format, threads)}")
