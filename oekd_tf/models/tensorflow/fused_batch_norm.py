@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from oekd_tf.models.tensorflow.grouped_batch_norm import batch_norm, groups_for
+
 
 def fuse_batch_norm(model: keras.Model) -> None:
     """Makes the model's batch normalisations compute a training step with a fused kernel.
@@ -51,6 +53,13 @@ def _call(
         or isinstance(inputs, keras.KerasTensor)
     ):
         return keras.layers.BatchNormalization.call(self, inputs, training=training, mask=mask)
+    if (groups := groups_for(inputs.shape)) > 1:
+        y, mean, variance = batch_norm(
+            inputs, self.gamma.value, self.beta.value, self.epsilon, groups
+        )
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(self.momentum * moving.value + (1.0 - self.momentum) * value)
+        return y
     # The kernel's variance divides by n - 1 where Keras's divides by n.
     correction = _population_share(inputs)
     outputs = tf.raw_ops.FusedBatchNormV3(
