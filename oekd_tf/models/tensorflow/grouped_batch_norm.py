@@ -54,14 +54,15 @@ def batch_norm(
         The normalised images, and mean and variance of each channel, of the population; gradients
         flow through the images alone.
     """
+
     forward, backward = _functions(tuple(images.shape))
 
     @tf.custom_gradient
     def normalised(images: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tuple:
-        outputs, mean, variance = forward(images, scale, offset, epsilon, groups)
+        outputs, mean, variance, tiled = forward(images, scale, offset, epsilon, groups)
 
         def gradient(upstream: tf.Tensor, *_: Any) -> tuple:
-            return backward(upstream, images, scale, mean, variance, epsilon, groups)
+            return backward(upstream, images, tiled, epsilon, groups)
 
         return (outputs, mean, variance), gradient
 
@@ -76,6 +77,7 @@ def _functions(shape: tuple[int | None, ...]) -> tuple[Any, Any]:
     return tf.function(_forward), tf.function(_backward)
 
 
+# Few operations and arguments, because each costs time in the first step of a deep network.
 def _forward(
     images: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float, groups: int
 ) -> tuple:
@@ -89,57 +91,47 @@ def _forward(
     # Of the population, where `batch_variance` is of the sample.
     variances = tf.reshape(own.reserve_space_2, (groups, -1))
     mean = tf.reduce_mean(means, axis=0)
-    variance = tf.reduce_mean(variances + tf.square(means - mean), axis=0)
-    outputs = _apply(wide, mean, variance, scale, offset, epsilon, groups)
-    return _like(outputs, images), mean, variance
+    variance = tf.reduce_mean(variances + tf.math.squared_difference(means, mean), axis=0)
+    tiled = tf.tile(tf.stack([mean, variance, scale, offset]), (1, groups))
+    return _like(_apply(wide, epsilon, *tf.unstack(tiled)), images), mean, variance, tiled
 
 
 def _backward(
-    upstream: tf.Tensor,
-    images: tf.Tensor,
-    scale: tf.Tensor,
-    mean: tf.Tensor,
-    variance: tf.Tensor,
-    epsilon: float,
-    groups: int,
+    upstream: tf.Tensor, images: tf.Tensor, tiled: tf.Tensor, epsilon: float, groups: int
 ) -> tuple:
     wide = _wide(images, groups)
-    tile = functools.partial(tf.tile, multiples=[groups])
+    mean, variance, scale, _ = tf.unstack(tiled)
     # As with constant statistics, which gives the sums that the rest is made of.
     constant = tf.raw_ops.FusedBatchNormGradV3(
-        y_backprop=_wide(upstream, groups), x=wide, scale=tile(scale), reserve_space_1=tile(mean),
-        reserve_space_2=tile(variance), reserve_space_3=tf.zeros([0]), epsilon=epsilon,
-        is_training=False,
+        y_backprop=_wide(upstream, groups), x=wide, scale=scale, reserve_space_1=mean,
+        reserve_space_2=variance, reserve_space_3=[], epsilon=epsilon, is_training=False,
     )  # fmt: skip
-    of_scale, of_offset = (
-        tf.reduce_sum(tf.reshape(sums, (groups, -1)), axis=0)
-        for sums in (constant.scale_backprop, constant.offset_backprop)
+    sums = tf.stack([constant.scale_backprop, constant.offset_backprop])
+    sums = tf.reduce_sum(tf.reshape(sums, (2, groups, -1)), axis=1)
+    through_scale, through_offset = tf.unstack(
+        tf.tile(sums / -_count(images), (1, groups)) * (scale * tf.math.rsqrt(variance + epsilon))
     )
-    share = scale * tf.math.rsqrt(variance + epsilon) / _count(images)
-    through = _apply(wide, mean, variance, -share * of_scale, -share * of_offset, epsilon, groups)
-    of_images = _like(constant.x_backprop + through, images)
-    return of_images, of_scale, of_offset
+    through = _apply(wide, epsilon, mean, variance, through_scale, through_offset)
+    of_scale, of_offset = tf.unstack(sums)
+    return _like(constant.x_backprop + through, images), of_scale, of_offset
 
 
 def _apply(
     wide: tf.Tensor,
+    epsilon: float,
     mean: tf.Tensor,
     variance: tf.Tensor,
     scale: tf.Tensor,
     offset: tf.Tensor,
-    epsilon: float,
-    groups: int,
 ) -> tf.Tensor:
-    tile = functools.partial(tf.tile, multiples=[groups])
     return tf.raw_ops.FusedBatchNormV3(
-        x=wide, scale=tile(scale), offset=tile(offset), mean=tile(mean), variance=tile(variance),
-        epsilon=epsilon, is_training=False,
+        x=wide, scale=scale, offset=offset, mean=mean, variance=variance, epsilon=epsilon,
+        is_training=False,
     ).y  # fmt: skip
 
 
 def _wide(images: tf.Tensor, groups: int) -> tf.Tensor:
     _, height, width, channels = images.shape
-    # One operation: every other one costs time in a deep network's first step.
     return tf.reshape(images, (-1, height * width // groups, 1, groups * channels))
 
 
@@ -147,9 +139,12 @@ def _like(wide: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     return tf.reshape(wide, (-1, *images.shape[1:]))
 
 
-def _count(images: tf.Tensor) -> tf.Tensor:
+def _count(images: tf.Tensor) -> Any:
     """Number of values of a channel."""
-    return tf.maximum(1.0, tf.cast(tf.size(images) // images.shape[-1], tf.float32))
+    *sizes, channels = images.shape
+    if None not in sizes:
+        return float(max(1, math.prod(sizes)))
+    return tf.maximum(1.0, tf.cast(tf.size(images) // channels, tf.float32))
 
 
 @functools.cache
