@@ -69,7 +69,7 @@ FIELDS: dict[str, Field] = {
     "baselines": Field(
         (),
         rules.are_students,
-        "numbers of students, from 1 on and each once",
+        "numbers of students, from 1 on, or -1 for the smallest, each once",
         "Students that are trained alone, too, after the ensemble, so that its report has their "
         "gains.",
     ),

@@ -100,7 +100,10 @@ def are_widths(values: Sequence[Any]) -> bool:
 
 
 def are_students(values: Sequence[Any]) -> bool:
-    return all(is_whole(v) and v > 0 for v in values) and len(set(values)) == len(values)
+    """Whether values are numbers of students, or -1 for the smallest, each once."""
+    return all(is_whole(v) and (v > 0 or v == -1) for v in values) and len(set(values)) == len(
+        values
+    )
 
 
 def are_rising_epochs(values: Sequence[Any]) -> bool:

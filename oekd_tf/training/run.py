@@ -89,8 +89,11 @@ def train(
     # The chief holds the lock of the workdir for all hosts.
     with locked(workdir) if hosts.is_chief else contextlib.nullcontext(), hosts.watching():
         summary, is_new = _finished_run(config, workdir, hosts, data, exports, log)
-        for student in () if config.only_student else config.baselines:
-            _train_baseline(config, student, parent_workdir, hosts, data, log)
+        if config.baselines and not config.only_student:
+            # With the widths that budgets were given.
+            known = with_known_widths(config, [workdir / "config.json"])
+            for student in _baselines(known):
+                _train_baseline(known, student, workdir, hosts, data, log)
         if not hosts.is_chief:
             return summary
         return _deliver(config, parent_workdir, workdir, summary, exports, is_new, log)
@@ -202,6 +205,12 @@ def _finished_run(
         # Last, because this file marks a finished run.
         write_summary(workdir, summary)
     return summary, True
+
+
+def _baselines(config: ConfigDict) -> list[int]:
+    """Numbers of the students that the run trains alone, too."""
+    students = len(config.ensemble.widths)
+    return sorted({students if number == -1 else number for number in config.baselines})
 
 
 def _train_baseline(
