@@ -6,8 +6,8 @@
         --config.data.image_size="(64, 64)" --config.method.name=dml
 
 Run again with the same workdir it resumes from the last checkpoint. Without --config it trains the
-demo, on images that are part of the package. --config.FIELD=VALUE sets one field; those that people
-change most:
+demo, on images that are part of the package; with --config.data.source in its place it starts from
+configs/small.py. --config.FIELD=VALUE sets one field; those that people change most:
 
     --config.data.source, --config.data.data_dir   the data set: a TFDS name, or image_folder
     --config.data.image_size                       (height, width) to resize images to

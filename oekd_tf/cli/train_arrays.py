@@ -19,7 +19,7 @@ from oekd_tf.core.native_output import quiet_native_output
 from oekd_tf.core.signals import importing
 from oekd_tf.core.streams import say
 
-_CONFIG = command_line.ConfigFlag()
+_CONFIG = command_line.ConfigFlag(own_data=True)
 _ARRAYS = flags.DEFINE_string("arrays", None, "The .npz file of the images and labels.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; runs/<config.name> if not given."

@@ -375,7 +375,8 @@ def default_config() -> ConfigDict:
         default = field.default
         node[name] = ConfigDict(default.to_dict()) if isinstance(default, ConfigDict) else default
     config.lock()
-    # Arguments of the method are validated by its class, when the config is checked.
+    # Arguments of a class are validated by it, when the config is checked.
+    config.backbone.arguments.unlock()
     config.method.arguments.unlock()
     return config
 

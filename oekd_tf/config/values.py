@@ -200,5 +200,5 @@ def _put(node: ConfigDict, name: str, path: str, value: Any) -> None:
     check_field(path, field, value)
     with node.unlocked():
         node[name] = value
-    if path == "method.arguments":
+    if path in _ARGUMENTS:
         node[name].unlock()

@@ -35,22 +35,33 @@ def quiet_tensorflow() -> None:
         import tensorflow  # noqa: F401
 
 
+# Configs of a command line without --config.
+_DEMO, _SMALL = "configs/demo.py", "configs/small.py"
+
+
 class ConfigFlag:
     """The flag `--config` of a command, with `--config.field=value` for single fields.
 
-    Fields are applied after the file is read, with the rules that they have in a config.
+    Fields are applied after the file is read, with the rules that they have in a config. Without a
+    file they are applied to the demo, or where they name other data to a start for any data: the
+    demo takes a few small images.
+
+    Args:
+        own_data: Whether the command is always given data of the user's.
 
     Attributes:
         argv: Command line of the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, own_data: bool = False) -> None:
         self.argv = list(sys.argv)
         self._overrides: dict[str, str] = {}
         sys.argv = self.without_overrides(sys.argv)
+        own_data = own_data or "data.source" in self._overrides
         self._file = flags.DEFINE_string(
-            "config", "configs/demo.py", "Config file; what it does not set has its default."
-        )
+            "config", _SMALL if own_data else _DEMO,
+            f"Config file; what it does not set has its default. {_SMALL} with config.data.source.",
+        )  # fmt: skip
 
     @property
     def value(self) -> ConfigDict:
