@@ -19,6 +19,10 @@ from oekd_tf.config import default_config
 def get_config():
     config = default_config()
     config.name = "demo"
+    config.note = (
+        "One run is one seed. Of five, all students gained with each; student 5 by 2.4 % on "
+        "average (95 % interval 1.3 to 3.5): docs/studies/demo/report.md"
+    )
     config.epochs = 40
     config.batch_size = 32
     # Of the smallest student, so that the table shows what it gained.
