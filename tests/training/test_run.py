@@ -63,7 +63,9 @@ class TestRun:
         assert {"config.json", "metrics.csv", "tensorboard", "checkpoints", "summary.json"} < names
         assert {"report.md", "accuracy.png"} < names
         assert not any(".partial" in name for name in names)
-        assert config_module.from_json((workdir / "config.json").read_text()) == small_config()
+        written = config_module.from_json((workdir / "config.json").read_text())
+        assert config_module.first_difference(written, small_config()) is None
+        assert written.method.arguments.distillation_weight == 0.15
         assert json.loads((workdir / "summary.json").read_text()) == summary
         assert (workdir / "accuracy.png").read_bytes()[:4] == b"\x89PNG"
         assert list((workdir / "tensorboard" / "train").iterdir())
