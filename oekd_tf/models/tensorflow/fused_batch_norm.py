@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from oekd_tf.models.tensorflow.grouped_batch_norm import batch_norm, groups_for
+from oekd_tf.models.tensorflow.grouped_batch_norm import batch_norm, channel_values, groups_for
 
 
 def fuse_batch_norm(model: keras.Model) -> None:
@@ -79,9 +79,6 @@ def _call(
 
 def _population_share(inputs: tf.Tensor) -> Any:
     """(n - 1) / n of the n values that each channel's statistics are taken over."""
-    *sizes, channels = inputs.shape
-    if None not in sizes:
-        count = max(2, sizes[0] * sizes[1] * sizes[2])
-        return (count - 1) / count
-    count = tf.maximum(2.0, tf.cast(tf.size(inputs) // channels, tf.float32))
+    count = channel_values(inputs)
+    count = max(2.0, count) if isinstance(count, float) else tf.maximum(2.0, count)
     return (count - 1.0) / count

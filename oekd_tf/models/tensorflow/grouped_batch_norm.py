@@ -109,7 +109,8 @@ def _backward(
     sums = tf.stack([constant.scale_backprop, constant.offset_backprop])
     sums = tf.reduce_sum(tf.reshape(sums, (2, groups, -1)), axis=1)
     through_scale, through_offset = tf.unstack(
-        tf.tile(sums / -_count(images), (1, groups)) * (scale * tf.math.rsqrt(variance + epsilon))
+        tf.tile(sums / -channel_values(images), (1, groups))
+        * (scale * tf.math.rsqrt(variance + epsilon))
     )
     through = _apply(wide, epsilon, mean, variance, through_scale, through_offset)
     of_scale, of_offset = tf.unstack(sums)
@@ -139,8 +140,15 @@ def _like(wide: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     return tf.reshape(wide, (-1, *images.shape[1:]))
 
 
-def _count(images: tf.Tensor) -> Any:
-    """Number of values of a channel."""
+def channel_values(images: tf.Tensor) -> Any:
+    """Number of values that a channel's statistics are taken over, at least 1, as a float.
+
+    Args:
+        images: Images, (batch, height, width, channels).
+
+    Returns:
+        A Python number where the shape is known, or else a scalar tensor in float32.
+    """
     *sizes, channels = images.shape
     if None not in sizes:
         return float(max(1, math.prod(sizes)))
