@@ -51,6 +51,7 @@ def write_report(workdir: str | Path) -> str:
     title = summary.get("teacher_title", "Ensemble teacher (all students together)")
     teacher = f"{in_markdown(title)}: {summary['teacher_test_accuracy']:.2%}.{_behind(summary)}"
     note = summary.get("note", "")
+    paragraph = f"{in_markdown(note)}\n\n" if note else ""
     method = f"Method: {in_markdown(summary['trained_by'])}. " if "trained_by" in summary else ""
     picture = workdir / "accuracy.png"
     draw_accuracy(summary, baselines, picture, manifest)
@@ -61,8 +62,7 @@ def write_report(workdir: str | Path) -> str:
         f"{method}Data: {in_markdown(summary['data'])}.\n\n{table}\n\n{teacher} "
         "*alone* is the same student trained by itself for as many steps; *gain* is relative "
         "to it. MFLOPs count a multiplication and an addition as two.\n\n"
-        f"{in_markdown(note)}{chr(10) * 2 if note else ''}"
-        f"![accuracy against size](accuracy.png)\n\n{class_section(summary, workdir)}"
+        f"{paragraph}![accuracy against size](accuracy.png)\n\n{class_section(summary, workdir)}"
         f"{files_table}{_data_notes(summary)}"
         f"The config: {in_code(workdir / 'config.json')}.\n",
     )
