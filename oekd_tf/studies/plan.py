@@ -121,6 +121,11 @@ def plan(
             raise ConfigError(
                 f"--{flag} must be numbers from {first} to {count}, each once. Received: {numbers}"
             )
+    if offline_arguments and not offline:
+        raise ConfigError(
+            "--offline_arguments must be left out without --offline, whose students they are for. "
+            f"Received: {dict(offline_arguments)}"
+        )
     if offline and 1 not in students:
         raise ConfigError(
             "--students must hold 1, the teacher of --offline. "

@@ -305,3 +305,8 @@ def test_bad_settings_of_offline_distillation(text):
 def test_settings_of_offline_distillation_obey_the_rules(config):
     with pytest.raises(ConfigError, match=r"--offline_arguments: .*temperature must be"):
         plan(config, 1, (), {}, [3], [], {"temperature": -1})
+
+
+def test_settings_of_offline_distillation_are_for_someone(config):
+    with pytest.raises(ConfigError, match=r"without --offline, .* Received: {'temperature': 4}"):
+        plan(config, 1, (), {}, [], [3], {"temperature": 4})
