@@ -149,9 +149,9 @@ def one_line_on_signals() -> Iterator[None]:
         yield
         return
     numbers = _handled()
-    command = _Command(sys.unraisablehook)
+    command = _Command(sys.unraisablehook, sys.excepthook)
     before = [signal.signal(number, command.handle) for number in numbers]
-    sys.unraisablehook = command.unraisable
+    sys.unraisablehook, sys.excepthook = command.unraisable, command.printed
     _commands += 1
     try:
         yield
@@ -178,7 +178,7 @@ def one_line_on_signals() -> Iterator[None]:
     finally:
         command.arrived()
         _commands -= 1
-        sys.unraisablehook = command.hook
+        sys.unraisablehook, sys.excepthook = command.unraisable_hook, command.printed_hook
         # Threads and children are waited for at the end, where a traceback helps nobody.
         if command.received is None:
             for number, handler in zip(numbers, before, strict=True):
@@ -189,14 +189,16 @@ class _Command:
     """Handles the signals of a command.
 
     Args:
-        hook: What else is done with errors that cannot be raised.
+        unraisable_hook: What else is done with errors that cannot be raised.
+        printed_hook: What else is done with errors that native code prints, not raises.
 
     Attributes:
         received: The signal that ends the command; None before.
     """
 
-    def __init__(self, hook: Callable[[Any], Any]):
-        self.hook = hook
+    def __init__(self, unraisable_hook: Callable[[Any], Any], printed_hook: Callable[..., Any]):
+        self.unraisable_hook = unraisable_hook
+        self.printed_hook = printed_hook
         self.received: int | None = None
         self._again = False
         self._timer: threading.Timer | None = None
@@ -219,7 +221,15 @@ class _Command:
             self.arrived()
             self._raise_again_after(0.05)
         else:
-            self.hook(error)
+            self.unraisable_hook(error)
+
+    def printed(self, kind: type[BaseException], *error: Any) -> None:
+        if self.received is None:
+            self.printed_hook(kind, *error)
+        else:
+            # Ours, or what native code made of it: an import that ended with an error set.
+            self.arrived()
+            self._raise_again_after(0.05)
 
     def arrived(self) -> None:
         """What was raised has been seen: it need not be raised again."""

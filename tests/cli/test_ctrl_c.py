@@ -92,7 +92,7 @@ def test_train_before_the_first_step(tmp_path, line, number):
 
 
 SWALLOWED = """
-import sys, time
+import ctypes, sys, time
 from oekd_tf.core import signals
 
 signals._PATIENCE_SECONDS = 0.2
@@ -105,6 +105,8 @@ class Swallowing:
 with signals.one_line_on_signals():
     if sys.argv[1] == "callback":
         Swallowing()
+    if sys.argv[1] == "native":
+        ctypes.pythonapi.PyRun_SimpleString(b"print('now', flush=True); time.sleep(30)")
     try:
         print("now", flush=True)
         time.sleep(30)
@@ -114,7 +116,7 @@ with signals.one_line_on_signals():
 """
 
 
-@pytest.mark.parametrize("where", ["callback", "library"])
+@pytest.mark.parametrize("where", ["callback", "library", "native"])
 def test_what_a_library_swallows_comes_again(tmp_path, where):
     command = [sys.executable, "-c", SWALLOWED, where]
     start = time.monotonic()
