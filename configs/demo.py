@@ -35,10 +35,6 @@ def get_config():
     config.backbone.arguments.depth = 8
     config.backbone.arguments.channel_multiple = 8
     config.ensemble.widths = (1.0, 0.8, 0.65, 0.5, 0.25)
-    config.method.arguments.label_weight = 1.0
-    config.method.arguments.distillation_weight = 2.0
-    config.method.arguments.features = None
-    config.method.arguments.teacher_weights = "cross_entropy"
     config.optimizer.learning_rate = 1e-2
     config.optimizer.l2 = 1e-5
     config.schedule.name = "cosine"
