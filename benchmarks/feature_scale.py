@@ -68,6 +68,7 @@ def _new(depth, data, seed):
         data.num_classes,
         mean=data.mean,
         std=data.std,
+        method=oekd_tf.methods.OEKD.paper(),
     )
 
 

@@ -194,11 +194,16 @@ def measure_speed(data) -> None:
     import jax
     import jax.numpy as jnp
 
+    from oekd_tf import recipes
+
     for batch in _BATCH_SIZES.value:
         for precision in _SPEED_PRECISIONS.value:
             begin = time.perf_counter()
             policy = {"bfloat16": "mixed_bfloat16"}.get(precision, precision)
-            model = make_model(make_config(batch, policy, "oekd"), data, 100)
+            config = make_config(batch, policy, "oekd")
+            # All of its terms, and those of the rendering in PyTorch.
+            recipes.papers_loss(config)
+            model = make_model(config, data, 100)
             rng = np.random.default_rng(0)
             count = 8 * batch
             images = data.train_images(min(count, data.num_train))

@@ -1,9 +1,9 @@
-"""The five CIFAR ResNets and the losses of `OEKD` in plain PyTorch, to compare speed with.
+"""The five CIFAR ResNets and the paper's losses in plain PyTorch, to compare speed with.
 
     python benchmarks/gpu_torch.py --batch_size=128 --batch_size=1024
     KERAS_BACKEND=jax python benchmarks/gpu_torch.py --check
 
-The same layers, order and defaults as `oekd_tf.backbones.CifarResNet` and `oekd_tf.methods.OEKD`:
+The same layers, order and defaults as `oekd_tf.backbones.CifarResNet` and `methods.OEKD.paper()`:
 `--check` copies the weights of a Keras ensemble and compares each term of the loss. Prints a line
 of JSON for each measurement. Needs neither Keras nor oekd_tf, but for `--check`.
 """
@@ -155,9 +155,9 @@ def check() -> None:
     keras.utils.set_random_seed(0)
     size, classes = _IMAGE_SIZE.value, _CLASSES.value
     widths = [float(width) for width in _WIDTHS.value]
-    theirs = oekd_tf.OnlineEnsemble(
-        oekd_tf.backbones.CifarResNet(_DEPTH.value), (size, size, 3), classes, widths
-    )
+    family = oekd_tf.backbones.CifarResNet(_DEPTH.value)
+    paper = oekd_tf.methods.OEKD.paper()
+    theirs = oekd_tf.OnlineEnsemble(family, (size, size, 3), classes, widths, method=paper)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (16, size, size, 3), dtype=np.uint8)
     labels = rng.integers(0, classes, 16)

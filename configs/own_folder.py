@@ -12,7 +12,7 @@ on if there is one. A folder without train and test, photos/cat/1.jpg, is split 
 Any value below can be given like this too, as in --config.epochs=10; oekd train --helpfields lists
 all. Started again, the same command resumes.
 
-Source: none; the method and its loss weights are those of https://arxiv.org/abs/2011.07449, network
+Source: none; the method is that of https://arxiv.org/abs/2011.07449 with the default loss, network
 and schedule a start for some thousand small images.
 Command: python -m oekd_tf.train --config=configs/own_folder.py
 Cost: all five students take 722 MFLOPs an image forward; with 5,000 images some 7,000 steps.

@@ -94,7 +94,7 @@ def run(strategy, optimizer, examples, weights=PAPER, resnet=False, sample_weigh
     with strategy.scope():
         names = ("label_weight", "feature_weight", "distillation_weight")
         oekd = {**dict(zip(names, weights, strict=True)), **network.pop("oekd", {})}
-        method = oekd_tf.methods.OEKD(**oekd)
+        method = oekd_tf.methods.OEKD.paper(**oekd)
         ensemble = oekd_tf.OnlineEnsemble(
             family, (16, 16, 3), 4, (1.0, 0.5, 0.25), method=method, **network
         )

@@ -19,31 +19,37 @@ RULES = ("cross_entropy", "simplex", "validation", "example", "better")
 
 @keras.saving.register_keras_serializable("oekd_tf")
 class OEKD(WeightedTeacher):
-    """Students follow the labels, the ensemble teacher and the pseudo teacher's features.
+    """Students follow the labels, the ensemble teacher and, on request, the pseudo teacher.
 
-    The mean of all students' logits is the *ensemble teacher*. Student 1, of full width, is the
-    *pseudo teacher*: the others' block outputs, through trained 1×1 *channel adaptation layers*,
-    follow its own. The loss is α L_N + β L_I + γ L_D (equation 8), each term summed over students.
+    The mean of all students' logits is the *ensemble teacher*, weighted by how good each student
+    is. Student 1, of full width, is the *pseudo teacher*: with `features` the others' block
+    outputs, through trained 1×1 *channel adaptation layers*, follow its own. The loss is
+    α L_N + β L_I + γ L_D (equation 8), each term summed over students.
+
+    The defaults are not the paper's, with which deep and narrow students lost, but what the search
+    of docs/recipe_search.md came to. `OEKD.paper()` has the paper's.
 
     Args:
         temperature: T of the distillation loss, above 0.
         label_weight: α, weight of the cross-entropy with the labels, at least 0.
         feature_weight: β, weight of the intermediate feature loss, at least 0. With 0 it is not
-            computed, its log is 0, and the channel adaptation layers keep their values.
+            computed, its log is 0, and the channel adaptation layers keep their values. To be left
+            out unless there are `features`.
         distillation_weight: γ, weight of the divergence from the ensemble teacher, at least 0.
-        features: What of the pseudo teacher's features the others follow: "mse" is the paper's;
-            "relative_mse", "attention", "projected", "channel_mean" or None (nothing).
+        features: What of the pseudo teacher's features the others follow: None (nothing), "mse",
+            which is the paper's, "relative_mse", "attention", "projected" or "channel_mean".
         feature_scale: With features="mse", "absolute" or "relative", which is "relative_mse":
             divided by the mean square of the pseudo teacher's block output, which grows with depth.
         warmup_epochs: Number of epochs over which β and γ rise linearly from 0; evaluation has
             them whole. 0 is the paper's: whole from the start.
         teacher_weights: One weight a student for the ensemble teacher, scaled to sum to 1; uniform
-            when None. Or a rule that weighs students by how good they are: "cross_entropy", the
-            softmax of −4 times each student's mean cross-entropy over the batch; "example", the
-            same for each example by itself; "validation", the same on the validation images, after
-            each epoch; "simplex", the mixture with the least cross-entropy of the batch;
-            "better", for each student the mean of those with a lower cross-entropy than it (the
-            best follows the labels alone). Weights are logged as "teacher_weight_1" and so on.
+            when None, as in the paper. Or a rule that weighs students by how good they are:
+            "cross_entropy", the default, is the softmax of −4 times each student's mean
+            cross-entropy over the batch; "example", the same for each example by itself;
+            "validation", the same on the validation images, after each epoch; "simplex", the
+            mixture with the least cross-entropy of the batch; "better", for each student the mean
+            of those with a lower cross-entropy than it (the best follows the labels alone).
+            Weights are logged as "teacher_weight_1" and so on.
         train_adaptation: Whether the channel adaptation layers are trained. The authors'
             published code leaves them at their random initial values in the first epoch and
             trains them from then on, at half the learning rate.
@@ -60,7 +66,7 @@ class OEKD(WeightedTeacher):
     Example:
         >>> ensemble = oekd_tf.OnlineEnsemble(
         ...     backbone, (32, 32, 3), num_classes=10,
-        ...     method=oekd_tf.methods.OEKD(temperature=2.0, feature_weight=0.15))
+        ...     method=oekd_tf.methods.OEKD(distillation_weight=1.0))
 
     Reference:
         Walawalkar, Shen, Savvides, "Online Ensemble Model Compression using Knowledge
@@ -125,6 +131,11 @@ class OEKD(WeightedTeacher):
             ...     backbone, (32, 32, 3), num_classes=100, method=oekd_tf.methods.OEKD.paper())
         """
         return cls(**(OEKD_ARGUMENTS | kwargs))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "OEKD":
+        # A file without an argument is of before there was another default than the paper's.
+        return cls(**(OEKD_ARGUMENTS | config))
 
     @property
     def rule(self) -> str | None:

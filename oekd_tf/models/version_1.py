@@ -52,7 +52,7 @@ def constructor_config(config: dict[str, Any]) -> dict[str, Any]:
         from oekd_tf import methods
 
         arguments = {name: config.pop(name) for name in CONSTRUCTOR if name in config}
-        config["method"] = methods.OEKD(**arguments)
+        config["method"] = methods.OEKD.paper(**arguments)
     return config
 
 

@@ -26,7 +26,9 @@ QUICK = (backbones.DenseNet, backbones.MobileNetV2)
 
 @pytest.mark.parametrize(("family", "size"), FAMILIES, ids=family_id)
 def test_students_blocks_fit_the_pseudo_teachers(family, size):
-    ensemble = oekd_tf.OnlineEnsemble(family, (size, size, 3), 4, widths=(1.0, 0.2))
+    ensemble = oekd_tf.OnlineEnsemble(
+        family, (size, size, 3), 4, widths=(1.0, 0.2), method=oekd_tf.methods.OEKD.paper()
+    )
     wide, narrow = ensemble._branches.blocks
     assert len(wide) == 3
     for full, student, layer in zip(wide, narrow, ensemble.adaptation[0], strict=True):

@@ -5,7 +5,7 @@ import pytest
 from small_runs import put
 
 from oekd_tf import config as c
-from oekd_tf import methods
+from oekd_tf import methods, recipes
 from oekd_tf.config.building import method_arguments
 
 # For every field a value of the right type that breaks its rule; None where any value is fine.
@@ -286,8 +286,8 @@ def test_a_config_of_version_0_1():
     # What was written out is the same as what is left to a default.
     asked = c.default_config()
     asked.method.arguments = {
-        "temperature": 3.0, "feature_weight": 0.0, "distillation_weight": 0.6,
-        "warmup_epochs": 0.5, "stem_gradient": "pseudo_teacher",
+        **methods.OEKD.paper().get_config(), "temperature": 3.0, "feature_weight": 0.0,
+        "distillation_weight": 0.6, "warmup_epochs": 0.5, "stem_gradient": "pseudo_teacher",
     }  # fmt: skip
     assert c.first_difference(config, asked) is None
     asked.method.arguments.temperature = 2.0
@@ -386,12 +386,17 @@ def test_defaults_are_not_shared():
     assert c.default_config().backbone.arguments.depth == 8
 
 
-def test_paper_weights_are_the_default():
+def test_the_default_method_and_the_papers():
     config = c.default_config()
     assert config.method.name == "oekd"
     loss = c.make_method(config)
+    assert (loss.label_weight, loss.distillation_weight, loss.temperature) == (1.0, 2.0, 2.0)
+    assert (loss.features, loss.teacher_weights) == (None, "cross_entropy")
+    recipes.papers_loss(config)
+    loss = c.make_method(config)
     weights = (loss.label_weight, loss.feature_weight, loss.distillation_weight)
     assert (*weights, loss.temperature) == (0.7, 0.15, 0.15, 2.0)
+    assert (loss.features, loss.teacher_weights) == ("mse", None)
 
 
 def test_find_config(tmp_path, monkeypatch):

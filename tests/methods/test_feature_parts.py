@@ -166,7 +166,7 @@ def test_gradients_reach_the_followers_alone(name):
 
 
 def test_without_a_weight_it_is_not_computed(monkeypatch):
-    ensemble = small("oekd", feature_weight=0.0)
+    ensemble = small("oekd", features="mse", feature_weight=0.0)
     before = values(ensemble.method.trainable_variables)
     ensemble.train_on_batch(*data())
 

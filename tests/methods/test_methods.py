@@ -155,7 +155,7 @@ def test_warmup_of_a_config_is_in_epochs():
     steps = data.steps_per_epoch(config.batch_size)
     for step in (0, 1, round(1.5 * steps), 10**6):
         progress = oekd_tf.methods.Progress(step, *model._plan)
-        share = float(model.method.loss_weights(progress)["distillation_loss"]) / 0.15
+        share = float(model.method.loss_weights(progress)["distillation_loss"]) / 2.0
         assert share == pytest.approx(min(step / round(1.5 * steps), 1))
 
 

@@ -165,16 +165,16 @@ def test_methods_that_are_refused(texts):
 
 def test_another_method_has_its_own_arguments(config):
     """What the study's method is given does not reach another one, nor one of its own class."""
-    config.method.arguments = {"feature_weight": 0.5, "temperature": 4.0}
-    runs = plan(config, 1, (), parse_methods(["dml:temperature=3.0", "oekd:feature_weight=0.1"]))
+    config.method.arguments = {"warmup_epochs": 0.5, "temperature": 4.0}
+    runs = plan(config, 1, (), parse_methods(["dml:temperature=3.0", "oekd:warmup_epochs=1"]))
     found = {run.method: run_config(config, run).method.to_dict() for run in runs}
     assert found["dml_temperature_3.0"] == {"name": "dml", "arguments": {"temperature": 3.0}}
-    own = {"feature_weight": 0.1}
-    assert found["oekd_feature_weight_0.1"] == {"name": "oekd", "arguments": own}
+    own = {"warmup_epochs": 1}
+    assert found["oekd_warmup_epochs_1"] == {"name": "oekd", "arguments": own}
     ablations = parse_ablations(["heavy:method.arguments.label_weight=1"])
     (_, *_, heavy) = plan(config, 1, (), ablations)
     arguments = run_config(config, heavy).method.arguments.to_dict()
-    assert arguments == {"feature_weight": 0.5, "temperature": 4.0, "label_weight": 1}
+    assert arguments == {"warmup_epochs": 0.5, "temperature": 4.0, "label_weight": 1}
 
 
 @pytest.mark.parametrize(

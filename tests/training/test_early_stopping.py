@@ -159,7 +159,7 @@ class TestConfig:
     def test_off_by_default(self):
         assert c.default_config().early_stopping.monitor == ""
 
-    @pytest.mark.parametrize("log", ["val_loss", "val_feature_loss", "val_student_2_accuracy"])
+    @pytest.mark.parametrize("log", ["val_loss", "val_distillation_loss", "val_student_2_accuracy"])
     def test_logs(self, log):
         c.check(config(early_stopping__monitor=log))
         c.check(config(early_stopping__monitor=log, only_student=1))

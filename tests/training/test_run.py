@@ -65,7 +65,7 @@ class TestRun:
         assert not any(".partial" in name for name in names)
         written = config_module.from_json((workdir / "config.json").read_text())
         assert config_module.first_difference(written, small_config()) is None
-        assert written.method.arguments.distillation_weight == 0.15
+        assert written.method.arguments.distillation_weight == 2.0
         assert json.loads((workdir / "summary.json").read_text()) == summary
         assert (workdir / "accuracy.png").read_bytes()[:4] == b"\x89PNG"
         assert list((workdir / "tensorboard" / "train").iterdir())
@@ -73,7 +73,7 @@ class TestRun:
     def test_metrics(self, run):
         rows = read_csv(run[0] / "metrics.csv")
         assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-        for name in ("loss", "feature_loss", "student_2_accuracy", "val_teacher_accuracy"):
+        for name in ("loss", "distillation_loss", "student_2_accuracy", "val_teacher_accuracy"):
             assert all(np.isfinite(float(row[name])) for row in rows)
         assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
 

@@ -23,6 +23,9 @@ FEATURES = ("mse", "relative_mse", "attention", "projected", "channel_mean")
 # Features that a student's block must have as many channels for as the pseudo teacher's.
 _ADAPTED = ("mse", "relative_mse")
 
+# The paper's β, which is nothing without features.
+_FEATURE_WEIGHT = 0.15
+
 
 class Distillation(Method):
     """Students that follow the labels, a teacher, and perhaps the pseudo teacher's features.
@@ -38,7 +41,8 @@ class Distillation(Method):
         features: What of the pseudo teacher's features the other students follow: the block
             outputs ("mse" and "relative_mse" through 1×1 channel adaptation layers, "attention"
             maps, "channel_mean"), or "projected", the pooled features. None is nothing.
-        feature_weight: β, weight of the feature loss, at least 0. With 0 it is not computed.
+        feature_weight: β, weight of the feature loss, at least 0. With 0 it is not computed. To be
+            left out, or 0, unless there are `features`.
         feature_blocks: Numbers of the blocks whose outputs are followed, from 1; None is all.
         distillation_schedule: How γ changes: "constant", "linear" and "sigmoid" rise, "fade" falls.
         feature_schedule: How β changes.
@@ -62,7 +66,7 @@ class Distillation(Method):
         *,
         divergence: str = "kl",
         features: str | None = None,
-        feature_weight: float = 0.15,
+        feature_weight: float = _FEATURE_WEIGHT,
         feature_blocks: Sequence[int] | None = None,
         distillation_schedule: str = "constant",
         feature_schedule: str = "constant",
@@ -80,6 +84,11 @@ class Distillation(Method):
             )
         self.features = features
         self.feature_weight = check_weight("feature_weight", feature_weight)
+        if features is None and feature_weight not in (0.0, _FEATURE_WEIGHT):
+            raise ValueError(
+                "feature_weight must be left out unless features are followed, as with "
+                f"features='mse'. Received: {feature_weight} with features=None"
+            )
         self.feature_blocks = _block_numbers(feature_blocks)
         if self.feature_blocks and features in (None, "projected"):
             raise ValueError(
