@@ -44,13 +44,13 @@ def plain_cnn_family(channels=(8, 16), synchronized_batch_norm=False):
 
 
 def small_ensemble(
-    widths=(1.0, 0.5, 0.25), norm=True, synchronized=False, method=None, oekd=None, **arguments
+    widths=(1.0, 0.5, 0.25), norm=True, synchronized=False, method="oekd", oekd=None, **arguments
 ):
     """Three students for 16×16×3 images of four classes.
 
     Their loss is the paper's, which has every term; `oekd` are arguments of it that differ.
     """
-    method = oekd_tf.methods.OEKD.paper(**(oekd or {})) if method is None else method
+    method = oekd_tf.methods.OEKD.paper(**(oekd or {})) if method == "oekd" else method
     return oekd_tf.OnlineEnsemble(
         PlainCnn(norm=norm, synchronized_batch_norm=synchronized),
         input_shape=(16, 16, 3),
