@@ -6,7 +6,7 @@ validation images: SGD 0.1 and 0.3: 45.6, 47.6 %; Adam 0.01 and 0.03: 43.8, 47.1
 Command: python -m oekd_tf.train --config=configs/cifar10_8x8_resnet20.py
 Every student together and alone: python -m oekd_tf.compare \
     --config=configs/cifar10_8x8_resnet20.py --seeds=5 --students=1,4,5
-Run time: five minutes on one core.
+Cost: 1,400 steps; some five minutes on one core.
 Accuracy: docs/results.md
 """
 

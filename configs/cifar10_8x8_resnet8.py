@@ -6,7 +6,7 @@ configs/cifar10_jpeg_resnet8_8x8.py, which has the paper's loss.
 Command: python -m oekd_tf.train --config=configs/cifar10_8x8_resnet8.py
 Every student together and alone: python -m oekd_tf.compare \
     --config=configs/cifar10_8x8_resnet8.py --seeds=5
-Run time: five minutes on one core.
+Cost: 1,400 steps; some five minutes on one core.
 Accuracy: docs/results.md
 """
 
