@@ -21,6 +21,7 @@ DOCS = Path(__file__).parent
 STUDIES = (
     ("Fashion-MNIST, 14×14\nResNet-8, the demo", "demo"),
     ("CIFAR-10, 8×8\nResNet-20", "cifar10_8x8_resnet20"),
+    ("CIFAR-10, 8×8\nResNet-56", "cifar10_8x8_resnet56"),
     ("CIFAR-10, 8×8\nResNet-8, paper's loss", "cifar10_jpeg_resnet8_8x8"),
     ("CIFAR-10, 16×16\nResNet-8, paper's loss", "cifar10_jpeg_resnet8"),
     ("CIFAR-10, 8×8\nResNet-56, paper's loss", "cifar10_jpeg_resnet56"),
