@@ -7,7 +7,7 @@ Command: python -m oekd_tf.train --config=configs/cifar10_8x8_resnet20.py
 Every student together and alone: python -m oekd_tf.compare \
     --config=configs/cifar10_8x8_resnet20.py --seeds=5 --students=1,4,5
 Cost: 1,400 steps; some five minutes on one core.
-Accuracy: docs/results.md
+Accuracy: docs/studies/cifar10_8x8_resnet20/report.md
 """
 
 from oekd_tf import recipes
