@@ -92,7 +92,8 @@ def papers_loss(config: ConfigDict) -> None:
     Args:
         config: Config, which is changed in place.
     """
-    config.method.arguments.update(OEKD_ARGUMENTS)
+    with config.method.arguments.unlocked():
+        config.method.arguments.update(OEKD_ARGUMENTS)
 
 
 def _common(name: str, source: str, backbone: str, arguments: dict[str, Any]) -> ConfigDict:
