@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from by_hand import data, look, small, values
 
+import oekd_tf
 from oekd_tf.methods.parts import feature_losses
 
 
@@ -178,6 +179,22 @@ def test_without_a_weight_it_is_not_computed(monkeypatch):
     assert terms["feature_loss"] == 0
     for variable, old in zip(ensemble.method.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable, old)
+
+
+@pytest.mark.parametrize("name", ["oekd", "dml"])
+def test_a_weight_of_no_features_is_refused(name):
+    with pytest.raises(ValueError, match=r"^feature_weight must be left out .*Received: 0.5 with"):
+        oekd_tf.methods.get(name, feature_weight=0.5)
+    oekd_tf.methods.get(name, feature_weight=0.0)
+
+
+def test_a_file_without_arguments_has_the_papers():
+    """One of before there was another default."""
+    found = oekd_tf.methods.OEKD.from_config({"temperature": 3.0})
+    assert found.get_config() == oekd_tf.methods.OEKD.paper(temperature=3.0).get_config()
+    default = oekd_tf.methods.OEKD()
+    again = oekd_tf.methods.OEKD.from_config(default.get_config())
+    assert again.get_config() == default.get_config()
 
 
 def test_the_weighted_sum(rng):
