@@ -12,7 +12,7 @@ The study: python -m oekd_tf.compare --config=configs/cifar10_jpeg_resnet56.py -
     --students=1,4,5 --ablation=no_features:method.arguments.feature_weight=0
 Cost: 1,400 steps; the ensemble's takes 0.73 s on one core.
 Accuracy: docs/studies/cifar10_jpeg_resnet56/report.md. Narrow students lose: docs/results.md
-says why, and configs/cifar10_jpeg_resnet56_no_features.py is the remedy.
+says why, and configs/cifar10_8x8_resnet56.py is the remedy.
 """
 
 from oekd_tf import recipes

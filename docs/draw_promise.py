@@ -41,8 +41,7 @@ def main():
                 continue
             number = int(row.name.removeprefix("student_"))
             colour = COLOURS.get(row.gain.verdict, "#8b949e")
-            low, high = row.gain.low or row.gain.mean, row.gain.high or row.gain.mean
-            axes.plot([number, number], [low, high], color=colour, linewidth=2)
+            axes.plot([number, number], [row.gain.low, row.gain.high], color=colour, linewidth=2)
             axes.plot(number, row.gain.mean, "o", color=colour, markersize=5)
         axes.axhline(0, color="#444444", linewidth=0.8)
         axes.set_title(f"{title}\n{len(ensemble.seeds)} seeds", fontsize=8)

@@ -218,7 +218,6 @@ class _Command:
     def unraisable(self, error: Any) -> None:
         if issubclass(error.exc_type, Interrupted):
             # It was raised where nothing can be, such as in a `__del__`.
-            self.arrived()
             self._raise_again_after(0.05)
         else:
             self.unraisable_hook(error)
@@ -228,7 +227,6 @@ class _Command:
             self.printed_hook(kind, *error)
         else:
             # Ours, or what native code made of it: an import that ended with an error set.
-            self.arrived()
             self._raise_again_after(0.05)
 
     def arrived(self) -> None:
@@ -237,6 +235,7 @@ class _Command:
             self._timer.cancel()
 
     def _raise_again_after(self, seconds: float) -> None:
+        self.arrived()
         self._timer = threading.Timer(seconds, self._raise_again)
         self._timer.daemon = True
         self._timer.start()

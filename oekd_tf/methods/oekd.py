@@ -10,6 +10,7 @@ from oekd_tf.core.choices import FEATURE_SCALES
 from oekd_tf.core.paper import OEKD_ARGUMENTS
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.arguments import check_weight
+from oekd_tf.methods.parts.distillation import FEATURE_WEIGHT
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.methods.parts.weighted_teacher import WeightedTeacher
 
@@ -80,7 +81,7 @@ class OEKD(WeightedTeacher):
         self,
         temperature: float = 2.0,
         label_weight: float = 1.0,
-        feature_weight: float = 0.15,
+        feature_weight: float = FEATURE_WEIGHT,
         distillation_weight: float = 2.0,
         *,
         features: str | None = None,

@@ -24,7 +24,7 @@ FEATURES = ("mse", "relative_mse", "attention", "projected", "channel_mean")
 _ADAPTED = ("mse", "relative_mse")
 
 # The paper's β, which is nothing without features.
-_FEATURE_WEIGHT = 0.15
+FEATURE_WEIGHT = 0.15
 
 
 class Distillation(Method):
@@ -66,7 +66,7 @@ class Distillation(Method):
         *,
         divergence: str = "kl",
         features: str | None = None,
-        feature_weight: float = _FEATURE_WEIGHT,
+        feature_weight: float = FEATURE_WEIGHT,
         feature_blocks: Sequence[int] | None = None,
         distillation_schedule: str = "constant",
         feature_schedule: str = "constant",
@@ -84,7 +84,7 @@ class Distillation(Method):
             )
         self.features = features
         self.feature_weight = check_weight("feature_weight", feature_weight)
-        if features is None and feature_weight not in (0.0, _FEATURE_WEIGHT):
+        if features is None and feature_weight not in (0.0, FEATURE_WEIGHT):
             raise ValueError(
                 "feature_weight must be left out unless features are followed, as with "
                 f"features='mse'. Received: {feature_weight} with features=None"
