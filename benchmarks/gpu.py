@@ -2,13 +2,14 @@
 
     python benchmarks/gpu_prepare.py --data_dir=/data          # where TensorFlow and a network are
     pip install --no-deps --target=/tmp/site .gpu/whl/*.whl    # on the machine with the GPU
-    PYTHONPATH=.:/tmp/site python benchmarks/gpu.py --seconds=540 --method=oekd --method=dml
+    PYTHONPATH=.:/tmp/site python benchmarks/gpu.py --seconds=540 --alone=1,4,5 --seeds=3
     PYTHONPATH=. python benchmarks/gpu.py --tiny
 
-Runs `gpu_torch.py`, then `gpu_jax.py` and at last its `--train`, each in a process of its own with
-its share of the time, and writes results.md and results.json after every line that one of them
-prints: if this script is killed, what was measured is there. The folder is $OUT, or --output. It
-also keeps what JAX compiled, as jax_cache.zip: with --jax_cache the next run starts with that.
+Runs `gpu_torch.py`, then `gpu_jax.py`, the same with `--concurrent`, and at last its `--train` in
+the faster of these two ways, each in a process of its own with its share of the time, and writes
+results.md and results.json after every line that one of them prints: if this script is killed, what
+was measured is there. The folder is $OUT, or --output. It also keeps what JAX compiled, as
+jax_cache.zip: with --jax_cache the next run starts with that.
 """
 
 import json
@@ -26,16 +27,26 @@ from absl import app, flags
 
 from oekd_tf.core.files import write_text
 from oekd_tf.core.tables import markdown_table
+from oekd_tf.studies.report_tables import plus_minus, with_interval
+from oekd_tf.studies.statistics import relative_gain, spread
 
 _SECONDS = flags.DEFINE_float("seconds", 540.0, "Time for everything.")
 _PARTS = flags.DEFINE_multi_enum(
-    "part", ["torch", "jax", "train"], ["check", "torch", "jax", "train"], "What is run."
-)
+    "part", ["torch", "concurrent", "jax", "train"],
+    ["check", "torch", "concurrent", "jax", "train"], "What is run.",
+)  # fmt: skip
 _SPEED_SHARE = flags.DEFINE_float("speed_share", 0.5, "Of the time, at most, for torch and jax.")
 _DATA = flags.DEFINE_string("data", ".gpu/data.npz", "From gpu_prepare.py.")
 _OUTPUT = flags.DEFINE_string("output", os.environ.get("OUT", "gpu_results"), "Folder to write.")
 _JAX_CACHE = flags.DEFINE_string("jax_cache", "", "jax_cache.zip of an earlier run.")
-_METHODS = flags.DEFINE_multi_string("method", ["oekd", "dml"], "Trained one after the other.")
+_METHODS = flags.DEFINE_multi_string("method", ["oekd"], "Trained one after the other.")
+_ALONE = flags.DEFINE_string("alone", "", "Students trained alone, as 1,4,5; the last without.")
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Each trains all of them.")
+_BATCH_SIZE = flags.DEFINE_integer("train_batch_size", 128, "Images a step of training.")
+_RATE = flags.DEFINE_float("learning_rate", 0.1, "Of SGD; falls as a cosine.")
+_CONCURRENT = flags.DEFINE_enum(
+    "train_concurrent", "auto", ["auto", "yes", "no"], "Whether training is --concurrent."
+)
 _DEPTH = flags.DEFINE_integer("depth", 20, "Of the CIFAR ResNet: 20 or 110.")
 _EPOCHS = flags.DEFINE_integer("epochs", 0, "Of training; as many as there is time for with 0.")
 _COMPILE = flags.DEFINE_boolean("torch_compile", False, "Measure torch.compile too.")
@@ -71,7 +82,7 @@ class Results:
     def markdown(self) -> str:
         """All measurements as tables."""
         parts = {part: [r for r in self.lines if r["part"] == part] for part in
-                 ("machine", "check", "throughput", "training", "failed")}  # fmt: skip
+                 ("machine", "check", "throughput", "plan", "training", "failed")}  # fmt: skip
         text = ["# Five students on one device\n"]
         for row in parts["machine"]:
             text.append("- " + ", ".join(f"{k}: {v}" for k, v in row.items() if k != "part"))
@@ -96,30 +107,73 @@ class Results:
                     ]
                 )
             )
+        for row in parts["plan"]:
+            step = ", ".join(f"{name} {value:.1f} ms" for name, value in row["step_ms"].items())
+            text.append(
+                f"\n## Training\n\n{row['epochs']} epochs of {row['steps_per_epoch']} steps of "
+                f"{row['batch']} images, SGD {row['learning_rate']:g} with momentum 0.9 and a "
+                f"cosine, L2 {row['l2']:g}, {row['precision']}. A step: {step}; "
+                f"{row['start_s']:.0f} s to build and compile all.\n"
+            )
         if parts["training"]:
-            text.append("\n## Training\n")
-            text.append(markdown_table([_training_row(row) for row in parts["training"]]))
+            text.append(markdown_table(_accuracies(parts["training"])))
+            text.append("\n" + markdown_table(_gains(parts["training"])))
         if parts["failed"]:
             text.append("\n## Not measured\n")
             text += [f"- {row['what']}: {row['error']}" for row in parts["failed"]]
         return "\n".join(text) + "\n"
 
 
-def _training_row(row: dict) -> dict[str, str]:
-    accuracies = {name: value for name, value in row["test"].items() if name != "teacher_accuracy"}
-    last = list(accuracies.values())[-1]
-    students = " ".join(f"{100 * value:.1f}" for value in accuracies.values())
-    teacher = row["test"].get("teacher_accuracy")
-    return {
-        "run": row["run"],
-        "epochs": f"{row['epochs']} of {row['planned']}",
-        "narrowest student, test %": f"{100 * last:.2f}",
-        "teacher, test %": "" if teacher is None else f"{100 * teacher:.2f}",
-        "students, test %": students,
-        "images/s": f"{row['images_per_second']:,.0f}",
-        "training, s": f"{row['train_s']:.0f}",
-        "to the first step, s": f"{row['start_s']:.0f}",
-    }
+def _by_run(rows: list[dict]) -> dict[str, dict[int, dict]]:
+    """The measurements by run and seed."""
+    found: dict[str, dict[int, dict]] = {}
+    for row in rows:
+        found.setdefault(row["run"], {})[row["seed"]] = row
+    return found
+
+
+def _accuracies(rows: list[dict]) -> list[dict[str, str]]:
+    table = []
+    for run, seeds in _by_run(rows).items():
+        names = next(iter(seeds.values()))["test"]
+        columns = {
+            name.removesuffix("_accuracy").replace("_", " "): plus_minus(
+                spread([100 * each["test"][name] for each in seeds.values()]), 2
+            )
+            for name in names
+        }
+        # A student alone has one accuracy, which is its own.
+        alone = columns.pop("accuracy", None)
+        columns |= {run.removesuffix(" alone"): alone} if alone else {}
+        speed = spread([each["images_per_second"] for each in seeds.values()])
+        table.append({"run": run, "seeds": str(len(seeds)), **columns,
+                      "images/s": f"{speed.mean:,.0f}"})  # fmt: skip
+    every = list(dict.fromkeys(name for row in table for name in row))
+    every.append(every.pop(every.index("images/s")))
+    return [{name: row.get(name, "") for name in every} for row in table]
+
+
+def _gains(rows: list[dict]) -> list[dict[str, str]]:
+    found, table = _by_run(rows), []
+    for run, together in found.items():
+        if run.endswith(" alone"):
+            continue
+        for student, alone in found.items():
+            seeds = sorted(set(together) & set(alone))
+            if not student.endswith(" alone") or not seeds:
+                continue
+            name = student.removesuffix(" alone")
+            accuracy = name.replace(" ", "_") + "_accuracy"
+            gain = relative_gain(
+                [together[seed]["test"][accuracy] for seed in seeds],
+                [alone[seed]["test"]["accuracy"] for seed in seeds],
+            )
+            table.append(
+                {"method": run, "student": name, "seeds": str(len(seeds)),
+                 "gain %, 95 % interval": with_interval(gain),
+                 "by seed": " ".join(f"{value:+.2f}" for value in gain.values)}
+            )  # fmt: skip
+    return table or [{"gain": "none: nothing was trained both together and alone"}]
 
 
 def run_part(command: list[str], seconds: float, results: Results, environment: dict) -> None:
@@ -164,6 +218,20 @@ def run_part(command: list[str], seconds: float, results: Results, environment: 
         print("".join(errors[-30:]), file=sys.stderr, flush=True)
 
 
+def _concurrent_is_faster(lines: list[dict]) -> bool:
+    """Whether students side by side were faster, where both ways were measured alike."""
+    measured = {
+        (line["way"], line["precision"], line["batch"]): line["images_per_second"]
+        for line in lines
+        if line["part"] == "throughput" and line["framework"] == "JAX"
+    }
+    return any(
+        speed > measured.get(("loop of steps", precision, batch), float("inf"))
+        for (way, precision, batch), speed in measured.items()
+        if way.endswith("side by side")
+    )
+
+
 def main(argv: list[str]) -> None:
     del argv
     deadline = time.perf_counter() + _SECONDS.value
@@ -197,24 +265,37 @@ def main(argv: list[str]) -> None:
         if "torch" in _PARTS.value:
             more = ["--compile"] if _COMPILE.value else []
             # JAX compiles longer than PyTorch, so that it needs more of the time.
-            share = 0.4 if "jax" in _PARTS.value else 1.0
+            share = 0.4 if {"jax", "concurrent"} & set(_PARTS.value) else 1.0
             run_part([*torch, *more], share * left(speed_ends), results, environment)
+        one_precision = ["--speed_precision=float32"]
+        if "concurrent" in _PARTS.value:
+            share = 0.45 if "jax" in _PARTS.value else 1.0
+            one_size = [] if _TINY.value else ["--batch_size=128"]
+            command = [*jax, *data, "--concurrent", *one_size, *one_precision]
+            run_part(command, share * left(speed_ends), results, environment)
         if "jax" in _PARTS.value:
-            more = ["--speed_precision=float32"] if _TINY.value else []
+            more = one_precision if _TINY.value else []
             run_part([*jax, *data, *more], left(speed_ends), results, environment)
         if "train" in _PARTS.value:
             seconds = left(deadline) - 3
             methods = [f"--method={method}" for method in _METHODS.value]
-            more = ["--train", f"--epochs={_EPOCHS.value}", *methods]
-            if _TINY.value:
-                more.append("--train_batch_size=16")
+            more = [
+                "--train", f"--epochs={_EPOCHS.value}", *methods, f"--seeds={_SEEDS.value}",
+                f"--alone={_ALONE.value}", f"--learning_rate={_RATE.value}",
+                f"--train_batch_size={16 if _TINY.value else _BATCH_SIZE.value}",
+            ]  # fmt: skip
+            if _CONCURRENT.value == "yes" or (
+                _CONCURRENT.value == "auto" and _concurrent_is_faster(results.lines)
+            ):
+                more.append("--concurrent")
             command = [*jax, *data, *more, f"--seconds={seconds - 5:.0f}"]
             run_part(command, seconds, results, environment)
     finally:
         packed = results.folder / "jax_cache.zip"
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
-            for path in sorted(cache.iterdir()):
-                file.write(path, path.name)
+            # What was tuned is in folders of its own.
+            for path in sorted(cache.rglob("*")):
+                file.write(path, path.relative_to(cache))
         if packed.stat().st_size > _LARGEST_CACHE:
             packed.unlink()
         shutil.rmtree(cache, ignore_errors=True)

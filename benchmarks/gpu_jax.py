@@ -2,18 +2,20 @@
 
     export KERAS_BACKEND=jax
     python benchmarks/gpu_jax.py --data=.gpu/data.npz
-    python benchmarks/gpu_jax.py --data=.gpu/data.npz --train --method=oekd --method=dml
+    python benchmarks/gpu_jax.py --data=.gpu/data.npz --train --method=oekd --alone=1,4,5 --seeds=3
 
 Without `--train` the images a second of training steps: many in one call of a compiled loop, and
-one a call as `fit` does it. With it each method's ensemble and the narrowest student alone are
-trained in turn for equally many epochs, as many as there is time for; images are augmented on the
-device. Prints a line of JSON for each part that is done.
+one a call as `fit` does it. With it each method's ensemble and some students alone are trained with
+each seed in turn, all for the same number of epochs, as many as there is time for; images are
+augmented on the device. Prints a line of JSON for each part that is done.
 """
 
 import io
 import json
 import math
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -30,15 +32,24 @@ _MEASURE = flags.DEFINE_float("measure", 2.0, "Seconds that each measurement tak
 _SPEED_PRECISIONS = flags.DEFINE_multi_enum(
     "speed_precision", ["bfloat16", "float32"], ["bfloat16", "float32"], "Measured without --train."
 )
+_CONCURRENT = flags.DEFINE_boolean(
+    "concurrent", False, "Record each step as a CUDA graph in which students run side by side."
+)
 _TRAIN = flags.DEFINE_boolean("train", False, "Train instead of measuring speed.")
 _METHODS = flags.DEFINE_multi_string("method", ["oekd", "dml"], "As of oekd compare.")
+_ALONE = flags.DEFINE_list("alone", [], "Students that --train trains alone; the last without.")
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Of --train.")
 _SECONDS = flags.DEFINE_float("seconds", 300.0, "Time for --train, all in all.")
 _EPOCHS = flags.DEFINE_integer("epochs", 0, "Of --train; as many as there is time for with 0.")
 _TRAIN_BATCH = flags.DEFINE_integer("train_batch_size", 128, "Of --train.")
-_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Of Adam in --train; falls as a cosine.")
-_PRECISION = flags.DEFINE_string("precision", "mixed_bfloat16", "Of --train.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of --train.")
+_RATE = flags.DEFINE_float("learning_rate", 0.1, "Of SGD in --train; falls as a cosine.")
+_L2 = flags.DEFINE_float("l2", 1e-4, "Of --train.")
+_PRECISION = flags.DEFINE_string("precision", "float32", "Of --train.")
 
+_CUDA_GRAPHS = (
+    "--xla_gpu_enable_command_buffer=+CONVOLUTION",
+    "--xla_gpu_command_buffer_scheduling_mode=CONCURRENT",
+)
 _PADDING = 4
 
 
@@ -68,7 +79,9 @@ def read_data() -> dict[str, np.ndarray]:
     return found
 
 
-def make_config(batch_size: int, precision: str, method: str, only_student: int = 0):
+def make_config(
+    batch_size: int, precision: str, method: str, *, only_student: int = 0, seed: int = 0
+):
     """The config of a run, as a config file would have it."""
     from oekd_tf import config as config_module
     from oekd_tf.studies.plan import parse_methods
@@ -77,8 +90,9 @@ def make_config(batch_size: int, precision: str, method: str, only_student: int 
     config.backbone.arguments.depth = _DEPTH.value
     config.ensemble.widths = tuple(float(width) for width in _WIDTHS.value)
     config.batch_size, config.precision = batch_size, precision
-    config.only_student, config.seed = only_student, _SEED.value
-    config.optimizer.learning_rate = _RATE.value
+    config.only_student, config.seed = only_student, seed
+    config.optimizer.name, config.optimizer.momentum = "sgd", 0.9
+    config.optimizer.learning_rate, config.optimizer.l2 = _RATE.value, _L2.value
     (overrides,) = parse_methods([method]).values()
     for field, value in overrides.items():
         section, _, name = field.rpartition(".")
@@ -141,6 +155,14 @@ class Loop:
         self._loop = jax.jit(loop, donate_argnums=0)
         self._data = images, labels
 
+    def lowered(self, order, key):
+        """The loop with Python done, to be compiled; `take` what that gives."""
+        return self._loop.lower(self.state, order, key, 0, *self._data)
+
+    def take(self, compiled) -> None:
+        """Runs a compiled loop from now on."""
+        self._loop = compiled
+
     def run(self, order, key, steps: int) -> None:
         """Runs steps and waits for their end."""
         import jax
@@ -148,15 +170,17 @@ class Loop:
         self.state = self._loop(self.state, order, key, steps, *self._data)
         jax.block_until_ready(self.state)
 
-    def give_back(self) -> dict[str, float]:
-        """Gives the state to the model's variables; returns the logs so far and resets them."""
+    def start_from(self, model) -> None:
+        """Takes the state of another model of the same config, with another seed say."""
+        import jax.numpy as jnp
+
+        self.state = tuple([jnp.array(v.value) for v in each] for each in _variables(model))
+
+    def give_back(self) -> None:
+        """Gives the state to the model's variables."""
         for variables, values in zip(_variables(self.model), self.state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
-        logs = {n: float(v) for n, v in self.model.get_metrics_result().items()}
-        self.model.reset_metrics()
-        self.state = tuple([v.value for v in each] for each in _variables(self.model))
-        return logs
 
     def set_learning_rate(self, rate: float) -> None:
         """The learning rate of the steps to come."""
@@ -216,7 +240,10 @@ def measure_speed(data) -> None:
             built = time.perf_counter()
             loop.run(order, key, 1)
             first = time.perf_counter()
-            for way, steps in (("loop of steps", 20), ("step by step", 1)):
+            ways = {"loop of steps": 20, "step by step": 1}
+            if _CONCURRENT.value:
+                ways = {"loop, students side by side": 20}
+            for way, steps in ways.items():
                 # Few steps in the tiny size.
                 loop.run(order, key, steps if _MEASURE.value >= 1 else 1)
                 best, began = float("inf"), time.perf_counter()
@@ -239,69 +266,91 @@ def evaluate(model, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def train(data, begin: float) -> None:
-    """Trains each method's ensemble and the narrowest student alone, equally long."""
+    """Trains each method's ensemble and students alone, with each seed, equally long."""
     import jax
     import jax.numpy as jnp
 
     deadline = begin + _SECONDS.value
-    batch, last = _TRAIN_BATCH.value, len(_WIDTHS.value)
-    names = [*_METHODS.value, f"student {last} alone"]
-    configs = [make_config(batch, _PRECISION.value, method) for method in _METHODS.value]
-    configs.append(make_config(batch, _PRECISION.value, "oekd", only_student=last))
-    steps = data.steps_per_epoch(batch)
-    images, labels = (jnp.asarray(array) for array in data.train_arrays())
-    epochs = _EPOCHS.value
-    for place, (name, config) in enumerate(zip(names, configs, strict=True)):
-        started = time.perf_counter()
-        if place and started > deadline - 10:
-            tell(part="failed", what=f"training of {name}", error="no time was left")
-            continue
+    batch = _TRAIN_BATCH.value
+    kinds = {method: (method, 0) for method in _METHODS.value}
+    for student in _ALONE.value or [str(len(_WIDTHS.value))]:
+        kinds[f"student {student} alone"] = ("oekd", int(student))
+    steps, epochs = data.steps_per_epoch(batch), _EPOCHS.value
+    images, labels = data.train_arrays()
+    images, labels = jnp.asarray(images), jnp.asarray(labels.astype(np.int32))
+    order = jnp.arange(steps * batch, dtype=jnp.int32).reshape(steps, batch)
+
+    def built(name: str, seed: int):
+        method, student = kinds[name]
+        config = make_config(batch, _PRECISION.value, method, only_student=student, seed=seed)
         model = make_model(config, data, steps)
-        if not config.only_student and epochs:
+        if not student and epochs:
             model.plan(steps, epochs)
-        elif not config.only_student and model._depends_on_plan():
-            error = "--epochs must be given for losses that follow a schedule"
-            tell(part="failed", what=f"training of {name}", error=error)
-            continue
-        loop = Loop(model, images, labels.astype(np.int32), augment=True)
-        shuffle = np.random.default_rng(_SEED.value)
-        history, seconds, first = [], 0.0, 0.0
-        epoch = 0
-        while epoch < (epochs or 1) and (epoch == 0 or time.perf_counter() < deadline - 5):
-            chosen = shuffle.permutation(data.num_train)[: steps * batch].reshape(steps, batch)
-            key = jax.random.key(1000 * _SEED.value + epoch)
-            if epoch == 0:
-                # Compiled before it is timed.
-                loop.run(jnp.asarray(chosen), key, 0)
-                first = time.perf_counter() - started
-            rate = 0.5 * _RATE.value * (1 + math.cos(math.pi * epoch / (epochs or 30)))
-            loop.set_learning_rate(rate)
+        elif not student and model._depends_on_plan():
+            raise SystemExit("--epochs must be given for losses that follow a schedule")
+        return model
+
+    loops = {name: Loop(built(name, 0), images, labels, augment=True) for name in kinds}
+    lowered = [loop.lowered(order, jax.random.key(0)) for loop in loops.values()]
+    with ThreadPoolExecutor() as pool:
+        for loop, compiled in zip(
+            loops.values(), pool.map(lambda each: each.compile(), lowered), strict=True
+        ):
+            loop.take(compiled)
+    # What a step takes, with states that are thrown away.
+    seconds_a_step, few = {}, min(20, steps)
+    for name, loop in loops.items():
+        for warm_up in (1, few):
+            loop.start_from(loop.model)
             start = time.perf_counter()
-            loop.run(jnp.asarray(chosen), key, steps)
+            loop.run(order, jax.random.key(0), warm_up)
+            seconds_a_step[name] = (time.perf_counter() - start) / warm_up
+        loop.start_from(loop.model)
+    start_s = time.perf_counter() - begin
+    if not epochs:
+        # Evaluations compile once for each kind, and take a moment each.
+        left = deadline - time.perf_counter() - 10 * len(kinds) - 3 * len(kinds) * _SEEDS.value
+        all_steps = _SEEDS.value * steps * sum(seconds_a_step.values())
+        epochs = max(1, int(left / all_steps))
+    tell(
+        part="plan", epochs=epochs, steps_per_epoch=steps, seeds=_SEEDS.value, start_s=start_s,
+        step_ms={name: 1000 * each for name, each in seconds_a_step.items()}, batch=batch,
+        learning_rate=_RATE.value, l2=_L2.value, precision=_PRECISION.value,
+        concurrent=_CONCURRENT.value,
+    )  # fmt: skip
+    for seed in range(_SEEDS.value):
+        for name, loop in loops.items():
+            if deadline - time.perf_counter() < epochs * steps * seconds_a_step[name]:
+                # A run cut short has not seen its small learning rates: it compares with nothing.
+                tell(part="failed", what=f"{name}, seed {seed}", error="no time was left")
+                continue
+            if seed:
+                loop.start_from(built(name, seed))
+            shuffle = np.random.default_rng(seed)
+            start = time.perf_counter()
+            for epoch in range(epochs):
+                chosen = shuffle.permutation(data.num_train)[: steps * batch]
+                rate = 0.5 * _RATE.value * (1 + math.cos(math.pi * epoch / epochs))
+                loop.set_learning_rate(rate)
+                key = jax.random.key(1000 * seed + epoch)
+                loop.run(jnp.asarray(chosen, jnp.int32).reshape(steps, batch), key, steps)
             took = time.perf_counter() - start
-            seconds += took
-            logs = loop.give_back()
-            history.append({k: round(v, 5) for k, v in logs.items()})
-            epoch += 1
-            if not epochs:
-                # The same number for all, with each one's compilation; a student alone takes less.
-                ensembles = len(names) - 1
-                left = deadline - time.perf_counter() - 15 * len(names)
-                left -= (ensembles - 1 + 0.3) * first
-                epochs = max(1, int(left / (took * (ensembles + 0.4))))
-        loop.give_back()
-        validation = evaluate(model, *data.validation_arrays())
-        test = evaluate(model, *data.test_arrays())
-        tell(
-            part="training", run=name, epochs=epoch, planned=epochs, start_s=first,
-            images_per_second=epoch * steps * batch / seconds, train_s=seconds,
-            validation=validation, test=test, history=history, precision=_PRECISION.value,
-        )  # fmt: skip
+            loop.give_back()
+            tell(
+                part="training", run=name, seed=seed, epochs=epochs,
+                images_per_second=epochs * steps * batch / took, train_s=took,
+                validation=evaluate(loop.model, *data.validation_arrays()),
+                test=evaluate(loop.model, *data.test_arrays()),
+            )  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
     del argv
     begin = time.perf_counter()
+    if _CONCURRENT.value:
+        # Read when JAX starts.
+        given = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = " ".join([given, *_CUDA_GRAPHS]).strip()
     import jax
 
     from oekd_tf.data.npz import ArrayData

@@ -52,14 +52,30 @@ def test_speed_leaves_a_table(tmp_path):
 @pytest.mark.slow
 def test_training_leaves_a_table(tmp_path):
     lines, table = lines_of(
-        tmp_path, "--part=train", "--seconds=400", "--epochs=2", "--method=oekd"
-    )
-    trained = {line["run"]: line for line in lines if line["part"] == "training"}
-    assert list(trained) == ["oekd", "student 2 alone"]
-    for line in trained.values():
-        assert line["epochs"] == line["planned"] == 2
-        assert line["history"][1]["loss"] < line["history"][0]["loss"]
-    assert "| oekd " in table
+        tmp_path, "--part=train", "--seconds=500", "--epochs=25", "--seeds=2", "--alone=1,2",
+        "--learning_rate=0.02", "--train_concurrent=yes",
+    )  # fmt: skip
+    trained = [line for line in lines if line["part"] == "training"]
+    runs = ["oekd", "student 1 alone", "student 2 alone"]
+    assert [(line["run"], line["seed"]) for line in trained] == [
+        (run, seed) for seed in (0, 1) for run in runs
+    ]
+    # Four classes that differ by their brightness.
+    assert all(max(line["test"].values()) > 0.7 for line in trained)
+    first, second = trained[0]["test"], trained[3]["test"]
+    assert first.keys() == {"student_1_accuracy", "student_2_accuracy", "teacher_accuracy"}
+    assert first.keys() == second.keys()
+    assert "| student 1 alone |" in table
+    assert "| oekd   | student 2 |     2 |" in table
+
+
+def test_kept_table_is_of_the_measurements(tmp_path):
+    spec = importlib.util.spec_from_file_location("gpu", ROOT / "benchmarks" / "gpu.py")
+    gpu = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gpu)
+    kept = gpu.Results(tmp_path)
+    kept.lines = json.loads((ROOT / "docs" / "gpu" / "results.json").read_text())
+    assert kept.markdown() == (ROOT / "docs" / "gpu" / "results.md").read_text()
 
 
 def test_time_that_is_over(tmp_path):
