@@ -112,13 +112,13 @@ def test_arguments_of_a_method_and_a_backbone():
 
 
 def test_another_method_begins_with_no_arguments():
-    flags = "--config=configs/cifar10_jpeg_resnet8_8x8_kd.py", "--config.method.name=dml"
+    flags = "--config=configs/cifar10_jpeg_resnet8_8x8.py", "--config.method.name=dml"
     done = config_of(*flags, "--config.method.arguments.temperature=2.0")
     assert done.returncode == 0, done.stderr
     method = json.loads(done.stdout)["method"]
     assert method["name"] == "dml"
     assert method["arguments"]["temperature"] == 2.0
-    # The default of its class, where the file has 0.6 for another one.
+    # The default of its class, where the file has 0.15 for another one.
     assert method["arguments"]["distillation_weight"] == 1.0
 
 
