@@ -108,12 +108,11 @@ class Results:
                 )
             )
         for row in parts["plan"]:
-            step = ", ".join(f"{name} {value:.1f} ms" for name, value in row["step_ms"].items())
             text.append(
                 f"\n## Training\n\n{row['epochs']} epochs of {row['steps_per_epoch']} steps of "
                 f"{row['batch']} images, SGD {row['learning_rate']:g} with momentum 0.9 and a "
-                f"cosine, L2 {row['l2']:g}, {row['precision']}. A step: {step}; "
-                f"{row['start_s']:.0f} s to build and compile all.\n"
+                f"cosine, L2 {row['l2']:g}, {row['precision']}; {row['start_s']:.0f} s to build "
+                "and compile all.\n"
             )
         if parts["training"]:
             text.append(markdown_table(_accuracies(parts["training"])))

@@ -32,9 +32,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
     """Students of falling width that share a stem and learn from labels and from each other.
 
     Student 1 has width 1 and is the *pseudo teacher*. All students are trained at once, from
-    scratch; how they teach each other is the method's, by default the paper's: they follow the
-    softened mean of all students' logits, the *ensemble teacher*, and the pseudo teacher's block
-    outputs.
+    scratch; how they teach each other is the method's, by default `OEKD`: they follow the labels
+    and the softened mean of all students' logits, the *ensemble teacher*.
 
     Calling the ensemble gives `{"student_1": logits, ..., "teacher": logits}`, each float32 of
     shape (batch, classes). `students[i]` is an ordinary functional `keras.Model` named
