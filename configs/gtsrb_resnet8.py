@@ -7,7 +7,7 @@ Command: python -m oekd_tf.train --config=configs/gtsrb_resnet8.py
 Every student together and alone: python -m oekd_tf.compare --config=configs/gtsrb_resnet8.py \
     --seeds=5 --students=1,4,5
 Cost: some 740 steps; six minutes on one core.
-Accuracy: not measured yet
+Accuracy: docs/studies/gtsrb_resnet8/report.md
 """
 
 from oekd_tf.config import default_config

@@ -24,7 +24,10 @@ BEGIN, END = "<!-- table: docs/collect_search.py -->", "<!-- end of the table --
 
 
 def main(folders):
-    rows = [row for folder in sorted(folders) for row in rows_of(Path(folder))]
+    rows = []
+    for folder in sorted(folders):
+        # A run that two studies share is the same to the digit.
+        rows += [row for row in rows_of(Path(folder)) if row not in rows]
     with (DOCS / "recipe_search.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -32,9 +35,7 @@ def main(folders):
     page = DOCS / "recipe_search.md"
     head, _, rest = page.read_text().partition(BEGIN)
     tail = rest.partition(END)[2]
-    shown = [
-        {name.replace("_", " "): row[name] for name in COLUMNS if name != "seed"} for row in rows
-    ]
+    shown = [{name.replace("_", " "): str(row[name]) for name in COLUMNS} for row in rows]
     write_text(page, f"{head}{BEGIN}\n\n{markdown_table(shown)}\n\n{END}{tail}")
 
 
@@ -120,6 +121,8 @@ def _method(config, overrides):
         "target": lambda v: v,
     }
     words += [text for n, f in others.items() if n in own and (text := f(own[n]))]
+    if overrides.get("ensemble.shared_stem") is False:
+        words.append("a stem each")
     if own.get("distillation_schedule", "constant") != "constant":
         words += [f"over {own.get('schedule_share', 0.27):g} of the training"]
     return ", ".join([name, *words])

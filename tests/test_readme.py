@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 SHORTER = {
     "README.md": (
         ("steps_per_epoch=data.steps_per_epoch(64)", "steps_per_epoch=40"),
-        ("epochs=7", "epochs=1"),
+        ("epochs=20", "epochs=1"),
         ("widths=(1.0, 0.8, 0.6, 0.4, 0.2),", "widths=(1.0, 0.4),"),
     ),
     "docs/data.md": (),

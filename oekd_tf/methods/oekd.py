@@ -10,7 +10,7 @@ from oekd_tf.core.choices import FEATURE_SCALES
 from oekd_tf.core.paper import OEKD_ARGUMENTS
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.arguments import check_weight
-from oekd_tf.methods.parts.distillation import FEATURE_WEIGHT
+from oekd_tf.methods.parts.distillation import ADAPTED, FEATURE_WEIGHT
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.methods.parts.weighted_teacher import WeightedTeacher
 
@@ -51,7 +51,8 @@ class OEKD(WeightedTeacher):
             mixture with the least cross-entropy of the batch; "better", for each student the mean
             of those with a lower cross-entropy than it (the best follows the labels alone).
             Weights are logged as "teacher_weight_1" and so on.
-        train_adaptation: Whether the channel adaptation layers are trained. The authors'
+        train_adaptation: Whether the channel adaptation layers, which features="mse" and
+            "relative_mse" have, are trained. The authors'
             published code leaves them at their random initial values in the first epoch and
             trains them from then on, at half the learning rate.
         adaptation_initializer: Name of the Keras initializer for the adaptation layers' kernels,
@@ -116,6 +117,16 @@ class OEKD(WeightedTeacher):
         self.teacher_weights = _normalised(teacher_weights)
         self.train_adaptation = bool(train_adaptation)
         self.adaptation_initializer = _checked_initializer(adaptation_initializer)
+        if features not in ADAPTED:
+            for name, value, default in (
+                ("train_adaptation", self.train_adaptation, True),
+                ("adaptation_initializer", adaptation_initializer, "glorot_uniform"),
+            ):
+                if value != default:
+                    raise ValueError(
+                        f"{name} must be {default!r} unless there are channel adaptation layers, "
+                        f"as with features='mse'. Received: {value!r} with features={features!r}"
+                    )
 
     @classmethod
     def paper(cls, **kwargs: Any) -> "OEKD":

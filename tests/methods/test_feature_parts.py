@@ -188,6 +188,22 @@ def test_a_weight_of_no_features_is_refused(name):
     oekd_tf.methods.get(name, feature_weight=0.0)
 
 
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("train_adaptation", False),
+        ("adaptation_initializer", "orthogonal"),
+        ("feature_schedule", "linear"),
+    ],
+)
+def test_an_argument_of_features_that_there_are_not_is_refused(argument, value):
+    """It would do nothing, and an ablation of it would show no difference."""
+    with pytest.raises(ValueError, match=rf"^{argument} must be .* unless .*Received: .*None"):
+        oekd_tf.methods.OEKD(**{argument: value})
+    found = oekd_tf.methods.OEKD(features="mse", **{argument: value})
+    assert found.get_config()[argument] == value
+
+
 def test_a_file_without_arguments_has_the_papers():
     """One of before there was another default."""
     found = oekd_tf.methods.OEKD.from_config({"temperature": 3.0})

@@ -174,7 +174,7 @@ def test_adaptation_initializer(batch):
     assert not np.array_equal(kernels[0][0, 0, :2, :8], kernels[1][0, 0, :2, :8])
     # To be checked must not cost a random number: all initial weights of a seed would change.
     before = random.getstate()
-    oekd_tf.methods.OEKD(adaptation_initializer="he_normal")
+    oekd_tf.methods.OEKD(features="mse", adaptation_initializer="he_normal")
     assert random.getstate() == before
     with pytest.raises(ValueError, match=r"adaptation_initializer must be .*Received: 'no_such'"):
         oekd_tf.methods.OEKD(adaptation_initializer="no_such")

@@ -21,7 +21,7 @@ from oekd_tf.methods.parts.progress import SCHEDULES, Progress
 
 FEATURES = ("mse", "relative_mse", "attention", "projected", "channel_mean")
 # Features that a student's block must have as many channels for as the pseudo teacher's.
-_ADAPTED = ("mse", "relative_mse")
+ADAPTED = ("mse", "relative_mse")
 
 # The paper's β, which is nothing without features.
 FEATURE_WEIGHT = 0.15
@@ -101,6 +101,11 @@ class Distillation(Method):
         ):
             setattr(self, name, check_choice(name, value, SCHEDULES))
         self.schedule_share = check_share("schedule_share", schedule_share)
+        if features is None and feature_schedule != "constant":
+            raise ValueError(
+                "feature_schedule must be 'constant' unless features are followed, as with "
+                f"features='mse'. Received: {feature_schedule!r} with features=None"
+            )
 
     def build(self, network: Network) -> None:
         count = len(network.blocks[0]) if network.blocks else 0
@@ -110,7 +115,7 @@ class Distillation(Method):
                 f"Received: {self.feature_blocks}"
             )
         self._blocks = self.feature_blocks or tuple(range(1, count + 1))
-        if self.features in _ADAPTED:
+        if self.features in ADAPTED:
             self.adaptation = [
                 [self._adaptation_layer(network, student, block) for block in self._blocks]
                 for student in range(2, len(network.widths) + 1)
@@ -245,7 +250,7 @@ class Distillation(Method):
                 for layer, seen in zip(self.projection, batch.features[1:], strict=True)
             )
         targets = [batch.blocks[0][number - 1] for number in self._blocks]
-        if self.features in _ADAPTED:
+        if self.features in ADAPTED:
             return sum(
                 losses.feature_loss(target, adapted, relative=self.is_relative)
                 for student in self.adapted(batch)
