@@ -5,7 +5,7 @@
     PYTHONPATH=.:/tmp/site python benchmarks/gpu.py --seconds=540 --alone=1,4,5 --seeds=3
     PYTHONPATH=. python benchmarks/gpu.py --tiny
 
-Runs `gpu_torch.py`, then `gpu_jax.py`, the same with `--concurrent`, and at last its `--train` in
+Runs `gpu_torch.py`, then `gpu_jax.py` with `--concurrent` and without, and at last its `--train` in
 the faster of these two ways, each in a process of its own with its share of the time, and writes
 results.md and results.json after every line that one of them prints: if this script is killed, what
 was measured is there. The folder is $OUT, or --output. It also keeps what JAX compiled, as
@@ -24,18 +24,14 @@ import zipfile
 from pathlib import Path
 
 from absl import app, flags
-
-from oekd_tf.core.files import write_text
-from oekd_tf.core.tables import markdown_table
-from oekd_tf.studies.report_tables import plus_minus, with_interval
-from oekd_tf.studies.statistics import relative_gain, spread
+from gpu_results import Results
 
 _SECONDS = flags.DEFINE_float("seconds", 540.0, "Time for everything.")
 _PARTS = flags.DEFINE_multi_enum(
     "part", ["torch", "concurrent", "jax", "train"],
     ["check", "torch", "concurrent", "jax", "train"], "What is run.",
 )  # fmt: skip
-_SPEED_SHARE = flags.DEFINE_float("speed_share", 0.5, "Of the time, at most, for torch and jax.")
+_SPEED_SHARE = flags.DEFINE_float("speed_share", 0.5, "Of the time, at most, for speed.")
 _DATA = flags.DEFINE_string("data", ".gpu/data.npz", "From gpu_prepare.py.")
 _OUTPUT = flags.DEFINE_string("output", os.environ.get("OUT", "gpu_results"), "Folder to write.")
 _JAX_CACHE = flags.DEFINE_string("jax_cache", "", "jax_cache.zip of an earlier run.")
@@ -59,122 +55,6 @@ _TINY_FLAGS = (
 )  # fmt: skip
 # Larger files are not worth their way back.
 _LARGEST_CACHE = 15 * 2**20
-
-
-class Results:
-    """What was measured so far, in two files.
-
-    Args:
-        folder: Folder to write.
-    """
-
-    def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.lines: list[dict] = []
-
-    def add(self, line: dict) -> None:
-        """Keeps a measurement and writes both files."""
-        self.lines.append(line)
-        write_text(self.folder / "results.json", json.dumps(self.lines, indent=1) + "\n")
-        write_text(self.folder / "results.md", self.markdown())
-
-    def markdown(self) -> str:
-        """All measurements as tables."""
-        parts = {part: [r for r in self.lines if r["part"] == part] for part in
-                 ("machine", "check", "throughput", "plan", "training", "failed")}  # fmt: skip
-        text = ["# An ensemble on one device\n"]
-        machines = {json.dumps(row): row for row in parts["machine"]}
-        for row in machines.values():
-            text.append("- " + ", ".join(f"{k}: {v}" for k, v in row.items() if k != "part"))
-        for row in parts["check"]:
-            difference = row["largest_relative_difference"]
-            text.append(f"- losses of PyTorch and Keras differ by {difference:.1e} at most")
-        if parts["throughput"]:
-            text.append("\n## Speed of training steps, with the paper's loss\n")
-            text.append(
-                markdown_table(
-                    [
-                        {
-                            "framework": row["framework"],
-                            "way": row["way"],
-                            "precision": row["precision"],
-                            "batch": str(row["batch"]),
-                            "images/s": f"{row['images_per_second']:,.0f}",
-                            "step, ms": f"{row['step_ms']:.2f}",
-                            "to the first step, s": f"{row['start_s']:.1f}",
-                        }
-                        for row in parts["throughput"]
-                    ]
-                )
-            )
-        for row in parts["plan"]:
-            text.append(
-                "\n## Training, each method with its defaults\n\n"
-                f"{row['epochs']} epochs of {row['steps_per_epoch']} steps of "
-                f"{row['batch']} images, SGD {row['learning_rate']:g} with momentum 0.9 and a "
-                f"cosine, L2 {row['l2']:g}, {row['precision']}; {row['start_s']:.0f} s to build "
-                "and compile all.\n"
-            )
-        if parts["training"]:
-            text.append(markdown_table(_accuracies(parts["training"])))
-            text.append("\n" + markdown_table(_gains(parts["training"])))
-        if parts["failed"]:
-            text.append("\n## Not measured\n")
-            text += [f"- {row['what']}: {row['error']}" for row in parts["failed"]]
-        return "\n".join(text) + "\n"
-
-
-def _by_run(rows: list[dict]) -> dict[str, dict[int, dict]]:
-    """The measurements by run and seed."""
-    found: dict[str, dict[int, dict]] = {}
-    for row in rows:
-        found.setdefault(row["run"], {})[row["seed"]] = row
-    return found
-
-
-def _accuracies(rows: list[dict]) -> list[dict[str, str]]:
-    table = []
-    for run, seeds in _by_run(rows).items():
-        names = next(iter(seeds.values()))["test"]
-        columns = {
-            name.removesuffix("_accuracy").replace("_", " "): plus_minus(
-                spread([100 * each["test"][name] for each in seeds.values()]), 2
-            )
-            for name in names
-        }
-        # A student alone has one accuracy, which is its own.
-        alone = columns.pop("accuracy", None)
-        columns |= {run.removesuffix(" alone"): alone} if alone else {}
-        speed = spread([each["images_per_second"] for each in seeds.values()])
-        table.append({"run": run, "seeds": str(len(seeds)), **columns,
-                      "images/s": f"{speed.mean:,.0f}"})  # fmt: skip
-    every = list(dict.fromkeys(name for row in table for name in row))
-    every.append(every.pop(every.index("images/s")))
-    return [{name: row.get(name, "") for name in every} for row in table]
-
-
-def _gains(rows: list[dict]) -> list[dict[str, str]]:
-    found, table = _by_run(rows), []
-    for run, together in found.items():
-        if run.endswith(" alone"):
-            continue
-        for student, alone in found.items():
-            seeds = sorted(set(together) & set(alone))
-            if not student.endswith(" alone") or not seeds:
-                continue
-            name = student.removesuffix(" alone")
-            accuracy = name.replace(" ", "_") + "_accuracy"
-            gain = relative_gain(
-                [together[seed]["test"][accuracy] for seed in seeds],
-                [alone[seed]["test"]["accuracy"] for seed in seeds],
-            )
-            table.append(
-                {"method": run, "student": name, "seeds": str(len(seeds)),
-                 "gain %, 95 % interval": with_interval(gain),
-                 "by seed": " ".join(f"{value:+.2f}" for value in gain.values)}
-            )  # fmt: skip
-    return table or [{"gain": "none: nothing was trained both together and alone"}]
 
 
 def run_part(command: list[str], seconds: float, results: Results, environment: dict) -> None:

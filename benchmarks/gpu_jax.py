@@ -30,7 +30,7 @@ _WIDTHS = flags.DEFINE_list("widths", ["1.0", "0.8", "0.6", "0.4", "0.2"], "Of t
 _BATCH_SIZES = flags.DEFINE_multi_integer("batch_size", [128, 1024], "Images a step.")
 _MEASURE = flags.DEFINE_float("measure", 2.0, "Seconds that each measurement takes at least.")
 _SPEED_PRECISIONS = flags.DEFINE_multi_enum(
-    "speed_precision", ["bfloat16", "float32"], ["bfloat16", "float32"], "Measured without --train."
+    "speed_precision", ["float32", "bfloat16"], ["bfloat16", "float32"], "Measured without --train."
 )
 _CONCURRENT = flags.DEFINE_boolean(
     "concurrent", False, "Record each step as a CUDA graph in which students run side by side."

@@ -6,6 +6,7 @@ A dot is the mean over seeds, a line its 95 % interval; green gains, red loses, 
 """
 
 import json
+import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from oekd_tf.studies import results as results_file
 from oekd_tf.studies.aggregate import methods
-from oekd_tf.studies.statistics import GAINS, LOSES, Interval, relative_gain
+from oekd_tf.studies.statistics import GAINS, LOSES, Interval
 
 DOCS = Path(__file__).parent
 GPU = "Tiny ImageNet, 32×32\nResNet-20, 27 epochs, crops"
@@ -48,18 +49,14 @@ def gains(folder: str | None) -> tuple[dict[int, Interval], int]:
 
 def gains_on_gpu() -> tuple[dict[int, Interval], int]:
     """The same of docs/gpu, which `benchmarks/gpu.py` made."""
+    # A folder of scripts, which is no package.
+    sys.path.append(str(DOCS.parent / "benchmarks"))
+    import gpu_results
+
     lines = json.loads((DOCS / "gpu" / "results.json").read_text())
-    tests = {(r["run"], r["seed"]): r["test"] for r in lines if r["part"] == "training"}
-    seeds = sorted({seed for _, seed in tests})
-    students = {run.split()[1] for run, _ in tests if run.endswith(" alone")}
-    found = {
-        int(student): relative_gain(
-            [tests["oekd", seed][f"student_{student}_accuracy"] for seed in seeds],
-            [tests[f"student {student} alone", seed]["accuracy"] for seed in seeds],
-        )
-        for student in students
-    }
-    return found, len(seeds)
+    found = gpu_results.gains([line for line in lines if line["part"] == "training"])
+    seeds = {len(gain.values) for gain in found.values()}
+    return {int(student.split()[1]): gain for (_, student), gain in found.items()}, max(seeds)
 
 
 def draw(axes, found: dict[int, Interval]) -> None:
