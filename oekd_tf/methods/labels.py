@@ -19,7 +19,7 @@ class Labels(Method):
     What an ensemble gains by being trained at once, without any distillation.
 
     Args:
-        label_weight: Weight of the cross-entropy, at least 0.
+        label_weight: Weight of the cross-entropy, above 0.
         **kwargs: Others of `Method`, such as `stem_gradient`.
 
     Raises:
@@ -35,6 +35,11 @@ class Labels(Method):
     def __init__(self, label_weight: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.label_weight = check_weight("label_weight", label_weight)
+        if not self.label_weight:
+            raise ValueError(
+                "label_weight must be above 0: there is nothing else to learn from. Received: "
+                f"{label_weight}"
+            )
 
     def loss_weights(self, progress: Progress) -> dict[str, float | Tensor]:
         del progress

@@ -189,6 +189,20 @@ def test_a_weight_of_no_features_is_refused(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("oekd", {"distillation_weight": 0}),
+        ("kdcl", {"distillation_weight": 0, "features": "attention", "feature_weight": 0}),
+        ("labels", {}),
+    ],
+)
+def test_weights_that_teach_nothing_are_refused(name, arguments):
+    with pytest.raises(ValueError, match=r"must be above 0.*Received: "):
+        oekd_tf.methods.get(name, label_weight=0, **arguments)
+    assert oekd_tf.methods.get(name, label_weight=0.1, **arguments).label_weight == 0.1
+
+
+@pytest.mark.parametrize(
     ("argument", "value"),
     [
         ("train_adaptation", False),

@@ -89,6 +89,13 @@ class Distillation(Method):
                 "feature_weight must be left out unless features are followed, as with "
                 f"features='mse'. Received: {feature_weight} with features=None"
             )
+        followed = self.distillation_weight or (features is not None and self.feature_weight)
+        if not (self.label_weight or followed):
+            raise ValueError(
+                "One of the weights must be above 0, for the students to learn anything. Received: "
+                f"label_weight={label_weight}, distillation_weight={distillation_weight}, "
+                f"feature_weight={feature_weight} with features={features!r}"
+            )
         self.feature_blocks = _block_numbers(feature_blocks)
         if self.feature_blocks and features in (None, "projected"):
             raise ValueError(
