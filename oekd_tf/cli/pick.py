@@ -35,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--max_activation_bytes", type=command_line.byte_count,
         help="of activations at their peak; kernels' scratch memory comes on top",
     )  # fmt: skip
+    parser.add_argument(
+        "--max_arena", type=command_line.byte_count,
+        help="memory of TensorFlow Lite Micro, as an export with export.micro_images measured it",
+    )  # fmt: skip
     parser.add_argument("--min_accuracy", type=command_line.share, help="0.8 or 80%%")
     parser.add_argument("--device", help="whose latencies; needed if several were measured")
     parser.add_argument("--threads", type=command_line.positive_integer, default=1)
@@ -48,7 +52,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _pick(flags: Namespace) -> None:
     limits = {
         name: value
-        for name in ("max_bytes", "max_latency_ms", "max_activation_bytes", "min_accuracy")
+        for name in (
+            "max_bytes",
+            "max_latency_ms",
+            "max_activation_bytes",
+            "max_arena",
+            "min_accuracy",
+        )
         if (value := getattr(flags, name))
     }
     manifest = read_export(flags.exports)
@@ -88,6 +98,8 @@ def _candidates(
             values["max_latency_ms"] = milliseconds
         if "max_activation_bytes" in limits and file.is_tflite:
             values["max_activation_bytes"] = peak_activation_bytes(path.read_bytes())
+        if (arena := file.facts.get("micro", {}).get("arena_bytes")) is not None:
+            values["max_arena"] = arena
         if values.keys() >= limits.keys():
             candidates.append(Candidate(file, values))
     if not seen:
@@ -97,6 +109,11 @@ def _candidates(
             f"No latency of these files was measured on {device} with {flags.threads} "
             f"thread{'s'[: flags.threads > 1]}. Run: oekd bench --exports={flags.exports} "
             f"--device={device} --threads={flags.threads}"
+        )
+    if not candidates and "max_arena" in limits:
+        raise ValueError(
+            "--max_arena applies to files that TensorFlow Lite Micro ran; this export has none to "
+            "choose among. Export with: --set=export.micro_images=1000"
         )
     if not candidates:
         raise ValueError(
@@ -112,6 +129,8 @@ def _facts(candidate: Candidate, device: str | None) -> str:
         facts.append(f"{values['max_latency_ms']:.3f} ms on {device}")
     if "max_activation_bytes" in values:
         facts.append(f"{values['max_activation_bytes']:,} bytes of activations")
+    if "max_arena" in values:
+        facts.append(f"{values['max_arena']:,} bytes of arena")
     return ", ".join(facts)
 
 

@@ -334,6 +334,11 @@ FIELDS: dict[str, Field] = {
     "export.min_agreement_float": Field(
         0.99, *rules.share(), "Least top-1 agreement of a float file with the Keras student."
     ),
+    "export.micro_images": Field(
+        0,
+        *rules.at_least(0),
+        "Test images that TensorFlow Lite Micro runs with each TFLite file, too; 0 runs none.",
+    ),
     "export.processes": Field(
         -1,
         *rules.between(-1, 1024),

@@ -271,6 +271,29 @@ class FineTuningFacts(TypedDict, total=False):
     clusters: dict[str, Count]
 
 
+class MicroFacts(TypedDict, total=False):
+    """A file in TensorFlow Lite Micro, the interpreter of microcontrollers.
+
+    Attributes:
+        runtime: Name and version of the interpreter.
+        unfit: Why it does not run the file, or not as it should; nothing else is known then.
+        arena_bytes: Size of the smallest arena, the interpreter's memory, that the file starts in.
+        images: Number of test images that it ran.
+        accuracy: Share of them that it gives the label of.
+        agreement: Share of them with the top class that LiteRT gives with the file.
+        largest_difference: Largest difference of an output from that of LiteRT's plain kernels: in
+            steps of a quantized output, of a float one in logits.
+    """
+
+    runtime: str
+    unfit: str
+    arena_bytes: Positive
+    images: Positive
+    accuracy: Share
+    agreement: Share
+    largest_difference: Amount
+
+
 class KindFacts(TypedDict, total=False):
     """Facts of a file that only some kinds of files have."""
 
@@ -281,6 +304,7 @@ class KindFacts(TypedDict, total=False):
     tensor_types: dict[str, Count]
     fine_tuning: FineTuningFacts
     class_recall: Recall
+    micro: MicroFacts
 
 
 class FileFacts(FileIdentity, Comparison, KindFacts):

@@ -12,6 +12,7 @@ from oekd_tf.core.records import (
     CardFormat,
     Contract,
     Manifest,
+    MicroFacts,
     StudentFacts,
     TensorFacts,
 )
@@ -125,6 +126,8 @@ def card_text(card: Card) -> str:
         lines.append(f"- input: {_tensor(form['input'])}")
     if "output" in form:
         lines.append(f"- output: {_tensor(form['output'])}")
+    if "micro" in form:
+        lines.append(f"- {_micro(form['micro'])}")
     for name, device in card["devices"].items():
         for threads, times in device["results"]["threads"].items():
             lines.append(
@@ -145,6 +148,16 @@ def card_text(card: Card) -> str:
         f"{in_markdown(made_by.get('oekd_tf', ''))}. All facts are in `card.json`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _micro(facts: MicroFacts) -> str:
+    where = f"on a microcontroller ({in_markdown(facts['runtime'])})"
+    if "unfit" in facts:
+        return f"does not run {where}: {in_markdown(facts['unfit'])}"
+    return (
+        f"{where} it needs an arena of {facts['arena_bytes']:,} bytes, and gives the same answer "
+        f"on {facts['agreement']:.2%} of {facts['images']:,} test images"
+    )
 
 
 def _tensor(facts: TensorFacts) -> str:

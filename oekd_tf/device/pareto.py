@@ -55,6 +55,7 @@ def trade_off_rows(manifest: Manifest, threads: int = 1) -> list[dict[str, str]]
     front = set(pareto_front([(f.facts["bytes"], f.facts["accuracy"]) for f in files]))
     compressed = any(file.facts.get("gzip_bytes") for file in files)
     tuned = any(file.facts.get("fine_tuning") for file in files)
+    micro = any(file.facts.get("micro") for file in files)
     rows = []
     for index, file in enumerate(files):
         facts = file.facts
@@ -72,6 +73,9 @@ def trade_off_rows(manifest: Manifest, threads: int = 1) -> list[dict[str, str]]
         if tuned:
             row["sparsity"] = _mean(facts, "sparsity")
             row["values a kernel"] = _mean(facts, "clusters")
+        if micro:
+            arena = facts.get("micro", {}).get("arena_bytes")
+            row["arena kB"] = f"{arena / 1e3:.1f}" if arena else ""
         for device in manifest.get("devices", {}):
             milliseconds = median_ms(manifest, file, device, threads)
             row[f"ms, {device}"] = "" if milliseconds is None else f"{milliseconds:.3f}"

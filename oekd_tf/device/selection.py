@@ -8,6 +8,7 @@ _LIMITS = {
     "max_bytes": (True, "{:,.0f} bytes"),
     "max_latency_ms": (True, "{:.3f} ms"),
     "max_activation_bytes": (True, "{:,.0f} bytes of activations"),
+    "max_arena": (True, "{:,.0f} bytes of arena"),
     "min_accuracy": (False, "accuracy {:.4f}"),
 }
 
@@ -50,7 +51,8 @@ def misses(candidate: Candidate, limits: Mapping[str, float]) -> list[Miss]:
 
     Args:
         candidate: Candidate with a value for each limit.
-        limits: Values of "max_bytes", "max_latency_ms", "max_activation_bytes" or "min_accuracy".
+        limits: Values of "max_bytes", "max_latency_ms", "max_activation_bytes", "max_arena" or
+            "min_accuracy".
 
     Returns:
         The violated limits; none if the candidate fits.

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from oekd_tf.core.native_output import quiet_native_output
 from oekd_tf.core.regular import regular
+from oekd_tf.device.quantization import dequantize, quantize
 
 # Batch size of files whose batch is free: fills the processor, and fits its memory.
 _BATCH = 50
@@ -18,6 +19,8 @@ class TfliteModel:
     Args:
         model: Path or content of the file.
         threads: Number of threads of the interpreter.
+        reference: Whether to run LiteRT's plain kernels instead of its fast ones. Theirs are the
+            integers of TensorFlow Lite Micro; the fast ones round otherwise here and there.
 
     Attributes:
         input: LiteRT's details of the input.
@@ -31,10 +34,11 @@ class TfliteModel:
         >>> logits = TfliteModel("savedmodels/demo/student_5/int8.tflite").logits(images)
     """
 
-    def __init__(self, model: str | Path | bytes, threads: int = 1):
+    def __init__(self, model: str | Path | bytes, threads: int = 1, reference: bool = False):
         name = "its content" if isinstance(model, bytes) else str(model)
         self._content = model if isinstance(model, bytes) else regular(model).read_bytes()
         self._threads = threads
+        self._kernels = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
         try:
             self._restart()
         except (ValueError, RuntimeError) as error:
@@ -98,7 +102,7 @@ class TfliteModel:
         Args:
             images: Raw pixels, (batch, height, width, channels).
         """
-        batch = self._quantize(images)
+        batch = quantize(images, self.input["dtype"], *self.input["quantization"])
         if tuple(self._interpreter.get_input_details()[0]["shape"]) != batch.shape:
             with quiet_native_output():
                 self._interpreter.resize_tensor_input(self.input["index"], batch.shape)
@@ -111,13 +115,16 @@ class TfliteModel:
 
     def result(self) -> np.ndarray:
         """Logits of the last `invoke` in float32, (batch, classes)."""
-        values = self._interpreter.get_tensor(self.output["index"]).astype(np.float32)
-        scale, zero_point = self.output["quantization"]
-        return (values - zero_point) * np.float32(scale) if scale else values
+        stored = self._interpreter.get_tensor(self.output["index"])
+        return dequantize(stored, *self.output["quantization"])
 
     def _restart(self) -> None:
         with quiet_native_output():
-            self._interpreter = Interpreter(model_content=self._content, num_threads=self._threads)
+            self._interpreter = Interpreter(
+                model_content=self._content,
+                num_threads=self._threads,
+                experimental_op_resolver_type=self._kernels,
+            )
             self._interpreter.allocate_tensors()
 
     def _run(self, images: np.ndarray, batch_size: int) -> np.ndarray:
@@ -130,11 +137,3 @@ class TfliteModel:
             self.invoke()
             results.append(self.result()[: len(batch)])
         return np.concatenate(results)
-
-    def _quantize(self, images: np.ndarray) -> np.ndarray:
-        images, dtype = images.astype(np.float32), self.input["dtype"]
-        scale, zero_point = self.input["quantization"]
-        if not scale:
-            return images.astype(dtype)
-        limits = np.iinfo(dtype)
-        return np.clip(np.round(images / scale) + zero_point, limits.min, limits.max).astype(dtype)

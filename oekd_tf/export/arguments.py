@@ -15,7 +15,7 @@ from oekd_tf.core.files import foreign_content
 from oekd_tf.core.json_files import parse_json, validate
 from oekd_tf.core.labels import class_indices
 from oekd_tf.core.records import Contract, MadeBy, Name, Width
-from oekd_tf.device import manifest
+from oekd_tf.device import arena, manifest
 from oekd_tf.export import formats as forms
 
 
@@ -35,6 +35,7 @@ def check_arguments(
     widths: Sequence[float] | None,
     contract: Contract | None = None,
     max_class_drop: float = 1.0,
+    micro_images: int = 0,
 ) -> None:
     """Checks the arguments of `export_students`, whose names they have.
 
@@ -54,6 +55,7 @@ def check_arguments(
         widths: One width a student, or None.
         contract: What the network was trained on, or None.
         max_class_drop: Share from 0 to 1.
+        micro_images: Number of images, at least 0.
 
     Raises:
         ExportError: An argument breaks its rule; the first one that does is named.
@@ -61,6 +63,7 @@ def check_arguments(
     if not students:
         raise ExportError("There must be at least one student to export. Received: none")
     check_formats((*formats, *(name for limit in limits.values() for name in limit)))
+    check_micro(formats, micro_images)
     wanted = [forms.parse(name) for name in formats]
     if not wanted or len(set(formats)) < len(formats):
         raise ExportError(f"There must be formats to write, each once. Received: {list(formats)}")
@@ -230,6 +233,21 @@ def check_formats(names: Sequence[str]) -> None:
     for name in names:
         if not forms.is_format(name):
             raise ExportError(f"A format must be {forms.RULE}. Received: {name!r}")
+
+
+def check_micro(formats: Sequence[str], micro_images: int) -> None:
+    """Raises an ExportError if TensorFlow Lite Micro is needed and cannot be had.
+
+    Args:
+        formats: Names of the formats.
+        micro_images: Number of images that it is to run.
+    """
+    if micro_images < 0:
+        raise ExportError(f"micro_images must be at least 0. Received: {micro_images}")
+    made_for = [name for name in formats if forms.parse(name).kind.for_microcontrollers]
+    if (made_for or micro_images) and not arena.is_installed():
+        what = made_for[0] if made_for else f"micro_images of {micro_images}"
+        raise ExportError(f"{arena.MISSING}. Received: {what}")
 
 
 def _check_images(images: np.ndarray, shape: tuple[int, ...], name: str) -> None:

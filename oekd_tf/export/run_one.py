@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oekd_tf.core.errors import ExportError
 from oekd_tf.core.records import KindFacts
-from oekd_tf.export import formats
+from oekd_tf.export import formats, micro
 
 
 class Job(NamedTuple):
@@ -21,6 +22,9 @@ class Job(NamedTuple):
         logits: The .npy file to write the file's answers to.
         calibration: A .npy file of training images, or "".
         calibration_batch_size: Number of images at a time in calibration.
+        labels: A .npy file of the test images' class indices.
+        micro_images: Number of test images that TensorFlow Lite Micro runs; 0 runs none, where the
+            format is not made for it.
     """
 
     student: str
@@ -31,6 +35,8 @@ class Job(NamedTuple):
     logits: str
     calibration: str = ""
     calibration_batch_size: int = 1
+    labels: str = ""
+    micro_images: int = 0
 
     @property
     def name(self) -> str:
@@ -60,9 +66,16 @@ def run_job(job: Job) -> KindFacts:
             calibration_images=np.load(job.calibration, mmap_mode="r") if form.calibrated else None,
             calibration_batch_size=job.calibration_batch_size,
         )
-        path.write_bytes(_content(form.kind, source))
+        form.kind.save(_content(form.kind, source), path, images)
     logits, facts = form.kind.run(path, images)
     np.save(job.logits, logits)
+    if job.micro_images or form.kind.for_microcontrollers:
+        found = micro.run(form.kind, path, images, np.load(job.labels), logits, job.micro_images)
+        if found is not None:
+            facts["micro"] = found
+        if form.kind.for_microcontrollers and (found is None or "unfit" in found):
+            reason = found["unfit"] if found else "it is no TFLite file"
+            raise ExportError(f"TensorFlow Lite Micro must run {job.name}. Received: {reason}")
     return facts
 
 

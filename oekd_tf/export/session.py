@@ -32,6 +32,7 @@ class Conversions:
         progress: Called with a message for each file.
         max_class_drop: Largest difference by which a file's recall of a class may be below the
             student's, from 0 to 1.
+        micro_images: Number of test images that TensorFlow Lite Micro runs with each file.
 
     Attributes:
         facts: Facts of each file that passed, by names of student and format.
@@ -55,6 +56,7 @@ class Conversions:
         limits: Mapping[str, Mapping[str, float]],
         progress: Callable[[str], None],
         max_class_drop: float = 1.0,
+        micro_images: int = 0,
     ):
         self.facts: dict[tuple[str, str], FileFacts] = {}
         self.failures: list[str] = []
@@ -62,16 +64,17 @@ class Conversions:
         self._batch_size, self._calibration_batch_size = batch_size, calibration_batch_size
         self._limits, self._progress = limits, progress
         self._max_class_drop = max_class_drop
+        self._micro_images = micro_images
         self._class_names: Sequence[str] = ()
         self._references: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._pending: dict[Future[Answer], _Pending] = {}
 
     def save_images(self, name: str, images: np.ndarray) -> None:
-        """Puts images where jobs find them.
+        """Puts images, or their labels, where jobs find them.
 
         Args:
-            name: "images" for those to test on, or "calibration".
-            images: Raw pixels, (images, height, width, channels).
+            name: "images" for those to test on, "labels" for theirs, or "calibration".
+            images: Raw pixels, (images, height, width, channels), or class indices, (images,).
 
         Raises:
             OSError: They cannot be written.
@@ -139,6 +142,8 @@ class Conversions:
                 logits=str(self._scratch / f"{name}_{form.name}.npy"),
                 calibration=str(self._scratch / "calibration.npy"),
                 calibration_batch_size=self._batch_size or self._calibration_batch_size,
+                labels=str(self._scratch / "labels.npy"),
+                micro_images=self._micro_images,
             )
             self._pending[self._workers.submit(job)] = _Pending(job, form, facts)
             for future in [future for future in self._pending if future.done()]:

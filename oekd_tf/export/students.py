@@ -42,6 +42,7 @@ def export_students(
     max_accuracy_drop: Mapping[str, float] | float | None = None,
     min_agreement: Mapping[str, float] | float | None = None,
     max_class_drop: float = 1.0,
+    micro_images: int = 0,
     widths: Sequence[float] | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
@@ -60,8 +61,9 @@ def export_students(
             of such models.
         output: Folder to make.
         formats: Names of `oekd_tf.export.formats`: "saved_model", "float32", "float16",
-            "dynamic", "int8", "uint8", "int16x8", "weight_only_int4", "onnx"; with `fine_tuning`
-            also "qat_int8", "pruned_int8", "clustered_int8", "pruned_qat_int8" and so on.
+            "dynamic", "int8", "uint8", "int16x8", "mcu", "weight_only_int4", "onnx"; with
+            `fine_tuning` also "qat_int8", "pruned_int8", "clustered_int8", "pruned_qat_int8" and
+            so on.
         test_images: Raw pixels from 0 to 255, (images, height, width, channels), to run every
             file on.
         test_labels: Class indices of the test images, (images,).
@@ -85,6 +87,9 @@ def export_students(
             formats, 0 for the others.
         max_class_drop: The largest difference by which a file's recall of a class with at least 10
             test images may be below the Keras student's, from 0 to 1; 1 allows any.
+        micro_images: Number of test images, from the first, that TensorFlow Lite Micro also runs
+            with each TFLite file: the manifest then says how much memory it needs on a
+            microcontroller, or why it does not run there. 0 runs none, and one for "mcu".
         widths: Widths of the students, for the manifest; an ensemble's own if None.
         provenance: Further entries of the manifest's `made_by`.
         overwrite: Whether to replace `output` if it is there.
@@ -125,7 +130,7 @@ def export_students(
     check_arguments(
         students, output, formats, test_images, test_labels, calibration_images,
         calibration_batch_size, batch_size, fine_tuning, class_names, limits, overwrite, widths,
-        contract, max_class_drop,
+        contract, max_class_drop, micro_images,
     )  # fmt: skip
     check_provenance(provenance or {})
     test_labels = class_indices(test_labels)
@@ -148,9 +153,10 @@ def export_students(
             scratch.mkdir()
         conversions = Conversions(
             folder, scratch, workers, batch_size, calibration_batch_size, limits, progress,
-            max_class_drop,
+            max_class_drop, micro_images,
         )  # fmt: skip
         conversions.save_images("images", test_images)
+        conversions.save_images("labels", test_labels)
         num_calibration = 0
         if any(form.calibrated for form in wanted):
             calibration = np.asarray(calibration_images)

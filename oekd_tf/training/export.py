@@ -64,7 +64,7 @@ def export_run(
             field breaks its rule.
         ExportError: A file failed its check against the Keras student; the others are delivered.
     """
-    from oekd_tf.export.arguments import check_formats, check_output
+    from oekd_tf.export.arguments import check_formats, check_micro, check_output
 
     config = read_config(workdir)
     config_module.set_fields(config, fields or {}, within=("export", "fine_tuning"))
@@ -79,6 +79,7 @@ def export_run(
     check_output(output, overwrite)
     wanted = tuple(config.export.formats if formats is None else formats) or DEFAULT_FORMATS
     check_formats(wanted)
+    check_micro(wanted, config.export.micro_images)
     # Held from here on: another export to the same place ends before it restores anything.
     with alone(output):
         return _export(workdir, config, output, wanted, overwrite, data_dir, log, students)
@@ -124,6 +125,7 @@ def _export(
             contract=data.contract,
             max_accuracy_drop=drops,
             max_class_drop=config.export.max_class_drop,
+            micro_images=config.export.micro_images,
             min_agreement=dict.fromkeys(exact, config.export.min_agreement_float),
             widths=[by_name.get(student.name, 1.0) for student in chosen],
             provenance={

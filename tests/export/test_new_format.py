@@ -102,15 +102,15 @@ def test_a_file_must_define_one_format(add_file):
 
 def test_kinds_of_today():
     assert formats.names() == (
-        "saved_model", "float32", "float16", "dynamic", "int8", "uint8", "int16x8",
+        "saved_model", "float32", "float16", "dynamic", "int8", "uint8", "int16x8", "mcu",
         "weight_only_int4", "onnx",
     )  # fmt: skip
     assert all(formats.kind(name).name == name for name in formats.names())
     assert formats.parse("int8") == formats.parse("int8")
     assert formats.RULE == (
-        "one of saved_model, float32, float16, dynamic, int8, uint8, int16x8, weight_only_int4, "
-        "onnx; prefix pruned_ and/or clustered_ to fine-tune first; qat_int8 and qat_uint8 take "
-        "the same prefixes"
+        "one of saved_model, float32, float16, dynamic, int8, uint8, int16x8, mcu, "
+        "weight_only_int4, onnx; prefix pruned_ and/or clustered_ to fine-tune first; qat_int8 and "
+        "qat_uint8 and qat_mcu take the same prefixes"
     )
     with pytest.raises(ValueError, match=r"A kind must be one of saved_model, .*Received: 'parts'"):
         formats.kind("parts")

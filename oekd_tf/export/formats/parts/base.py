@@ -9,6 +9,8 @@ from oekd_tf.core.records import KindFacts
 if TYPE_CHECKING:
     import numpy as np
 
+    from oekd_tf.device.micro_model import MicroModel
+
 STAGES = ("pruned", "clustered", "qat")
 
 # After fine-tuning the student differs from the Keras student on purpose: no agreement asked.
@@ -59,6 +61,7 @@ class Kind:
             Keras student's, from 0 to 1.
         min_agreement: Least share of test images with the Keras student's top class.
         advice: What to try when the file loses more than that.
+        for_microcontrollers: Whether TensorFlow Lite Micro must run it.
 
     Example:
         The file `float32_gzip.py`, below its imports:
@@ -87,6 +90,7 @@ class Kind:
     max_accuracy_drop: float = 0.02
     min_agreement: float = 0.0
     advice: str = ""
+    for_microcontrollers: bool = False
 
     @property
     def name(self) -> str:
@@ -106,6 +110,29 @@ class Kind:
             ExportError: The student cannot be converted.
         """
         raise NotImplementedError
+
+    def save(self, content: bytes, path: Path, images: "np.ndarray") -> None:
+        """Puts what `convert` gave where it belongs: a file of this content, unless overridden.
+
+        Args:
+            content: The content.
+            path: File or folder to write.
+            images: Raw pixels of the test images, (images, height, width, channels).
+        """
+        del images
+        path.write_bytes(content)
+
+    def micro_model(self, path: Path) -> "MicroModel | None":
+        """A written file in TensorFlow Lite Micro; None for what is no TFLite file.
+
+        Args:
+            path: The file or folder.
+
+        Raises:
+            ValueError: It does not run there.
+        """
+        del path
+        return None
 
     def write(self, network: Any, path: Path) -> None:
         """Writes a network, where `converted` is False.

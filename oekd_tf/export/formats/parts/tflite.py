@@ -11,6 +11,7 @@ from oekd_tf.export.formats.parts.base import Kind, Source, gzip_size
 if TYPE_CHECKING:
     import numpy as np
 
+    from oekd_tf.device.micro_model import MicroModel
     from oekd_tf.export.formats.parts.tflite_contents import Contents
 
 # What a file of float arithmetic may hold beside its weights' own type.
@@ -98,7 +99,7 @@ class TfliteKind(Kind):
         from oekd_tf.device.tflite_model import TfliteModel
         from oekd_tf.export.formats.parts import tflite_contents
 
-        content = path.read_bytes()
+        content = self.content(path)
         found = tflite_contents.read(content)
         self.check(found, f"{path.parent.name}/{path.name}")
         model = TfliteModel(content)
@@ -120,6 +121,27 @@ class TfliteKind(Kind):
             "tensor_types": found.tensor_types,
         }
         return model.logits(images), facts
+
+    def content(self, path: Path) -> bytes:
+        """The TFLite file that was written.
+
+        Args:
+            path: The file, or the folder of a kind that is one.
+        """
+        return path.read_bytes()
+
+    def micro_model(self, path: Path) -> "MicroModel | None":
+        """A written file in TensorFlow Lite Micro.
+
+        Args:
+            path: The file or folder.
+
+        Raises:
+            ValueError: It does not run there.
+        """
+        from oekd_tf.device.micro_model import MicroModel
+
+        return MicroModel(self.content(path))
 
     def check(self, found: "Contents", name: str) -> None:
         """Checks that a file holds TFLite's own operations and the types of this kind.
