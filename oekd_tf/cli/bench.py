@@ -1,10 +1,15 @@
-"""Measures the latency of an export's TFLite files on the machine it runs on.
+"""Measures an export's TFLite files: their latency on the machine it runs on, or an NPU's estimate.
 
     oekd bench --exports=savedmodels/demo --device=pi4 --threads=1,4
 
 The results go into the export's manifest, which `oekd pick` chooses by, and with --output also
 into a file of their own, to bring home from a device; there --merge=FILE takes it into the
 manifest and measures nothing. Needs numpy, ai-edge-litert and msgspec only.
+
+    oekd bench --exports=savedmodels/demo --npu=ethos-u55-128
+
+compiles the files for an Arm Ethos-U with Vela instead (pip install 'oekd-tf[mcu]'): memory, and
+cycles as Vela estimates them. A file of which a part would run on the processor is refused.
 """
 
 import json
@@ -17,12 +22,16 @@ from pathlib import Path
 
 from oekd_tf.cli.parts import device_flags as command_line
 from oekd_tf.core.files import write_text
-from oekd_tf.core.records import DeviceResults, Manifest
+from oekd_tf.core.records import DeviceResults, Manifest, NpuFacts, NpuFileResult
+from oekd_tf.core.streams import say
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.device.activation_memory import peak_activation_bytes
 from oekd_tf.device.exported import exported_files, read_export, update_manifest, verified_path
 from oekd_tf.device.latency import measure, thread_counts
 from oekd_tf.device.measurements import device_facts, merge, read_results, result
+from oekd_tf.device.npu import MISSING, TARGETS, compile_for, is_installed
+from oekd_tf.device.npu_results import merge as merge_npu
+from oekd_tf.device.npu_results import milliseconds
 from oekd_tf.device.tflite_model import TfliteModel
 
 
@@ -41,11 +50,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--students", type=command_line.names, help="only these")
     parser.add_argument("--runs", type=command_line.positive_integer, default=50, help="of each")
     parser.add_argument("--output", help="a JSON file to write the results to as well")
+    parser.add_argument("--npu", help=f"compile for it with Vela: {', '.join(TARGETS)}")
+    parser.add_argument("--system_config", help="of --npu: clock and bandwidths, by Vela's name")
+    parser.add_argument("--memory_mode", help="of --npu: what lies where, by Vela's name")
     parser.add_argument("--merge", help="such a file, to take into the manifest; measures nothing")
     command_line.run(parser, _bench, argv)
 
 
 def _bench(flags: Namespace) -> None:
+    if flags.npu:
+        _compile(flags)
+        return
+    for name in ("system_config", "memory_mode"):
+        if given := getattr(flags, name):
+            raise ValueError(f"--{name} must be left out without --npu. Received: {given}")
     if flags.merge:
         devices = read_results(flags.merge)
     else:
@@ -58,6 +76,63 @@ def _bench(flags: Namespace) -> None:
         print(f"\n{name}: {device['cpu']}, LiteRT {device['litert']}, {device['time']}\n")
         print(markdown_table(_rows(device)))
     _draw(manifest, Path(flags.exports))
+
+
+def _compile(flags: Namespace) -> None:
+    for name in ("merge", "output", "device", "threads"):
+        if given := getattr(flags, name):
+            raise ValueError(f"--{name} must be left out with --npu. Received: {given}")
+    if flags.npu not in TARGETS:
+        raise ValueError(f"--npu must be one of {', '.join(TARGETS)}. Received: {flags.npu}")
+    if not is_installed():
+        raise ValueError(MISSING)
+    files = [
+        file
+        for file in exported_files(read_export(flags.exports), flags.students, flags.formats)
+        if file.is_tflite and (flags.formats or file.has_integer_input)
+    ]
+    if not files:
+        raise ValueError("--formats must name a TFLite format of the export. Received: none")
+    facts: NpuFacts | None = None
+    results: dict[str, NpuFileResult] = {}
+    refused = []
+    for number, file in enumerate(files, 1):
+        say(f"file {number} of {len(files)}: {file.key}")
+        content = verified_path(flags.exports, file).read_bytes()
+        try:
+            facts, found = compile_for(content, flags.npu, flags.system_config, flags.memory_mode)
+        except ValueError as error:
+            refused.append(f"{file.key}: {error}")
+            continue
+        results[file.key] = {**found, "sha256": file.facts["sha256"]}
+    if facts is not None:
+        there = facts
+        manifest = update_manifest(
+            flags.exports, lambda manifest: merge_npu(manifest, flags.npu, there, results)
+        )
+        print(
+            f"\n{flags.npu}: {facts['system_config']}, {facts['memory_mode']}, "
+            f"{facts['clock_hz'] / 1e6:g} MHz, {facts['compiler']}\n"
+        )
+        print(markdown_table([_npu_row(key, found) for key, found in results.items()]))
+        _draw(manifest, Path(flags.exports))
+    if refused:
+        raise ValueError(
+            f"{len(refused)} of {len(files)} files are not for {flags.npu}: " + "; ".join(refused)
+        )
+
+
+def _npu_row(key: str, found: NpuFileResult) -> dict[str, str]:
+    return {
+        "file": key,
+        "SRAM KiB": f"{found['sram_bytes'] / 1024:.2f}",
+        "DRAM KiB": f"{found['dram_bytes'] / 1024:.2f}",
+        "flash KiB": f"{found['flash_bytes'] / 1024:.2f}",
+        "cycles": f"{found['cycles']:,}",
+        "inferences/s": f"{found['inferences_per_s']:,.1f}",
+        "ms": f"{milliseconds(found):.4f}",
+        "operators": str(found["operators"]),
+    }
 
 
 def _refuse_output(output: str | None, exports: str) -> None:

@@ -19,6 +19,7 @@ from oekd_tf.device.activation_memory import peak_activation_bytes
 from oekd_tf.device.delivery import deliver
 from oekd_tf.device.exported import exported_files, read_export, verified_path
 from oekd_tf.device.measurements import choose_device, median_ms
+from oekd_tf.device.npu_results import milliseconds, npu_result
 from oekd_tf.device.selection import Candidate, best, misses, nearest
 
 
@@ -39,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--max_arena", type=command_line.byte_count,
         help="memory of TensorFlow Lite Micro, as an export with export.micro_images measured it",
     )  # fmt: skip
+    parser.add_argument(
+        "--npu", help="whose memory and estimated latency, as oekd bench --npu got them of Vela"
+    )
+    parser.add_argument("--max_sram", type=command_line.byte_count, help="of the NPU")
     parser.add_argument("--min_accuracy", type=command_line.share, help="0.8 or 80%%")
     parser.add_argument("--device", help="whose latencies; needed if several were measured")
     parser.add_argument("--threads", type=command_line.positive_integer, default=1)
@@ -57,13 +62,16 @@ def _pick(flags: Namespace) -> None:
             "max_latency_ms",
             "max_activation_bytes",
             "max_arena",
+            "max_sram",
             "min_accuracy",
         )
         if (value := getattr(flags, name))
     }
     manifest = read_export(flags.exports)
     device = None
-    if flags.max_latency_ms or flags.device:
+    if flags.npu or flags.max_sram:
+        device = _npu(flags, manifest)
+    elif flags.max_latency_ms or flags.device:
         device = choose_device(manifest, flags.device)
     candidates = _candidates(flags, manifest, device, limits)
     found = best(candidates, limits)
@@ -81,6 +89,18 @@ def _pick(flags: Namespace) -> None:
     print(f"copied: {output / Path(found.file.facts['path']).name}")
 
 
+def _npu(flags: Namespace, manifest: Manifest) -> str:
+    there = ", ".join(manifest.get("npus", {})) or "none"
+    if flags.npu not in manifest.get("npus", {}):
+        raise ValueError(
+            f"--npu must be one that oekd bench --npu compiled for, of {there}. "
+            f"Received: {flags.npu or 'none, with --max_sram'}"
+        )
+    if flags.device:
+        raise ValueError(f"--device must be left out with --npu. Received: {flags.device}")
+    return str(flags.npu)
+
+
 def _candidates(
     flags: Namespace, manifest: Manifest, device: str | None, limits: dict[str, float]
 ) -> list[Candidate]:
@@ -93,9 +113,12 @@ def _candidates(
         # A size that only the manifest says is no fact.
         path = verified_path(flags.exports, file)
         values = {"max_bytes": file.facts["bytes"], "min_accuracy": file.facts["accuracy"]}
-        milliseconds = median_ms(manifest, file, device, flags.threads)
-        if milliseconds is not None:
-            values["max_latency_ms"] = milliseconds
+        if flags.npu:
+            if (found := npu_result(manifest, file, flags.npu)) is None:
+                continue
+            values["max_latency_ms"], values["max_sram"] = milliseconds(found), found["sram_bytes"]
+        elif (latency := median_ms(manifest, file, device, flags.threads)) is not None:
+            values["max_latency_ms"] = latency
         if "max_activation_bytes" in limits and file.is_tflite:
             values["max_activation_bytes"] = peak_activation_bytes(path.read_bytes())
         if (arena := file.facts.get("micro", {}).get("arena_bytes")) is not None:
@@ -104,6 +127,11 @@ def _candidates(
             candidates.append(Candidate(file, values))
     if not seen:
         raise ValueError(f"The export must hold its files. Received: {flags.exports}, without any")
+    if not candidates and flags.npu:
+        raise ValueError(
+            f"No file that the other flags leave was compiled for {flags.npu}. Run: "
+            f"oekd bench --exports={flags.exports} --npu={flags.npu}"
+        )
     if not candidates and "max_latency_ms" in limits:
         raise ValueError(
             f"No latency of these files was measured on {device} with {flags.threads} "
@@ -129,6 +157,8 @@ def _facts(candidate: Candidate, device: str | None) -> str:
         facts.append(f"{values['max_latency_ms']:.3f} ms on {device}")
     if "max_activation_bytes" in values:
         facts.append(f"{values['max_activation_bytes']:,} bytes of activations")
+    if "max_sram" in values:
+        facts.append(f"{values['max_sram']:,} bytes of SRAM")
     if "max_arena" in values:
         facts.append(f"{values['max_arena']:,} bytes of arena")
     return ", ".join(facts)

@@ -370,6 +370,55 @@ class DeviceResults(DeviceFacts):
     results: dict[str, FileResult]
 
 
+class NpuFacts(TypedDict):
+    """A target of Arm's compiler Vela.
+
+    Attributes:
+        compiler: Name and version of the compiler.
+        system_config: Vela's name of clock and bandwidths.
+        memory_mode: Vela's name of what lies in which memory.
+        clock_hz: Clock of the accelerator.
+    """
+
+    compiler: str
+    system_config: str
+    memory_mode: str
+    clock_hz: Amount
+
+
+class NpuResult(TypedDict):
+    """What Vela says of a file.
+
+    Attributes:
+        sram_bytes: Memory in SRAM.
+        dram_bytes: Memory in DRAM.
+        flash_bytes: Memory in flash, on and off the chip.
+        cycles: Estimated cycles of an inference.
+        inferences_per_s: Estimated inferences a second.
+        operators: Number of operators; all run on the accelerator.
+    """
+
+    sram_bytes: Count
+    dram_bytes: Count
+    flash_bytes: Count
+    cycles: Count
+    inferences_per_s: Amount
+    operators: Positive
+
+
+class NpuFileResult(NpuResult):
+    """The same in a manifest, of the file with this SHA-256."""
+
+    sha256: Sha256
+
+
+class NpuResults(NpuFacts):
+    """A target, with results by file ("student_1/int8")."""
+
+    time: str
+    results: dict[str, NpuFileResult]
+
+
 class CascadeSplit(TypedDict):
     """A cascade on the images of a split; exports of version 0.1 lack the paired counts."""
 
@@ -411,6 +460,7 @@ class Manifest(TypedDict):
     failures: list[str]
     contract: NotRequired[Contract | None]
     devices: NotRequired[dict[Device, DeviceResults]]
+    npus: NotRequired[dict[Device, NpuResults]]
     cascades: NotRequired[dict[str, Cascade]]
 
 
@@ -432,6 +482,13 @@ class CardDevice(DeviceFacts):
     results: FileResult
 
 
+class CardNpu(NpuFacts):
+    """What Vela says of the card's file for one target."""
+
+    time: str
+    results: NpuFileResult
+
+
 class CardSource(TypedDict):
     """The export that a file was picked from."""
 
@@ -449,6 +506,7 @@ class Card(TypedDict):
     format: CardFormat
     limits: dict[str, Amount]
     devices: dict[Device, CardDevice]
+    npus: NotRequired[dict[Device, CardNpu]]
     class_names: list[str]
     contract: NotRequired[Contract | None]
     source: CardSource

@@ -10,6 +10,7 @@ from oekd_tf.core.records import (
     Card,
     CardDevice,
     CardFormat,
+    CardNpu,
     Contract,
     Manifest,
     MicroFacts,
@@ -19,6 +20,7 @@ from oekd_tf.core.records import (
 from oekd_tf.core.text import in_code, in_markdown
 from oekd_tf.device.exported import ExportedFile
 from oekd_tf.device.manifest import LABELS, find_change, is_inside
+from oekd_tf.device.npu_results import milliseconds, npu_result
 
 FILE_NAME = "card.json"
 TEXT = "CARD.md"
@@ -79,13 +81,18 @@ def card(
 
     Returns:
         `student` and `format` as in the manifest (`format.path` is below the card's folder),
-        `devices` with the results of this file, `class_names`, `contract`, `limits` and `source`.
+        `devices` and `npus` with the results of this file, `class_names`, `contract`, `limits` and
+        `source`.
     """
     devices: dict[str, CardDevice] = {}
     for name, device in manifest.get("devices", {}).items():
         found = device["results"].get(file.key)
         if found and found["sha256"] == file.facts["sha256"]:
             devices[name] = {**device, "results": found}
+    npus: dict[str, CardNpu] = {}
+    for name, target in manifest.get("npus", {}).items():
+        if (result := npu_result(manifest, file, name)) is not None:
+            npus[name] = {**target, "results": result}
     facts = {**file.facts, "name": file.format, "path": Path(file.facts["path"]).name}
     student = {name: value for name, value in file.student.items() if name != "formats"}
     return {
@@ -93,6 +100,7 @@ def card(
         "format": cast(CardFormat, facts),
         "limits": dict(limits),
         "devices": devices,
+        "npus": npus,
         "class_names": manifest["class_names"],
         "contract": manifest.get("contract"),
         "source": {
@@ -135,6 +143,12 @@ def card_text(card: Card) -> str:
                 f"{in_markdown(name)}, {in_markdown(device['cpu'])}, {threads} "
                 f"thread{'s'[: int(threads) > 1]}"
             )
+    for name, target in card.get("npus", {}).items():
+        result = target["results"]
+        lines.append(
+            f"- {milliseconds(result):.4f} ms and {result['sram_bytes']:,} bytes of SRAM on "
+            f"{in_markdown(name)}, as {in_markdown(target['compiler'])} estimates"
+        )
     if card["limits"]:
         limits = ", ".join(
             f"{in_markdown(name)} {value:g}" for name, value in card["limits"].items()

@@ -35,6 +35,11 @@ class ExportedFile(NamedTuple):
     def is_tflite(self) -> bool:
         return self.facts["path"].endswith(".tflite")
 
+    @property
+    def has_integer_input(self) -> bool:
+        """Whether the file takes integers, as a file of integers throughout does."""
+        return "int" in self.facts.get("input", {}).get("dtype", "")
+
 
 def read_export(folder: str | Path) -> Manifest:
     """Reads and checks the manifest of an export.

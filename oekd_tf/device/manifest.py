@@ -14,9 +14,10 @@
   format `path` below the manifest's folder, `bytes`, `gzip_bytes` (of a file), `sha256`,
   `accuracy`, `agreement` (share of test images with the Keras student's top class),
   `class_recall`, `largest_logit_difference`, for TFLite and ONNX `input` and `output` (dtype,
-  shape, -1 where it is free, scale, zero_point) and `operations`, for TFLite `tensor_types`, and
+  shape, -1 where it is free, scale, zero_point) and `operations`, for TFLite `tensor_types` and, on
+  request, `micro` (what it needs on a microcontroller: `oekd_tf.core.records.MicroFacts`), and
   after fine-tuning `fine_tuning` (its settings, with sparsity or number of clusters by layer);
-- `devices` and `cascades`: results of `oekd bench` and `oekd cascade`.
+- `devices`, `npus` and `cascades`: results of `oekd bench`, `oekd bench --npu` and `oekd cascade`.
 
 The SHA-256 of a folder is that of the lines "<sha256>  <path>" of its files, sorted by path: what
 `find . -type f | sort | xargs sha256sum | sha256sum` prints, without the "./".

@@ -13,6 +13,7 @@ from oekd_tf.core.records import FileFacts, Manifest
 from oekd_tf.core.text import in_picture
 from oekd_tf.device.exported import ExportedFile, exported_files
 from oekd_tf.device.measurements import median_ms
+from oekd_tf.device.npu_results import milliseconds, npu_result
 
 _MARKERS = "osD^vP*Xph<>d8H"
 
@@ -77,8 +78,11 @@ def trade_off_rows(manifest: Manifest, threads: int = 1) -> list[dict[str, str]]
             arena = facts.get("micro", {}).get("arena_bytes")
             row["arena kB"] = f"{arena / 1e3:.1f}" if arena else ""
         for device in manifest.get("devices", {}):
-            milliseconds = median_ms(manifest, file, device, threads)
-            row[f"ms, {device}"] = "" if milliseconds is None else f"{milliseconds:.3f}"
+            median = median_ms(manifest, file, device, threads)
+            row[f"ms, {device}"] = "" if median is None else f"{median:.3f}"
+        for target in manifest.get("npus", {}):
+            found = npu_result(manifest, file, target)
+            row[f"ms, {target}"] = f"{milliseconds(found):.3f}" if found else ""
         row["front"] = "*" if index in front else ""
         rows.append(row)
     return rows
@@ -92,7 +96,9 @@ def _mean(facts: FileFacts, what: str) -> str:
 def draw_trade_off(
     manifest: Manifest, path: str | Path, device: str | None = None, threads: int = 1
 ) -> None:
-    """Draws accuracy against size and, where it was measured, against latency.
+    """Draws accuracy against size and what each target was measured, or estimated, to need.
+
+    That is latency on a device, the arena on a microcontroller, and latency on each NPU.
 
     Args:
         manifest: Manifest of the export.
@@ -116,14 +122,29 @@ def draw_trade_off(
     if devices:
         device = device or max(devices, key=lambda name: devices[name]["time"])
         latency = {
-            file.key: milliseconds
+            file.key: median
             for file in files
-            if (milliseconds := median_ms(manifest, file, device, threads)) is not None
+            if (median := median_ms(manifest, file, device, threads)) is not None
         }
         if latency:
             plural = "s" if threads > 1 else ""
             title = f"median latency on {in_picture(device)}, {threads} thread{plural}, ms"
             panels.append((title, latency))
+    arenas = {
+        file.key: arena / 1e3
+        for file in files
+        if (arena := file.facts.get("micro", {}).get("arena_bytes")) is not None
+    }
+    if arenas:
+        panels.append(("arena on a microcontroller, kB", arenas))
+    for target in manifest.get("npus", {}):
+        estimates = {
+            file.key: milliseconds(found)
+            for file in files
+            if (found := npu_result(manifest, file, target)) is not None
+        }
+        if estimates:
+            panels.append((f"estimated latency on {in_picture(target)}, ms", estimates))
     figure = Figure(figsize=(1.8 + 5.4 * len(panels), 4.8), dpi=150, layout="constrained")
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     colours, markers = _styles(files)

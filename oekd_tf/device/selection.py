@@ -8,6 +8,7 @@ _LIMITS = {
     "max_bytes": (True, "{:,.0f} bytes"),
     "max_latency_ms": (True, "{:.3f} ms"),
     "max_activation_bytes": (True, "{:,.0f} bytes of activations"),
+    "max_sram": (True, "{:,.0f} bytes of SRAM"),
     "max_arena": (True, "{:,.0f} bytes of arena"),
     "min_accuracy": (False, "accuracy {:.4f}"),
 }
@@ -51,8 +52,8 @@ def misses(candidate: Candidate, limits: Mapping[str, float]) -> list[Miss]:
 
     Args:
         candidate: Candidate with a value for each limit.
-        limits: Values of "max_bytes", "max_latency_ms", "max_activation_bytes", "max_arena" or
-            "min_accuracy".
+        limits: Values of "max_bytes", "max_latency_ms", "max_activation_bytes", "max_arena",
+            "max_sram" or "min_accuracy".
 
     Returns:
         The violated limits; none if the candidate fits.

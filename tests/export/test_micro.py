@@ -134,7 +134,7 @@ def test_a_file_is_picked_by_its_arena(made, tmp_path, capsys, fails):
     line = fails(pick.main, *argv, "1KiB")
     assert "max_arena by " in line
     line = fails(pick.main, *argv, "1MiB", "--formats=saved_model")
-    assert line.startswith("--max_arena applies to files that TensorFlow Lite Micro ran")
+    assert "--max_arena applies to files that TensorFlow Lite Micro ran" in line
 
 
 def test_a_network_that_does_not_run_there_is_refused_by_name(rng, tmp_path):
