@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from oekd_tf.backbones.backbone import Backbone
+from oekd_tf.device import arena, npu
 from oekd_tf.device.exported import exported_files, read_export
 from oekd_tf.device.latency import fastest_turns
 from oekd_tf.device.measurements import median_ms
@@ -17,11 +18,15 @@ from oekd_tf.export.probe import probe_student, tflite_file, tflite_formats
 from oekd_tf.export.staircase import Staircase, first
 from oekd_tf.models.size import count_flops, count_parameters
 
-UNITS = ("parameters", "flops", "int8_bytes", "compression", "latency_ms")
+UNITS = (
+    "parameters", "flops", "int8_bytes", "compression", "latency_ms", "arena_bytes",
+    "inferences_per_s",
+)  # fmt: skip
 # What a latency is measured with, and without these.
 LATENCY_DEFAULTS = {"format": "int8", "threads": 1}
 
 _ELSEWHERE = ("exports", "device")
+_TARGET = "npu"
 
 # Widths are searched in thousandths: finer than a channel of the widest layers in the field.
 _STEPS = 1000
@@ -57,6 +62,9 @@ def widths_for(
             none, and "threads", 1 if it has none; and "exports" and "device", the folder of an
             export of this family that `oekd bench` measured and the name of the device there:
             then nothing is measured here, and the answer is among the widths of that export.
+            Of the int8 file also "arena_bytes" (memory of TensorFlow Lite Micro, at most), and
+            "inferences_per_s" (at least, as Vela estimates them) with "npu", one of
+            `oekd_tf.device.npu.TARGETS`; both need `oekd-tf[mcu]`.
         input_shape: Shape of an image, (height, width, channels).
         num_classes: Number of classes.
         batch_size: Batch size of the files, as in `export_students`; an int8 file of any batch
@@ -79,6 +87,10 @@ def widths_for(
         raise ValueError(f"budgets must be a sequence, one budget a student. Received: {budgets!r}")
     for budget in budgets:
         _check_budget(budget)
+        if "arena_bytes" in budget and not arena.is_installed():
+            raise ValueError(f"{arena.MISSING}. Received: {dict(budget)}")
+        if _TARGET in budget and not npu.is_installed():
+            raise ValueError(f"{npu.MISSING}. Received: {dict(budget)}")
     widths = []
     with tempfile.TemporaryDirectory() as folder:
         shape = tuple(input_shape)
@@ -146,6 +158,42 @@ class _Sizes:
 
         return Staircase(self.counts, measure)
 
+    @functools.cache  # noqa: B019
+    def arenas(self) -> Staircase:
+        """Bytes of the arena of the int8 file by width in thousandths."""
+
+        def measure(steps: Sequence[int]) -> list[float]:
+            return [self._arena(self._file(step, "int8")) for step in steps]
+
+        return Staircase(self.counts, measure)
+
+    @functools.cache  # noqa: B019
+    def npu_seconds(self, target: str) -> Staircase:
+        """Estimated seconds of an inference of the int8 file by width in thousandths."""
+
+        def measure(steps: Sequence[int]) -> list[float]:
+            return [self._seconds(self._file(step, "int8"), target) for step in steps]
+
+        return Staircase(self.counts, measure)
+
+    @functools.cache  # noqa: B019
+    def _arena(self, path: Path) -> int:
+        try:
+            needed = arena.least_arena(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(
+                f"TensorFlow Lite Micro must run {self.backbone} for arena_bytes. Received: {error}"
+            ) from None
+        self._progress(f"{path.stem}: an arena of {needed:,} bytes")
+        return needed
+
+    @functools.cache  # noqa: B019
+    def _seconds(self, path: Path, target: str) -> float:
+        _, found = npu.compile_for(path.read_bytes(), target)
+        speed = found["inferences_per_s"]
+        self._progress(f"{path.stem}: {speed:,.1f} inferences/s on {target}")
+        return 1 / speed
+
     def _file(self, step: int, file_format: str) -> Path:
         parameters, flops = self.counts(step)
         path = self._folder / f"{parameters}_{flops}_{file_format}.tflite"
@@ -173,20 +221,28 @@ def _widest(sizes: _Sizes, budget: Mapping[str, Any]) -> int:
     if not cheap(narrowest):
         raise _none_fits(sizes, budget, narrowest)
     step = first(lambda s: not cheap(s), narrowest, _STEPS + 1) - 1
-    limit = budget.get("int8_bytes")
-    if limit is not None and sizes.int8_bytes(step) > limit:
-        if sizes.int8_bytes(narrowest) > limit:
+    size = budget.get("int8_bytes", math.inf)
+    if "int8_bytes" in budget and sizes.int8_bytes(step) > size:
+        if sizes.int8_bytes(narrowest) > size:
             raise _none_fits(sizes, budget, narrowest)
-        step = first(lambda s: sizes.int8_bytes(s) > limit, narrowest, step) - 1
-    if "latency_ms" not in budget:
-        return step
-    if "exports" in budget:
-        return _widest_measured(sizes, budget, step)
-    latencies = sizes.latencies(*_measured_with(budget))
-    fitting = latencies.widest(narrowest, step, budget["latency_ms"])
-    if fitting is None:
-        raise _none_fits(sizes, budget, narrowest)
-    return fitting
+        step = first(lambda s: sizes.int8_bytes(s) > size, narrowest, step) - 1
+    limits: list[tuple[Staircase, float]] = []
+    if "arena_bytes" in budget:
+        limits.append((sizes.arenas(), budget["arena_bytes"]))
+    if _TARGET in budget:
+        limits.append((sizes.npu_seconds(budget[_TARGET]), 1 / budget["inferences_per_s"]))
+    if "latency_ms" in budget and "exports" not in budget:
+        limits.append((sizes.latencies(*_measured_with(budget)), budget["latency_ms"]))
+    # A narrower network may cost more: what one limit leaves must be within all others again.
+    settled = None
+    while settled != step:
+        settled = step
+        for costs, limit in limits:
+            fitting = costs.widest(narrowest, step, limit)
+            if fitting is None:
+                raise _none_fits(sizes, budget, narrowest)
+            step = fitting
+    return _widest_measured(sizes, budget, step) if "exports" in budget else step
 
 
 def _widest_measured(sizes: _Sizes, budget: Mapping[str, Any], most: int) -> int:
@@ -237,6 +293,11 @@ def _none_fits(sizes: _Sizes, budget: Mapping[str, Any], narrowest: int) -> Valu
     parameters, flops = sizes.counts(narrowest)
     full, _ = sizes.counts(_STEPS)
     more = f", {sizes.int8_bytes(narrowest):,} bytes in int8" if "int8_bytes" in budget else ""
+    if "arena_bytes" in budget:
+        more += f", an arena of {sizes.arenas().cost(narrowest):,.0f} bytes"
+    if _TARGET in budget:
+        speed = 1 / sizes.npu_seconds(budget[_TARGET]).cost(narrowest)
+        more += f", {speed:,.1f} inferences/s on {budget[_TARGET]}"
     if "latency_ms" in budget:
         made = _measured_with(budget)
         more += f", {_ms(sizes.latencies(*made).cost(narrowest), *made)}"
@@ -264,7 +325,7 @@ def _described(budget: Mapping[str, Any]) -> str:
 
 
 def _check_budget(budget: Mapping[str, Any]) -> None:
-    names = (*UNITS, *LATENCY_DEFAULTS, *_ELSEWHERE)
+    names = (*UNITS, *LATENCY_DEFAULTS, *_ELSEWHERE, _TARGET)
     valid = isinstance(budget, Mapping) and all(name in names for name in budget)
     limits = {unit: limit for unit, limit in budget.items() if unit in UNITS} if valid else {}
     for unit, limit in limits.items():
@@ -275,7 +336,16 @@ def _check_budget(budget: Mapping[str, Any]) -> None:
             f"A budget must be a mapping from {', '.join(UNITS)} to a limit above 0, for "
             f"compression in % below 100. Received: {budget!r}"
         )
-    if not ("latency_ms" in budget or budget.keys() <= limits.keys()):
+    if (_TARGET in budget) != ("inferences_per_s" in budget):
+        raise ValueError(
+            f"npu and inferences_per_s of a budget must stand together. Received: {budget!r}"
+        )
+    if budget.get(_TARGET, npu.TARGETS[0]) not in npu.TARGETS:
+        raise ValueError(
+            f"npu of a budget must be one of {', '.join(npu.TARGETS)}. "
+            f"Received: {budget[_TARGET]!r}"
+        )
+    if not ("latency_ms" in budget or budget.keys() <= {*limits, _TARGET}):
         raise ValueError(
             "format, threads, exports and device of a budget must stand beside latency_ms. "
             f"Received: {budget!r}"

@@ -8,7 +8,9 @@ from networks import build_alone
 import oekd_tf
 from oekd_tf.backbones import CifarResNet, DenseNet, MobileNetV2
 from oekd_tf.cli import bench
+from oekd_tf.device.arena import least_arena
 from oekd_tf.device.latency import fastest_turns
+from oekd_tf.device.npu import compile_for
 from oekd_tf.export.probe import int8_bytes, probe_student, tflite_file
 from oekd_tf.models.size import count_flops
 
@@ -203,13 +205,51 @@ def test_latencies_of_another_device_are_those_of_its_bench_file(rng, tmp_path):
         )  # fmt: skip
 
 
+@pytest.mark.slow
+def test_the_arena_of_the_answer_is_within_its_budget():
+    full, narrow = (
+        least_arena(tflite_file(probe_student(RESNET, (16, 16, 3), 10, width), "int8"))
+        for width in (1.0, 0.5)
+    )
+    assert narrow < full
+    limit = (narrow + full) // 2
+    (width,) = oekd_tf.widths_for(
+        RESNET, [{"arena_bytes": limit}], input_shape=(16, 16, 3), progress=lambda line: None
+    )
+    assert 0.5 <= width < 1
+    found = least_arena(tflite_file(probe_student(RESNET, (16, 16, 3), 10, width), "int8"))
+    assert narrow <= found <= limit
+
+
+@pytest.mark.slow
+def test_an_npu_runs_the_answer_as_often_as_asked():
+    target = "ethos-u55-128"
+
+    def speed(width):
+        content = tflite_file(probe_student(RESNET, (8, 8, 3), 10, width), "int8")
+        return compile_for(content, target)[1]["inferences_per_s"]
+
+    asked = round(1.3 * speed(1.0), 1)
+    (width,) = oekd_tf.widths_for(
+        RESNET, [{"npu": target, "inferences_per_s": asked, "arena_bytes": 10**6}],
+        input_shape=(8, 8, 3), progress=lambda line: None,
+    )  # fmt: skip
+    assert width < 1
+    assert speed(width) >= asked
+
+
 def test_the_full_width_is_an_answer():
     assert oekd_tf.widths_for(RESNET, [{"parameters": 10**9}]) == (1.0,)
 
 
 @pytest.mark.parametrize(
-    "budget", [{"parameters": 100}, {"flops": 1000}, {"compression": 99.99}, {"int8_bytes": 900}]
-)
+    "budget",
+    [
+        {"parameters": 100}, {"flops": 1000}, {"compression": 99.99}, {"int8_bytes": 900},
+        pytest.param({"arena_bytes": 5000}, marks=pytest.mark.slow),
+        pytest.param({"npu": "ethos-u55-32", "inferences_per_s": 1e6}, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_none_fits(budget):
     with pytest.raises(ValueError, match=r"room for the narrowest student.*Received: \{"):
         oekd_tf.widths_for(RESNET, [budget])
@@ -234,6 +274,11 @@ def test_none_fits(budget):
         [{"latency_ms": 1, "threads": 1.5}],
         [{"latency_ms": 1, "device": "pi4"}],
         [{"parameters": 5, "exports": "e", "device": "pi4"}],
+        [{"arena_bytes": 0}],
+        [{"inferences_per_s": 5}],
+        [{"npu": "ethos-u55-128"}],
+        [{"npu": "ethos-u9", "inferences_per_s": 5}],
+        [{"npu": "ethos-u55-128", "parameters": 5}],
     ],
 )
 def test_budgets_have_rules(budgets):
