@@ -18,8 +18,9 @@ class CifarResNet(ConvolutionalBackbone):
         depth: Number of layers, 6n + 2; 8, 20, 32, 44, 56, 110 and 1202 are common.
         stem_units: Number of residual units of the first block that belong to the common base
             block, at full width in every student; for ablations. The paper's has none.
-        stem_channels: Number of channels of the stem's convolution; for ablations. The paper's has
-            16.
+        stem_channels: Number of channels of the stem's convolution. The paper's has 16.
+        stem_strides: Strides of the stem's convolution. With 2 all that follows has a quarter of
+            the pixels, for devices of little memory. The paper's has 1.
         features_before_relu: Whether block outputs for the feature loss are before the last ReLU
             of the block; in the paper they are after it.
         synchronized_batch_norm: Whether batch statistics are over all replicas.
@@ -47,6 +48,7 @@ class CifarResNet(ConvolutionalBackbone):
         *,
         stem_units: int = 0,
         stem_channels: int = 16,
+        stem_strides: int = 1,
         features_before_relu: bool = False,
         synchronized_batch_norm: bool = False,
         batch_norm_momentum: float = 0.9,
@@ -68,6 +70,8 @@ class CifarResNet(ConvolutionalBackbone):
             raise ValueError(
                 f"stem_channels must be a whole number, at least 1. Received: {stem_channels}"
             )
+        if stem_strides not in (1, 2):
+            raise ValueError(f"stem_strides must be 1 or 2. Received: {stem_strides}")
         super().__init__(
             synchronized_batch_norm=synchronized_batch_norm,
             batch_norm_momentum=batch_norm_momentum,
@@ -77,10 +81,11 @@ class CifarResNet(ConvolutionalBackbone):
         self.depth = depth
         self.stem_units = stem_units
         self.stem_channels = stem_channels
+        self.stem_strides = stem_strides
         self.features_before_relu = bool(features_before_relu)
 
     def stem(self, images: KerasTensor) -> KerasTensor:
-        x = self.conv_norm(images, self.stem_channels, 3, 1, "stem")
+        x = self.conv_norm(images, self.stem_channels, 3, self.stem_strides, "stem")
         x = layers.ReLU(name="stem_relu")(x)
         for unit in range(1, self.stem_units + 1):
             _, x = self._unit(x, _CHANNELS[0], 1, f"stem_unit_{unit}")

@@ -98,6 +98,23 @@ def test_stem_channels_change_the_common_base_block_alone():
         CifarResNet(8, stem_channels=0)
 
 
+def test_a_strided_stem_has_the_same_parameters_and_a_quarter_of_the_pixels():
+    usual, strided = (
+        oekd_tf.OnlineEnsemble(
+            CifarResNet(8, stem_strides=strides), (32, 32, 3), 10, widths=(1.0, 0.5)
+        )
+        for strides in (1, 2)
+    )
+    shapes = [[variable.shape for variable in one.variables] for one in (usual, strided)]
+    assert shapes[0] == shapes[1]
+    blocks = [one(np.zeros((1, 32, 32, 3)), with_parts=True)["blocks"] for one in (usual, strided)]
+    assert [block.shape[1] for block in blocks[0][1]] == [32, 16, 8]
+    assert [block.shape[1] for block in blocks[1][1]] == [16, 8, 4]
+    assert CifarResNet.from_config(CifarResNet(8, stem_strides=2).get_config()).stem_strides == 2
+    with pytest.raises(ValueError, match=r"stem_strides must be 1 or 2\. Received: 3"):
+        CifarResNet(8, stem_strides=3)
+
+
 def test_features_before_relu_are_what_the_block_ends_in():
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3))
     outputs = []
