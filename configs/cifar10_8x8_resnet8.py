@@ -7,7 +7,7 @@ Command: python -m oekd_tf.train --config=configs/cifar10_8x8_resnet8.py
 Every student together and alone: python -m oekd_tf.compare \
     --config=configs/cifar10_8x8_resnet8.py --seeds=5
 Cost: 1,400 steps; some five minutes on one core.
-Accuracy: not measured yet
+Accuracy: docs/studies/cifar10_8x8_resnet8/report.md
 """
 
 from oekd_tf import recipes

@@ -3,7 +3,8 @@
     python docs/collect_search.py runs/search/*
 
 Each folder is a study of `oekd compare` whose "test split" is of the training images: a recipe is
-chosen by it, and test images are for those that were chosen. Every run is kept, losers included.
+chosen by it, and test images are for those that were chosen. Every run is kept, losers included,
+and so are the rows that are there.
 """
 
 import csv
@@ -24,10 +25,12 @@ BEGIN, END = "<!-- table: docs/collect_search.py -->", "<!-- end of the table --
 
 
 def main(folders):
-    rows = []
+    with (DOCS / "recipe_search.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
     for folder in sorted(folders):
         # A run that two studies share is the same to the digit.
-        rows += [row for row in rows_of(Path(folder)) if row not in rows]
+        found = ({name: str(value) for name, value in row.items()} for row in rows_of(Path(folder)))
+        rows += [row for row in found if row not in rows]
     with (DOCS / "recipe_search.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

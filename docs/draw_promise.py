@@ -24,6 +24,7 @@ GPU = "Tiny ImageNet, 32×32\nResNet-20, 27 epochs, crops"
 # Title and folder of studies with the default loss, and with the paper's.
 DEFAULT = (
     ("Fashion-MNIST, 14×14\nResNet-8, the demo", "demo"),
+    ("CIFAR-10, 8×8\nResNet-8, 20 epochs", "cifar10_8x8_resnet8"),
     ("CIFAR-10, 8×8\nResNet-20, 20 epochs", "cifar10_8x8_resnet20"),
     ("CIFAR-10, 8×8\nResNet-56, 40 epochs", "cifar10_8x8_resnet56"),
     ("Traffic signs, 32×32\nResNet-8, 8 epochs, crops", "gtsrb_resnet8"),

@@ -41,7 +41,7 @@ def has_gains(found: Sequence[Method]) -> bool:
 def draw_gains(
     found: Sequence[Method], name: str, path: str | Path, labels: Mapping[str, str] | None = None
 ) -> None:
-    """Draws the gain of every method with its confidence interval, a panel for each student.
+    """Draws the gain of every method with its confidence interval, a panel a student that has one.
 
     Args:
         found: Methods of the study.
@@ -49,20 +49,20 @@ def draw_gains(
         path: Path of the PNG file.
         labels: Methods in words, by name; also of methods that have no runs.
     """
-    first = found[0]
     labels = labels or {}
     gains = {m.name: {row.network: row.gain for row in m.rows if row.gain} for m in found}
+    rows = [row for row in found[0].rows if any(row.network in own for own in gains.values())]
     order = [*labels, *(one for one, own in gains.items() if own and one not in labels)]
     texts = [_wrapped(labels.get(one, one)) for one in order]
     lines = max(text.count("\n") + 1 for text in texts)
     longest = max(len(line) for text in texts for line in text.split("\n"))
     figure = _figure(
-        max(1.6, 0.4 + 0.065 * longest) + 2.3 * len(first.rows),
+        max(1.6, 0.4 + 0.065 * longest) + 2.3 * len(rows),
         1.6 + (0.1 + 0.13 * lines) * len(order),
     )
     limits = gain_limits([gain for own in gains.values() for gain in own.values()])
-    panels = list(figure.subplots(1, len(first.rows), squeeze=False, sharex=True, sharey=True).flat)
-    for axes, row in zip(panels, first.rows, strict=True):
+    panels = list(figure.subplots(1, len(rows), squeeze=False, sharex=True, sharey=True).flat)
+    for axes, row in zip(panels, rows, strict=True):
         axes.axvline(0, color="#57606a", linewidth=0.8)
         if row.gain:
             axes.axvline(row.gain.mean, color=_COLOURS[ENSEMBLE], linestyle=":", linewidth=1)

@@ -14,6 +14,8 @@ from oekd_tf.device.npu import TARGETS, compile_for
 from oekd_tf.device.npu_results import milliseconds
 
 TARGET = "ethos-u55-128"
+# One a family; the others take as long again.
+QUICK = (TARGET, "ethos-u65-512", "ethos-u85-2048")
 VELA = (sys.executable, "-m", "ethosu.vela")
 
 
@@ -21,7 +23,13 @@ def content_of(folder, number, form="int8"):
     return (folder / f"student_{number}" / f"{form}.tflite").read_bytes()
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "target",
+    [
+        target if target in QUICK else pytest.param(target, marks=pytest.mark.slow)
+        for target in TARGETS
+    ],
+)
 def test_the_table_is_velas_own(exported, tmp_path, target):
     """To the digit."""
     facts, found = compile_for(content_of(exported, 1), target)
