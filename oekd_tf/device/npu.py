@@ -1,7 +1,8 @@
 """What Arm's compiler Vela says of a file on an Ethos-U, an accelerator of microcontrollers.
 
 Vela compiles; it does not run. Its cycles are an estimate. It also compiles a file of which nothing
-runs on the accelerator, for the processor beside it to run alone; here that is an error.
+runs on the accelerator, for the processor beside it to run alone; here that is an error. From one
+run to the next its memory and cycles may differ by a thousandth or so.
 """
 
 import csv
@@ -71,13 +72,29 @@ def compile_for(
         tables = list(Path(folder).glob("*_summary_*.csv"))
         if done.returncode or len(tables) != 1:
             raise ValueError(f"Vela must be able to compile a file. Received: {_reason(done)}")
-        with tables[0].open(newline="") as file:
-            (row,) = csv.DictReader(file)
-    on_cpu, on_npu = (_operators(done.stdout, where) for where in ("CPU", "NPU"))
+        return read_summary(done.stdout, tables[0])
+
+
+def read_summary(said: str, table: Path) -> tuple[NpuFacts, NpuResult]:
+    """Reads what Vela printed and wrote of a file.
+
+    Args:
+        said: What it printed.
+        table: The CSV file that it wrote.
+
+    Returns:
+        As `compile_for`.
+
+    Raises:
+        ValueError: An operator would run on the processor.
+    """
+    with table.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    on_cpu, on_npu = (_operators(said, where) for where in ("CPU", "NPU"))
     if on_cpu or not on_npu:
         raise ValueError(
             "Every operator of a file must run on the NPU. Received: one with "
-            f"{on_cpu} of {on_cpu + on_npu} on the processor{_first_cause(done.stdout)}"
+            f"{on_cpu} of {on_cpu + on_npu} on the processor{_first_cause(said)}"
         )
     facts: NpuFacts = {
         "compiler": f"ethos-u-vela {importlib.metadata.version('ethos-u-vela')}",

@@ -10,7 +10,7 @@ import pytest
 
 from oekd_tf.cli import bench, pick
 from oekd_tf.device.exported import read_export
-from oekd_tf.device.npu import TARGETS, compile_for
+from oekd_tf.device.npu import TARGETS, compile_for, read_summary
 from oekd_tf.device.npu_results import milliseconds
 
 TARGET = "ethos-u55-128"
@@ -31,15 +31,20 @@ def content_of(folder, number, form="int8"):
     ],
 )
 def test_the_table_is_velas_own(exported, tmp_path, target):
-    """To the digit."""
-    facts, found = compile_for(content_of(exported, 1), target)
+    """To the digit; from one run of Vela to the next figures differ a little."""
     done = subprocess.run(
         [*VELA, str(exported / "student_1" / "int8.tflite"), f"--accelerator-config={target}",
          f"--output-dir={tmp_path}"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    with next(tmp_path.glob("*.csv")).open() as file:
+    (table,) = tmp_path.glob("*.csv")
+    facts, found = read_summary(done.stdout, table)
+    with table.open() as file:
         (row,) = csv.DictReader(file)
+    again = compile_for(content_of(exported, 1), target)
+    assert again[0] == facts
+    assert again[1]["cycles"] == pytest.approx(found["cycles"], rel=0.02)
+    assert again[1]["sram_bytes"] == pytest.approx(found["sram_bytes"], rel=0.02)
     assert found["sram_bytes"] == float(row["sram_memory_used"]) * 1024
     assert found["dram_bytes"] == float(row["dram_memory_used"]) * 1024
     flash = float(row["on_chip_flash_memory_used"]) + float(row["off_chip_flash_memory_used"])
