@@ -27,7 +27,7 @@ def run(
         images: Raw pixels of the test images, (images, height, width, channels).
         labels: Their class indices, (images,).
         logits: What LiteRT gave with the file, (images, classes).
-        count: Number of images to run, from the first; at least one is.
+        count: Number of images to run, evenly spread over all; at least one is.
 
     Returns:
         Facts for the manifest; `unfit` says why it does not run there. None if the file is no
@@ -47,7 +47,9 @@ def run(
     if model is None:
         return None
     count = min(max(count, _LEAST_IMAGES), len(images))
-    images, labels, logits = images[:count], labels[:count], logits[:count]
+    # A split may be sorted by class.
+    chosen = np.linspace(0, len(images) - 1, count).round().astype(int)
+    images, labels, logits = images[chosen], labels[chosen], logits[chosen]
     found = model.logits(images)
     plain = TfliteModel(model.content, reference=True).logits(images)
     difference = float(np.abs(found - plain).max())

@@ -87,7 +87,7 @@ def export_students(
             formats, 0 for the others.
         max_class_drop: The largest difference by which a file's recall of a class with at least 10
             test images may be below the Keras student's, from 0 to 1; 1 allows any.
-        micro_images: Number of test images, from the first, that TensorFlow Lite Micro also runs
+        micro_images: Number of test images, spread over all, that TensorFlow Lite Micro also runs
             with each TFLite file: the manifest then says how much memory it needs on a
             microcontroller, or why it does not run there. 0 runs none, and one for "mcu".
         widths: Widths of the students, for the manifest; an ensemble's own if None.

@@ -50,7 +50,9 @@ def made(student, data, tmp_path_factory):
 
 def test_every_file_that_runs_there(made, data):
     output, files = made
-    images, labels = (part[:60] for part in data.test_arrays(120))
+    # Spread evenly, both ends included.
+    chosen = np.linspace(0, 119, 60).round().astype(int)
+    images, labels = (part[chosen] for part in data.test_arrays(120))
     for name in RUN:
         facts = files[name]["micro"]
         model = formats.kind(name).micro_model(output / files[name]["path"])
