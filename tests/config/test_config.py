@@ -74,6 +74,7 @@ BAD = {
     "export.batch_size": -1,
     "export.calibration_batch_size": 0,
     "export.calibration_seed": -1,
+    "export.micro_images": -1,
     "export.processes": -2,
     "fine_tuning.epochs": 0,
     "fine_tuning.learning_rate": 0.0,
