@@ -1,4 +1,4 @@
-"""Measures an export's TFLite files: their latency on the machine it runs on, or an NPU's estimate.
+"""Measures an export's files: latency here, or memory and time on an NPU by Vela.
 
     oekd bench --exports=savedmodels/demo --device=pi4 --threads=1,4
 
