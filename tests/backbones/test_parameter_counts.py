@@ -68,11 +68,20 @@ QUICK = (
 )  # fmt: skip
 
 
+# Between others that are not: their multipliers are of the same table.
+SLOW = (backbones.EfficientNet("b1"), backbones.EfficientNet("b3"), backbones.EfficientNet("b4"))
+
+
 def quick_first(rows):
-    """The rows, those of deep networks marked integration."""
-    quick = {repr(family) for family in QUICK}
-    marks = [() if repr(row[0]) in quick else pytest.mark.integration for row in rows]
-    return [pytest.param(*row, marks=mark) for row, mark in zip(rows, marks, strict=True)]
+    """The rows, those of deep networks marked integration, and some of them slow."""
+    quick, slow = ({repr(family) for family in families} for families in (QUICK, SLOW))
+
+    def marks(family):
+        if repr(family) in quick:
+            return ()
+        return pytest.mark.slow if repr(family) in slow else pytest.mark.integration
+
+    return [pytest.param(*row, marks=marks(row[0])) for row in rows]
 
 
 @pytest.fixture(autouse=True)
