@@ -65,7 +65,8 @@ def test_a_run_is_resumed_to_the_same_end(workdir, config):
     summary = training.train(config, workdir, said.append)
     assert any("resuming after epoch 2 of 3" in line for line in said)
     for name, value in arrays(workdir, 3).items():
-        np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=1e-5, err_msg=name)
+        # Processors of other vector units add in another order.
+        np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=1e-4, err_msg=name)
     for own, old in zip(summary["students"], before["students"], strict=True):
         assert own["parameters"] == old["parameters"]
         assert own["test_accuracy"] == pytest.approx(old["test_accuracy"], abs=2e-3)
