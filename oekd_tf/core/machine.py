@@ -1,5 +1,6 @@
 """Provenance of results: commit, versions, processor and cores."""
 
+import datetime
 import os
 import platform
 import subprocess
@@ -119,3 +120,8 @@ def commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def utc_time() -> str:
+    """The time for records: UTC, to the second, in ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -23,7 +23,6 @@ The SHA-256 of a folder is that of the lines "<sha256>  <path>" of its files, so
 `find . -type f | sort | xargs sha256sum | sha256sum` prints, without the "./".
 """
 
-import datetime
 import hashlib
 import platform
 import stat
@@ -211,5 +210,5 @@ def provenance() -> dict[str, Any]:
     return {
         **machine.versions(),
         "platform": platform.platform(),
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "time": machine.utc_time(),
     }

@@ -6,14 +6,13 @@ each file ("student_1/int8") has `bytes`, `sha256`, `peak_activation_bytes` (see
 `runs`.
 """
 
-import datetime
 import importlib.metadata
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 
 from oekd_tf.core.json_files import read_json
-from oekd_tf.core.machine import processor
+from oekd_tf.core.machine import processor, utc_time
 from oekd_tf.core.records import DeviceFacts, DeviceResults, FileResult, Manifest, Measurements
 from oekd_tf.core.text import printable
 from oekd_tf.device.exported import ExportedFile, exported_files
@@ -30,7 +29,7 @@ def device_facts() -> DeviceFacts:
         "cpu": processor(),
         "platform": platform.platform(),
         "litert": litert,
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "time": utc_time(),
     }
 
 

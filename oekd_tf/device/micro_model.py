@@ -77,7 +77,7 @@ class MicroModel:
     @property
     def output_scale(self) -> float:
         """What one step of a quantized output is; 0 where the output is not quantized."""
-        return _scale_and_zero(self.output)[0]
+        return self.scales[1][0]
 
     def stored_input(self, image: np.ndarray) -> np.ndarray:
         """A raw image as the input stores it.

@@ -4,9 +4,9 @@ For each target by name: `compiler`, `system_config`, `memory_mode`, `clock_hz`,
 `results`: for each file ("student_1/int8") what `oekd_tf.core.records.NpuFileResult` says.
 """
 
-import datetime
 from collections.abc import Mapping
 
+from oekd_tf.core.machine import utc_time
 from oekd_tf.core.records import Manifest, NpuFacts, NpuFileResult
 from oekd_tf.device.exported import ExportedFile
 
@@ -29,7 +29,7 @@ def merge(
     same = old is not None and all(old.get(name) == value for name, value in facts.items())
     known[target] = {
         **facts,
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "time": utc_time(),
         "results": {**(old["results"] if old and same else {}), **results},
     }
 

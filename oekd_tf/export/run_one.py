@@ -7,7 +7,7 @@ import numpy as np
 
 from oekd_tf.core.errors import ExportError
 from oekd_tf.core.records import KindFacts
-from oekd_tf.export import formats, micro
+from oekd_tf.export import formats
 
 
 class Job(NamedTuple):
@@ -70,6 +70,9 @@ def run_job(job: Job) -> KindFacts:
     logits, facts = form.kind.run(path, images)
     np.save(job.logits, logits)
     if job.micro_images or form.kind.for_microcontrollers:
+        # Here, because it loads LiteRT, which a process that only sends jobs has no use for.
+        from oekd_tf.export import micro
+
         found = micro.run(form.kind, path, images, np.load(job.labels), logits, job.micro_images)
         if found is not None:
             facts["micro"] = found

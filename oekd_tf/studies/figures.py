@@ -52,6 +52,8 @@ def draw_gains(
     labels = labels or {}
     gains = {m.name: {row.network: row.gain for row in m.rows if row.gain} for m in found}
     rows = [row for row in found[0].rows if any(row.network in own for own in gains.values())]
+    # Gains may all be of other networks, those of ablations.
+    rows = rows or list(found[0].rows)
     order = [*labels, *(one for one, own in gains.items() if own and one not in labels)]
     texts = [_wrapped(labels.get(one, one)) for one in order]
     lines = max(text.count("\n") + 1 for text in texts)
