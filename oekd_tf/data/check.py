@@ -208,7 +208,9 @@ def _tfds(
         listings[split] = Listing(Path(), names, np.array(labels, np.int32))
         facts[split] = found
     progress(total, total)
-    notes = duplicate_notes(listings, {s: [f.key for f in facts[s]] for s in facts})
+    notes = [
+        *opened.notes, *duplicate_notes(listings, {s: [f.key for f in facts[s]] for s in facts}),
+    ]  # fmt: skip
     if group_key:
         numbers = {s: set(opened.group_values(s, group_key)) for s in opened.splits}
         first, *others = opened.splits

@@ -12,6 +12,7 @@ import tensorflow as tf
 from oekd_tf.core.types import Tensor
 from oekd_tf.data.decoding import ImageDecoder
 from oekd_tf.data.splits import MEMORY_LIMIT_BYTES, Split, StreamSplit, decoded
+from oekd_tf.device.pictures import is_hidden
 
 EMBEDDED = "fashion_mnist_mini"
 
@@ -39,18 +40,29 @@ class TfdsSource(NamedTuple):
         image_key: Feature that holds the image.
         label_key: Feature that holds the label.
         decoder: Decoder of the images.
-        class_names: Names of the classes.
+        all_names: Names of the data set's labels.
     """
 
     builder: Any
     image_key: str
     label_key: str
     decoder: ImageDecoder
-    class_names: list[str]
+    all_names: list[str]
 
     @property
     def name(self) -> str:
         return self.builder.name
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes: of all labels but those that a system's files became."""
+        return [name for name in self.all_names if not is_hidden(name)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the data set, one line each."""
+        left_out = [name for name in self.all_names if is_hidden(name)]
+        return [f"no classes, and left out: {', '.join(left_out)}"] if left_out else []
 
     @property
     def splits(self) -> list[str]:
@@ -125,12 +137,12 @@ class TfdsSource(NamedTuple):
             labels.append(some_labels)
             groups.append(some_groups)
         found = np.unique(np.concatenate(groups), return_inverse=True)[1]
-        return _fitting(np.concatenate(labels)).astype(np.int32), found
+        return self._indices(_fitting(np.concatenate(labels))).astype(np.int32), found
 
     def encoded(self, split: str) -> Iterator[tuple[bytes, int]]:
         """The encoded image and the label of each example, by index."""
         for example in self._in_order(split).as_numpy_iterator():
-            yield example[self.image_key], int(example[self.label_key])
+            yield example[self.image_key], int(self._indices(example[self.label_key]))
 
     def group_values(self, split: str, key: str) -> list[Any]:
         """The group of each example, by index; `key` as in `labels_and_groups`."""
@@ -260,7 +272,24 @@ class TfdsSource(NamedTuple):
 
     def _image_and_label(self, example: dict) -> tuple[Tensor, Tensor]:
         label = tf.clip_by_value(tf.cast(example[self.label_key], tf.int64), *_RANGE)
+        if (table := self._table()) is not None:
+            known = tf.clip_by_value(label, -1, len(table) - 2)
+            label = tf.where(known == label, tf.gather(table, known + 1), label)
         return example[self.image_key], tf.cast(label, tf.int32)
+
+    def _indices(self, labels: np.ndarray) -> np.ndarray:
+        """The data set's labels as indices of `class_names`; what stands for no class is -1."""
+        if (table := self._table()) is None:
+            return labels
+        known = np.clip(labels, -1, len(table) - 2)
+        return np.where(known == labels, table[known + 1], labels)
+
+    def _table(self) -> np.ndarray | None:
+        """Index of each label from -1 on; None where labels are indices already."""
+        kept = np.array([not is_hidden(name) for name in self.all_names])
+        if kept.all():
+            return None
+        return np.concatenate([[-1], np.where(kept, np.cumsum(kept) - 1, -1)])
 
 
 def _fitting(labels: np.ndarray) -> np.ndarray:
