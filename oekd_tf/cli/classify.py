@@ -25,6 +25,7 @@ from oekd_tf.core.regular import irregular_kind
 from oekd_tf.core.text import as_lines, printable
 from oekd_tf.device.contract import Origin, read_origin
 from oekd_tf.device.exported import find_file, read_export, verified_path
+from oekd_tf.device.manifest import LABELS
 from oekd_tf.device.pictures import check_pillow, image_files, read_image
 from oekd_tf.device.predictions import probabilities, read_labels, top_predictions
 from oekd_tf.device.tflite_model import TfliteModel
@@ -39,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--format", default="int8", help="of the cascade's students")
     parser.add_argument("--threshold", type=command_line.share, help="of the cascade")
     parser.add_argument("--top", type=command_line.positive_integer, default=5, help="classes")
-    parser.add_argument("--labels", help="a file of one label a line; labels.txt if not given")
+    parser.add_argument(
+        "--labels",
+        help="a file of one label a line; labels.txt beside the model, or inside, if not given",
+    )
     parser.add_argument("--threads", type=command_line.positive_integer, default=1)
     parser.add_argument(
         "--central_crop", type=command_line.positive_share,
@@ -58,6 +62,9 @@ def _classify(flags: Namespace) -> None:
     first = next(iter(paths.values()))
     origin = read_origin(first)
     labels = read_labels(flags.labels, first, classes)
+    alone = not flags.labels and not (first.parent / LABELS).exists()
+    if alone and origin is not None and len(origin.class_names) == classes:
+        labels = origin.class_names
     if origin is not None:
         _refuse_others(flags, first, models[0], origin, labels)
     shape, crop = models[0].image_shape, _crop(flags, first, origin)
@@ -94,14 +101,14 @@ def _refuse_others(
             f"Received: {path}, of another SHA-256"
         )
     names = as_lines(origin.class_names).splitlines()
-    if not flags.labels and (path.parent / "labels.txt").exists() and list(labels) != names:
+    if not flags.labels and (path.parent / LABELS).exists() and list(labels) != names:
         raise ValueError(
             "labels.txt must have the class names of the manifest or card; --labels takes others. "
-            f"Received: {path.parent / 'labels.txt'}, with others"
+            f"Received: {path.parent / LABELS}, with others"
         )
     if origin.contract and tuple(origin.contract["image_shape"]) != tuple(model.image_shape):
         raise ValueError(
-            "--model must take the images that the manifest or card beside it says, "
+            "--model must take the images that its manifest, card or contract says, "
             f"{origin.contract['image_shape']}. Received: {path}, for {list(model.image_shape)}"
         )
 

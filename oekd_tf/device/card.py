@@ -134,6 +134,8 @@ def card_text(card: Card) -> str:
         lines.append(f"- input: {_tensor(form['input'])}")
     if "output" in form:
         lines.append(f"- output: {_tensor(form['output'])}")
+    if form["path"].endswith(".tflite") and "input" in form:
+        lines.append(f"- {_inside(form['input'])}")
     if "micro" in form:
         lines.append(f"- {_micro(form['micro'])}")
     for name, device in card["devices"].items():
@@ -162,6 +164,17 @@ def card_text(card: Card) -> str:
         f"{in_markdown(made_by.get('oekd_tf', ''))}. All facts are in `card.json`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _inside(taken: TensorFacts) -> str:
+    """What the metadata of a TFLite file are good for; MediaPipe reads them, but not all files."""
+    reasons = []
+    if taken["shape"][-1] != 3:
+        reasons.append("grey images" if taken["shape"][-1] == 1 else "images that are not RGB")
+    if taken["dtype"] not in ("uint8", "float32"):
+        reasons.append(f"{taken['dtype']} input")
+    said = "labels and preprocessing are inside (TFLite metadata); MediaPipe's ImageClassifier "
+    return said + (f"does not take it: {', '.join(reasons)}" if reasons else "takes it")
 
 
 def _micro(facts: MicroFacts) -> str:

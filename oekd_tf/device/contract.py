@@ -1,4 +1,4 @@
-"""What an exported file takes and gives, as the manifest or the card beside it says."""
+"""What an exported file takes and gives, as the manifest or card beside it, or itself, says."""
 
 import json
 from pathlib import Path
@@ -19,6 +19,7 @@ from oekd_tf.core.records import (
 )
 from oekd_tf.device.card import FILE_NAME as CARD
 from oekd_tf.device.card import read_card
+from oekd_tf.device.embedded import embedded_contract
 from oekd_tf.device.manifest import FILE_NAME as MANIFEST
 from oekd_tf.device.manifest import read_manifest
 from oekd_tf.device.pictures import read_image
@@ -27,7 +28,7 @@ _DEFAULT_CROP = 0.875
 
 
 class Origin(NamedTuple):
-    """What the manifest or the card beside a file says of it.
+    """What the manifest or the card beside a file, or the file itself, says of it.
 
     Attributes:
         contract: The contract; None where nothing is known.
@@ -48,7 +49,7 @@ def read_contract(model: str | Path) -> Contract | None:
 
     Returns:
         The contract, in which None stands for what is not known; None if there is no manifest or
-        card beside the file.
+        card beside the file, and it holds no contract.
 
     Raises:
         ValueError: The manifest or card is damaged.
@@ -62,16 +63,16 @@ def read_contract(model: str | Path) -> Contract | None:
 
 
 def read_origin(model: str | Path) -> Origin | None:
-    """Reads what the manifest or the card beside a file says of it.
+    """Reads what the manifest or the card beside a file, or else the file itself, says of it.
 
     Args:
         model: Path of the file.
 
     Returns:
-        What is known; None if there is no manifest or card of this package.
+        What is known; None if there is no manifest or card of this package, and nothing inside.
 
     Raises:
-        ValueError: The manifest or card is damaged.
+        ValueError: The manifest or card is damaged, or what is inside.
 
     Example:
         >>> read_origin("savedmodels/demo/student_5/int8.tflite").class_names
@@ -92,7 +93,8 @@ def read_origin(model: str | Path) -> Origin | None:
         files = [file for one in manifest["students"] for file in one["formats"].values()]
         root = folder.parent
     else:
-        return None
+        inside = embedded_contract(path)
+        return None if inside is None else Origin(inside, inside["class_names"] or [], None)
     try:
         contract = facts.get("contract") or _of_version_0_1(facts["class_names"], made_by, student)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """One file of an export: converted, written, opened again and run on real images."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ class Job(NamedTuple):
         calibration: A .npy file of training images, or "".
         calibration_batch_size: Number of images at a time in calibration.
         labels: A .npy file of the test images' class indices.
+        contract: A JSON file of the contract, with the names of the classes.
         micro_images: Number of test images that TensorFlow Lite Micro runs; 0 runs none, where the
             format is not made for it.
     """
@@ -36,6 +38,7 @@ class Job(NamedTuple):
     calibration: str = ""
     calibration_batch_size: int = 1
     labels: str = ""
+    contract: str = ""
     micro_images: int = 0
 
     @property
@@ -66,7 +69,9 @@ def run_job(job: Job) -> KindFacts:
             calibration_images=np.load(job.calibration, mmap_mode="r") if form.calibrated else None,
             calibration_batch_size=job.calibration_batch_size,
         )
-        form.kind.save(_content(form.kind, source), path, images)
+        contract = json.loads(Path(job.contract).read_bytes())
+        about = formats.About(job.student, contract, images)
+        form.kind.save(_content(form.kind, source), path, about)
     logits, facts = form.kind.run(path, images)
     np.save(job.logits, logits)
     if job.micro_images or form.kind.for_microcontrollers:

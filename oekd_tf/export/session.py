@@ -1,5 +1,6 @@
 """The files of an export: who writes them, and whether they do what the student does."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oekd_tf.core.files import remove, write_errors
-from oekd_tf.core.records import FileFacts, KindFacts
+from oekd_tf.core.records import Contract, FileFacts, KindFacts
 from oekd_tf.core.text import as_lines
 from oekd_tf.device import manifest
 from oekd_tf.export import check
@@ -40,6 +41,7 @@ class Conversions:
 
     Example:
         >>> conversions = Conversions(folder, scratch, workers, 1, 1, limits, print)
+        >>> conversions.save_contract(contract)
         >>> conversions.save_images("images", test_images)
         >>> conversions.add_student("student_1", class_names, logits, test_labels)
         >>> conversions.submit(network, "student_1", [formats.parse("float32")], (), {})
@@ -68,6 +70,18 @@ class Conversions:
         self._class_names: Sequence[str] = ()
         self._references: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._pending: dict[Future[Answer], _Pending] = {}
+
+    def save_contract(self, contract: Contract) -> None:
+        """Puts what the students were trained on where jobs find it.
+
+        Args:
+            contract: The contract, with the names of the classes.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        with write_errors(self._scratch):
+            (self._scratch / "contract.json").write_text(json.dumps(contract))
 
     def save_images(self, name: str, images: np.ndarray) -> None:
         """Puts images, or their labels, where jobs find them.
@@ -143,6 +157,7 @@ class Conversions:
                 calibration=str(self._scratch / "calibration.npy"),
                 calibration_batch_size=self._batch_size or self._calibration_batch_size,
                 labels=str(self._scratch / "labels.npy"),
+                contract=str(self._scratch / "contract.json"),
                 micro_images=self._micro_images,
             )
             self._pending[self._workers.submit(job)] = _Pending(job, form, facts)

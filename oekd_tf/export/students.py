@@ -155,6 +155,7 @@ def export_students(
             folder, scratch, workers, batch_size, calibration_batch_size, limits, progress,
             max_class_drop, micro_images,
         )  # fmt: skip
+        conversions.save_contract({**contract, "class_names": names})
         conversions.save_images("images", test_images)
         conversions.save_images("labels", test_labels)
         num_calibration = 0

@@ -55,7 +55,7 @@ def widths_for(
         backbone: Network family.
         budgets: One budget a student: a limit, or several that must all hold: "parameters"
             (trainable, at most), "flops" (floating-point operations for one image as
-            `count_flops` has them, at most), "int8_bytes" (size of the int8 TFLite file, at
+            `count_flops` has them, at most), "int8_bytes" (size of the int8 TFLite file without labels and metadata, at
             most), "compression" (% of the full-width student's parameters that are gone, at
             least), "latency_ms" (milliseconds of a run of the TFLite file on this machine, at
             most). Beside "latency_ms" a budget may have "format", a TFLite format, int8 if it has

@@ -1,11 +1,13 @@
 """Processes that convert, and what becomes of the export when one of them ends."""
 
+import json
 import time
 
 import keras
 import numpy as np
 import pytest
 
+from oekd_tf.export.arguments import known_contract
 from oekd_tf.export.formats.parts.signature import write_converter_input
 from oekd_tf.export.pool import Workers, sensible_processes
 from oekd_tf.export.run_one import Job
@@ -23,6 +25,8 @@ def job(tmp_path_factory):
     write_converter_input(student, folder / "source")
     pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     np.save(folder / "images.npy", pixels)
+    contract = {**known_contract(None, student, None), "class_names": ["cat", "dog"]}
+    (folder / "contract.json").write_text(json.dumps(contract))
     return Job(
         student="student_1",
         format_name="float32",
@@ -30,6 +34,7 @@ def job(tmp_path_factory):
         path=str(folder / "float32.tflite"),
         images=str(folder / "images.npy"),
         logits=str(folder / "logits.npy"),
+        contract=str(folder / "contract.json"),
     ), student.predict(pixels, verbose=0)
 
 

@@ -14,12 +14,13 @@ import functools
 import importlib
 import pkgutil
 
-from oekd_tf.export.formats.parts.base import STAGES, Format, Kind, Source
+from oekd_tf.export.formats.parts.base import STAGES, About, Format, Kind, Source
 
 __all__ = [
     "DEFAULT_FORMATS",
     "RULE",
     "STAGES",
+    "About",
     "Format",
     "Kind",
     "Source",

@@ -8,10 +8,8 @@ from oekd_tf.export.formats.int8 import Int8
 from oekd_tf.export.formats.parts import cpp
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from oekd_tf.device.micro_model import MicroModel
-    from oekd_tf.export.formats.parts.base import Source
+    from oekd_tf.export.formats.parts.base import About, Source
 
 _TEMPLATES = Path(__file__).parent / "parts" / "mcu"
 _MODEL, _SETTINGS = "model.cc", "model.h"
@@ -38,20 +36,19 @@ class Mcu(Int8):
         """
         return source.base
 
-    def save(self, content: bytes, path: Path, images: "np.ndarray") -> None:
+    def save(self, content: bytes, path: Path, about: "About") -> None:
         """Writes the folder.
 
         Args:
             content: The int8 file.
             path: Folder to write.
-            images: Raw pixels of the test images, (images, height, width, channels); the first
-                becomes the image that the program checks itself with.
+            about: What the sources say beside the network; the first test image becomes the one
+                that the program checks itself with.
 
         Raises:
             ExportError: TensorFlow Lite Micro does not run the file.
         """
         from oekd_tf.core.errors import ExportError
-        from oekd_tf.device.manifest import LABELS
         from oekd_tf.device.micro_model import MicroModel
         from oekd_tf.export.formats.parts import tflite_contents
 
@@ -59,13 +56,13 @@ class Mcu(Int8):
             model = MicroModel(content)
         except ValueError as error:
             raise ExportError(str(error)) from None
-        labels = (path.parent / LABELS).read_text(encoding="utf-8").splitlines()
+        labels = about.contract["class_names"] or []
         operations = list(tflite_contents.read(content).operations)
         (input_scale, input_zero), (output_scale, output_zero) = model.scales
         height, width, channels = (int(size) for size in model.input["shape"][1:])
-        golden = images[0]
+        golden = about.images[0]
         values = {
-            "name": cpp.identifier(path.parent.name),
+            "name": cpp.identifier(about.student),
             "bytes": len(content),
             "arena": model.arena_bytes,
             "height": height,

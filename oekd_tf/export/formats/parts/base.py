@@ -4,7 +4,7 @@ import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oekd_tf.core.records import KindFacts
+from oekd_tf.core.records import Contract, KindFacts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +41,20 @@ class Source(NamedTuple):
     calibration_images: "np.ndarray | None" = None
     calibration_batch_size: int = 1
     base: bytes = b""
+
+
+class About(NamedTuple):
+    """What a file may say beside the network.
+
+    Attributes:
+        student: Name of the student.
+        contract: What it was trained on, with the names of the classes.
+        images: Raw pixels of the test images, (images, height, width, channels).
+    """
+
+    student: str
+    contract: Contract
+    images: "np.ndarray"
 
 
 class Kind:
@@ -111,15 +125,15 @@ class Kind:
         """
         raise NotImplementedError
 
-    def save(self, content: bytes, path: Path, images: "np.ndarray") -> None:
+    def save(self, content: bytes, path: Path, about: About) -> None:
         """Puts what `convert` gave where it belongs: a file of this content, unless overridden.
 
         Args:
             content: The content.
             path: File or folder to write.
-            images: Raw pixels of the test images, (images, height, width, channels).
+            about: What the file may say beside the network.
         """
-        del images
+        del about
         path.write_bytes(content)
 
     def micro_model(self, path: Path) -> "MicroModel | None":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from oekd_tf.core.errors import ExportError
 from oekd_tf.core.records import KindFacts
-from oekd_tf.export.formats.parts.base import Kind, Source, gzip_size
+from oekd_tf.export.formats.parts.base import About, Kind, Source, gzip_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,6 +78,18 @@ class TfliteKind(Kind):
             f"Received: {source.student} to {self.name}, of which the converter says: "
             f"{_reason(error)}"
         ) from error
+
+    def save(self, content: bytes, path: Path, about: About) -> None:
+        """Writes a TFLite file that says what its classes and its input are.
+
+        Args:
+            content: The content.
+            path: File to write.
+            about: What the file says beside the network.
+        """
+        from oekd_tf.export.formats.parts.tflite_metadata import with_metadata
+
+        path.write_bytes(with_metadata(content, about.student, about.contract))
 
     def run(self, path: Path, images: "np.ndarray") -> tuple["np.ndarray", KindFacts]:
         """Opens a TFLite file, checks what it holds, and runs images.
