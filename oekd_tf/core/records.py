@@ -237,6 +237,50 @@ class TensorFacts(TypedDict):
     zero_point: NotRequired[Integer]
 
 
+class GoldenImage(TypedDict):
+    """A picture of the golden vectors.
+
+    Attributes:
+        file: Name of its file beside `golden.json`; "" where there is none.
+        input: What it becomes: the bytes of (height, width, channels), row by row, in base64.
+        label: Name of the class of what it shows; None where it shows several.
+    """
+
+    file: str
+    input: str
+    label: str | None
+
+
+class GoldenLogits(TypedDict):
+    """A file's answers to the golden inputs.
+
+    Attributes:
+        path: Path of the file below the export's folder.
+        sha256: SHA-256 of the file.
+        logits: A row for each image, a number for each class.
+        tolerance: Largest difference that another machine may give.
+    """
+
+    path: str
+    sha256: Sha256
+    logits: list[list[Number]]
+    tolerance: Amount
+
+
+class Golden(TypedDict):
+    """Golden vectors of an export: `selftest/golden.json`.
+
+    Attributes:
+        contract: The contract, with the names of the classes.
+        images: The pictures, with the inputs that they become.
+        files: What each TFLite file answers, by student and format ("student_1/int8").
+    """
+
+    contract: Contract
+    images: Annotated[list[GoldenImage], Meta(min_length=1)]
+    files: dict[str, GoldenLogits]
+
+
 class FileIdentity(TypedDict):
     """Path of a file or folder below its manifest's folder, its size and its SHA-256."""
 
@@ -459,6 +503,7 @@ class Manifest(TypedDict):
     students: Annotated[list[StudentFiles], Meta(min_length=1)]
     failures: list[str]
     contract: NotRequired[Contract | None]
+    selftest: NotRequired[FileIdentity]
     devices: NotRequired[dict[Device, DeviceResults]]
     npus: NotRequired[dict[Device, NpuResults]]
     cascades: NotRequired[dict[str, Cascade]]

@@ -17,6 +17,7 @@
   shape, -1 where it is free, scale, zero_point) and `operations`, for TFLite `tensor_types` and, on
   request, `micro` (what it needs on a microcontroller: `oekd_tf.core.records.MicroFacts`), and
   after fine-tuning `fine_tuning` (its settings, with sparsity or number of clusters by layer);
+- `selftest`: the folder of golden vectors, `oekd_tf.core.records.Golden`;
 - `devices`, `npus` and `cascades`: results of `oekd bench`, `oekd bench --npu` and `oekd cascade`.
 
 The SHA-256 of a folder is that of the lines "<sha256>  <path>" of its files, sorted by path: what
@@ -76,6 +77,11 @@ def known_files(folder: Path) -> set[str] | None:
     except (OSError, ValueError):
         return None
     known = {FILE_NAME, PICTURE, LOCK}
+    selftest = manifest.get("selftest")
+    if selftest is not None and find_change(folder, selftest) is None:
+        below = (folder / selftest["path"]).rglob("*")
+        known |= {str(path.relative_to(folder)) for path in below}
+        known.add(selftest["path"])
     for student in manifest["students"]:
         known.add(f"{student['name']}/{LABELS}")
         for facts in student["formats"].values():
@@ -168,6 +174,12 @@ def _check(manifest: Manifest) -> None:
             raise ValueError(f"{name} must be of {classes} classes, and is of {len(values)}")
     if not any(student["formats"] for student in manifest["students"]):
         raise ValueError("no files")
+    selftest = manifest.get("selftest")
+    if selftest is not None and not is_inside(selftest["path"]):
+        raise ValueError(
+            "selftest.path must be below the manifest's folder, and is "
+            f"{format_value(selftest['path'])}"
+        )
     contract = manifest.get("contract")
     if contract is not None:
         check_contract(contract)

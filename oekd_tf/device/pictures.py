@@ -150,7 +150,7 @@ def read_image(
     Example:
         >>> read_image("shoe.jpg", (28, 28, 1))[None]
     """
-    height, width, channels = image_shape
+    channels = image_shape[-1]
     if channels not in (1, 3):
         raise ValueError(f"A network must take 1 or 3 channels. Received: {channels}")
     try:
@@ -162,9 +162,29 @@ def read_image(
     except OSError as error:
         raise ValueError(f"An image must be readable. Received: {path}: {error}") from None
     try:
-        image = _opened(content, channels)
+        return as_input(content, image_shape, central_crop)
     except ValueError as error:
         raise ValueError(f"An image must be readable. Received: {path}: {error}") from None
+
+
+def as_input(
+    content: bytes, image_shape: tuple[int, int, int], central_crop: float | None
+) -> np.ndarray:
+    """A picture as input of a network.
+
+    Args:
+        content: Content of the picture's file.
+        image_shape: As for `read_image`.
+        central_crop: As for `read_image`.
+
+    Returns:
+        The image, uint8 of shape `image_shape`.
+
+    Raises:
+        ValueError: It is no picture that can be read; the message says why.
+    """
+    height, width, channels = image_shape
+    image = _opened(content, channels)
     if image.size != (width, height):
         if central_crop is not None:
             image = image.crop(central_box(image.size, (width, height), central_crop))

@@ -19,12 +19,14 @@ class Job(NamedTuple):
         format_name: Name of the format, of `oekd_tf.export.formats`.
         source: SavedModel that `write_converter_input` wrote.
         path: File to write; where the format is not converted, what is there already.
-        images: A .npy file of the test images.
+        images: A .npy file of the golden images and the test images.
         logits: The .npy file to write the file's answers to.
         calibration: A .npy file of training images, or "".
         calibration_batch_size: Number of images at a time in calibration.
         labels: A .npy file of the test images' class indices.
         contract: A JSON file of the contract, with the names of the classes.
+        golden_images: Number of images at the start of `images` that are the golden vectors' and
+            have no labels.
         micro_images: Number of test images that TensorFlow Lite Micro runs; 0 runs none, where the
             format is not made for it.
     """
@@ -39,6 +41,7 @@ class Job(NamedTuple):
     calibration_batch_size: int = 1
     labels: str = ""
     contract: str = ""
+    golden_images: int = 0
     micro_images: int = 0
 
     @property
@@ -61,7 +64,8 @@ def run_job(job: Job) -> KindFacts:
         OSError: It cannot be written.
     """
     form = formats.parse(job.format_name)
-    path, images = Path(job.path), np.load(job.images, mmap_mode="r")
+    path, everything = Path(job.path), np.load(job.images, mmap_mode="r")
+    images = everything[job.golden_images :]
     if form.kind.converted:
         source = formats.Source(
             folder=job.source,
@@ -72,8 +76,9 @@ def run_job(job: Job) -> KindFacts:
         contract = json.loads(Path(job.contract).read_bytes())
         about = formats.About(job.student, contract, images)
         form.kind.save(_content(form.kind, source), path, about)
-    logits, facts = form.kind.run(path, images)
+    logits, facts = form.kind.run(path, everything)
     np.save(job.logits, logits)
+    logits = logits[job.golden_images :]
     if job.micro_images or form.kind.for_microcontrollers:
         # Here, because it loads LiteRT, which a process that only sends jobs has no use for.
         from oekd_tf.export import micro

@@ -34,9 +34,11 @@ class Conversions:
         max_class_drop: Largest difference by which a file's recall of a class may be below the
             student's, from 0 to 1.
         micro_images: Number of test images that TensorFlow Lite Micro runs with each file.
+        golden_images: Number of golden images before the test images.
 
     Attributes:
         facts: Facts of each file that passed, by names of student and format.
+        golden: Logits of each of them on the golden images, (images, classes).
         failures: One line for each file that did not.
 
     Example:
@@ -59,14 +61,16 @@ class Conversions:
         progress: Callable[[str], None],
         max_class_drop: float = 1.0,
         micro_images: int = 0,
+        golden_images: int = 0,
     ):
         self.facts: dict[tuple[str, str], FileFacts] = {}
+        self.golden: dict[tuple[str, str], np.ndarray] = {}
         self.failures: list[str] = []
         self._folder, self._scratch, self._workers = folder, scratch, workers
         self._batch_size, self._calibration_batch_size = batch_size, calibration_batch_size
         self._limits, self._progress = limits, progress
         self._max_class_drop = max_class_drop
-        self._micro_images = micro_images
+        self._micro_images, self._golden_images = micro_images, golden_images
         self._class_names: Sequence[str] = ()
         self._references: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._pending: dict[Future[Answer], _Pending] = {}
@@ -83,18 +87,27 @@ class Conversions:
         with write_errors(self._scratch):
             (self._scratch / "contract.json").write_text(json.dumps(contract))
 
-    def save_images(self, name: str, images: np.ndarray) -> None:
+    def save_images(self, name: str, *images: np.ndarray) -> None:
         """Puts images, or their labels, where jobs find them.
 
         Args:
-            name: "images" for those to test on, "labels" for theirs, or "calibration".
-            images: Raw pixels, (images, height, width, channels), or class indices, (images,).
+            name: "images" for the golden ones and those to test on, "labels" for the labels of the
+                latter, or "calibration".
+            images: Raw pixels, (images, height, width, channels), or class indices, (images,);
+                several are written one after the other.
 
         Raises:
             OSError: They cannot be written.
         """
         with write_errors(self._scratch):
-            np.save(self._scratch / f"{name}.npy", images)
+            path, shape = self._scratch / f"{name}.npy", images[0].shape[1:]
+            dtype, count = np.result_type(*images), sum(map(len, images))
+            # Not joined first: test images of a large data set are gigabytes.
+            target = np.lib.format.open_memmap(path, "w+", dtype, (count, *shape))
+            start = 0
+            for part in images:
+                target[start : (start := start + len(part))] = part
+            target.flush()
 
     def add_student(
         self, name: str, class_names: Sequence[str], reference: np.ndarray, labels: np.ndarray
@@ -158,6 +171,7 @@ class Conversions:
                 calibration_batch_size=self._batch_size or self._calibration_batch_size,
                 labels=str(self._scratch / "labels.npy"),
                 contract=str(self._scratch / "contract.json"),
+                golden_images=self._golden_images,
                 micro_images=self._micro_images,
             )
             self._pending[self._workers.submit(job)] = _Pending(job, form, facts)
@@ -199,7 +213,7 @@ class Conversions:
             self._drop(job, answer["refused"])
             return
         reference, labels = self._references[job.student]
-        logits = np.load(job.logits)
+        golden, logits = np.split(np.load(job.logits), [self._golden_images])
         found = check.compare(logits, reference, labels)
         accuracy = float((reference.argmax(-1) == labels).mean())
         failure = check.refusal(found, accuracy, form, self._limits)
@@ -217,6 +231,7 @@ class Conversions:
         facts: FileFacts = {**size, **found, **answer["facts"], **more}
         facts["class_recall"] = [None if one is None else round(one, 6) for one in recall]
         self.facts[job.student, job.format_name] = facts
+        self.golden[job.student, job.format_name] = golden
         self._progress(
             f"{job.name}: {facts['bytes']:,} bytes, accuracy {facts['accuracy']:.4f}, agreement "
             f"{facts['agreement']:.4f}"

@@ -12,6 +12,7 @@ from oekd_tf.core.files import alone, as_output, remove, replaced, write_errors
 from oekd_tf.core.labels import class_indices
 from oekd_tf.core.records import Contract, Manifest, StudentFiles
 from oekd_tf.device import manifest
+from oekd_tf.device.golden import FOLDER
 from oekd_tf.export import formats as forms
 from oekd_tf.export.arguments import (
     check_arguments,
@@ -20,6 +21,7 @@ from oekd_tf.export.arguments import (
     known_contract,
 )
 from oekd_tf.export.check import class_recall
+from oekd_tf.export.golden import make_pictures, write_golden
 from oekd_tf.export.plain_student import plain_student
 from oekd_tf.export.pool import Workers, sensible_processes
 from oekd_tf.export.session import Conversions
@@ -52,7 +54,8 @@ def export_students(
     """Writes each student alone, in several formats, and checks every file on real images.
 
     `output` then holds a folder `student_<i>/` each, with a file or folder a format and
-    `labels.txt`, and one `manifest.json`. It appears when all of it is written and checked; until
+    `labels.txt`, golden vectors in `selftest/` (`oekd_tf.device.selftest`), and one
+    `manifest.json`. It appears when all of it is written and checked; until
     then what was there stays. A file that fails its check is not delivered; the others are, and
     a `RefusedFilesError` then says which failed.
 
@@ -141,6 +144,8 @@ def export_students(
     wanted = [forms.parse(name) for name in formats]
     num_classes = students[0].output_shape[-1]
     names = list(class_names or contract["class_names"] or map(str, range(num_classes)))
+    named: Contract = {**contract, "class_names": names}
+    pictures = make_pictures(test_images, test_labels, named)
     if processes is None:
         processes = sensible_processes(len(students) * len(wanted), students[0])
     with (
@@ -153,10 +158,11 @@ def export_students(
             scratch.mkdir()
         conversions = Conversions(
             folder, scratch, workers, batch_size, calibration_batch_size, limits, progress,
-            max_class_drop, micro_images,
+            max_class_drop, micro_images, len(pictures),
         )  # fmt: skip
-        conversions.save_contract({**contract, "class_names": names})
-        conversions.save_images("images", test_images)
+        conversions.save_contract(named)
+        golden = np.stack([picture.input for picture in pictures])
+        conversions.save_images("images", golden, test_images)
         conversions.save_images("labels", test_labels)
         num_calibration = 0
         if any(form.calibrated for form in wanted):
@@ -203,6 +209,8 @@ def export_students(
         ]
         if not any(entry["formats"] for entry in entries):
             raise ExportError(conversions.failures[0])
+        with write_errors(folder):
+            write_golden(folder, pictures, named, conversions.facts, conversions.golden)
         made_by: Any = {**manifest.provenance(), **(provenance or {})}
         result: Manifest = {
             "made_by": made_by,
@@ -211,6 +219,7 @@ def export_students(
             "checked_on_images": len(test_images),
             "checked_on_images_of_class": np.bincount(test_labels, minlength=num_classes).tolist(),
             "calibration_images": num_calibration,
+            "selftest": manifest.file_facts(folder / FOLDER, folder),
             "students": entries,
             "failures": conversions.failures,
         }

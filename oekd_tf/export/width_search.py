@@ -55,15 +55,15 @@ def widths_for(
         backbone: Network family.
         budgets: One budget a student: a limit, or several that must all hold: "parameters"
             (trainable, at most), "flops" (floating-point operations for one image as
-            `count_flops` has them, at most), "int8_bytes" (size of the int8 TFLite file without labels and metadata, at
-            most), "compression" (% of the full-width student's parameters that are gone, at
-            least), "latency_ms" (milliseconds of a run of the TFLite file on this machine, at
-            most). Beside "latency_ms" a budget may have "format", a TFLite format, int8 if it has
-            none, and "threads", 1 if it has none; and "exports" and "device", the folder of an
-            export of this family that `oekd bench` measured and the name of the device there:
-            then nothing is measured here, and the answer is among the widths of that export.
-            Of the int8 file also "arena_bytes" (memory of TensorFlow Lite Micro, at most), and
-            "inferences_per_s" (at least, as Vela estimates them) with "npu", one of
+            `count_flops` has them, at most), "int8_bytes" (size of the int8 TFLite file without
+            labels and metadata, at most), "compression" (% of the full-width student's
+            parameters that are gone, at least), "latency_ms" (milliseconds of a run of the TFLite
+            file on this machine, at most). Beside "latency_ms" a budget may have "format", a TFLite
+            format, int8 if it has none, and "threads", 1 if it has none; and "exports" and
+            "device", the folder of an export of this family that `oekd bench` measured and the name
+            of the device there: then nothing is measured here, and the answer is among the widths
+            of that export. Of the int8 file also "arena_bytes" (memory of TensorFlow Lite Micro, at
+            most), and "inferences_per_s" (at least, as Vela estimates them) with "npu", one of
             `oekd_tf.device.npu.TARGETS`; both need `oekd-tf[mcu]`.
         input_shape: Shape of an image, (height, width, channels).
         num_classes: Number of classes.

@@ -72,6 +72,16 @@ def test_from_bench_to_classify(export, data, tmp_path):
     ]
 
 
+def test_selftest(export, tmp_path):
+    done = run(tmp_path, "oekd_tf", "selftest", f"--exports={export}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Files and pictures give the golden answers here." in done.stdout
+    absent = (*FORBIDDEN, "PIL")
+    done = run(tmp_path, "oekd_tf", "selftest", f"--exports={export}", absent=absent)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "without Pillow" in done.stdout
+
+
 def test_finding_a_threshold_says_that_it_needs_tensorflow(export, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     flags = f"--exports={export}", f"--workdir={tmp_path}", "--cascade=student_2,student_1"

@@ -56,7 +56,9 @@ def test_the_network_stays_the_same(file, data):
     written = file.read_bytes()
     twice = with_metadata(written, "student_2", {**data.contract, "class_names": ["a"] * 10})
     images = data.test_arrays(20)[0]
-    np.testing.assert_array_equal(TfliteModel(twice).logits(images), TfliteModel(file).logits(images))
+    np.testing.assert_array_equal(
+        TfliteModel(twice).logits(images), TfliteModel(file).logits(images)
+    )
     before = [b.DataAsNumpy().tobytes() for b in buffers(written) if not b.DataIsNone()]
     after = [b.DataAsNumpy().tobytes() for b in buffers(twice) if not b.DataIsNone()]
     assert after[: len(before)] == before

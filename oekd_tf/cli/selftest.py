@@ -1,0 +1,97 @@
+"""Tests an export on a device, and a program's preprocessing: what is wrong, by name.
+
+    oekd selftest --exports=savedmodels/demo
+
+An export holds pictures in selftest/, and in selftest/golden.json the inputs that they become and
+the logits of each TFLite file. This runs the files on the machine that it is on, and compares.
+
+    oekd selftest --exports=savedmodels/demo --inputs=app.json
+    oekd selftest --exports=savedmodels/demo --logits=app.json --model=student_4/int8
+
+compare what a program in any language made of the pictures: a JSON object with a list of numbers
+for each picture's name, {"picture_1.png": [12, 200, ...]}, which are the inputs it gave to the
+network, or the logits it got. Swapped channels, scaled or normalized pixels, another crop, other
+resizing, pictures that lie on their side and more are told by name. The exit code is 1 if anything
+is wrong. Needs numpy, ai-edge-litert and msgspec only, and pillow to look at pictures.
+"""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from oekd_tf.cli.parts import device_flags as command_line
+from oekd_tf.core.streams import say
+from oekd_tf.core.tables import markdown_table
+from oekd_tf.device.selftest import (
+    check_pictures,
+    diagnose_inputs,
+    diagnose_logits,
+    read_numbers,
+    run_files,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = command_line.Parser("selftest", __doc__)
+    parser.add_argument("--exports", required=True, help="an export's folder")
+    parser.add_argument("--inputs", help="a JSON file of the inputs that a program made")
+    parser.add_argument("--logits", help="a JSON file of the logits that a program got")
+    parser.add_argument("--model", help="of --logits: student and format, such as student_4/int8")
+    parser.add_argument("--formats", type=command_line.names, help="only these")
+    parser.add_argument("--students", type=command_line.names, help="only these")
+    command_line.run(parser, _selftest, argv)
+
+
+def _selftest(flags: Namespace) -> None:
+    if flags.inputs and flags.logits:
+        raise ValueError("--inputs or --logits must be given, not both. Received: both")
+    if bool(flags.logits) != bool(flags.model):
+        raise ValueError(
+            "--model must be given with --logits, and with nothing else. "
+            f"Received: --logits={flags.logits or ''} --model={flags.model or ''}"
+        )
+    if flags.inputs or flags.logits:
+        _diagnose(flags)
+        return
+    results = run_files(flags.exports, flags.students, flags.formats)
+    rows = [
+        {
+            "file": result.name,
+            "largest difference": f"{result.difference:.3g}",
+            "allowed": f"{result.tolerance:.3g}",
+            "same class": f"{result.same_class} of {result.pictures}",
+            "passed": "yes" if result.passed else "NO",
+        }
+        for result in results
+    ]
+    say(markdown_table(rows))
+    failed = [result.name for result in results if not result.passed]
+    reads = find_spec("PIL") is not None
+    if reads and (problem := check_pictures(flags.exports)):
+        failed.append(problem)
+    if failed:
+        raise ValueError(f"The golden answers must come out. Received: others of {failed[0]}"
+                         + (f" and {len(failed) - 1} more" if len(failed) > 1 else ""))  # fmt: skip
+    said = "Files and pictures" if reads else "Files (without Pillow no pictures were read)"
+    say(f"{said} give the golden answers here.")
+
+
+def _diagnose(flags: Namespace) -> None:
+    given = read_numbers(flags.inputs or flags.logits)
+    if flags.inputs:
+        found = diagnose_inputs(flags.exports, given)
+    else:
+        student, _, file_format = flags.model.partition("/")
+        found = diagnose_logits(flags.exports, given, student, file_format)
+    if found:
+        for line in found:
+            say(f"- {line}")
+        raise ValueError(
+            f"The program must do with the pictures what training did. Received: {found[0]}"
+            + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+        )
+    say(f"Right: all {len(given)} pictures.")
+
+
+if __name__ == "__main__":
+    main()
