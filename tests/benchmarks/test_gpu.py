@@ -35,6 +35,7 @@ def lines_of(tmp_path, *arguments):
     return json.loads((results / "results.json").read_text()), (results / "results.md").read_text()
 
 
+@pytest.mark.slow
 def test_speed_leaves_a_table(tmp_path):
     lines, table = lines_of(tmp_path, "--part=torch", "--part=jax", "--seconds=400")
     speeds = [line for line in lines if line["part"] == "throughput" and line["framework"] == "JAX"]

@@ -103,6 +103,7 @@ def test_of_nothing_is_one_line(tmp_path):
         assert "\n" not in str(stop.value.code)
 
 
+@pytest.mark.slow
 def test_of_a_prepared_data_set():
     if not SHARED.is_dir():
         pytest.skip(f"gtsrb32 is not in {SHARED}")

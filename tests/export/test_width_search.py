@@ -123,6 +123,7 @@ class ThreeSizes(oekd_tf.backbones.Backbone):
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_the_latency_of_the_answer_is_within_its_budget(tmp_path):
     family, said, paths = ThreeSizes(), [], {}
     for width in (1.0, 0.3):

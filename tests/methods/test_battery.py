@@ -67,7 +67,8 @@ KEEP_STATE = [("one", {}), ("pcl", {}), COMBINED[1], COMBINED[3]]
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("which", ["keep_state", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["keep_state", "all"])
 def test_replicas(which, teacher):
     """In one process; `oekd` itself has tests/replica_cases.py."""
     given = {"offline": {"teacher": teacher}}

@@ -82,6 +82,7 @@ def test_a_killed_study_takes_its_worker_along(tmp_path):
     assert list(tmp_path.glob("study/seed_0/checkpoints/epoch_*_step_*"))
 
 
+@pytest.mark.slow
 def test_stopped_and_gone_on_with(tmp_path):
     # Long enough to be stopped within.
     arguments = ("--seeds=1", "--students=2", "--config.epochs=30")

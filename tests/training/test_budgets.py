@@ -54,6 +54,7 @@ def test_files_of_a_run_fit_the_budgets_and_a_resume_does_not_search(tmp_path):
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_a_run_measures_latency_once_and_what_was_trained_is_exported(tmp_path):
     """Both kinds of budgets; the loose one is always kept, whatever else the machine does."""
     said = []

@@ -242,6 +242,7 @@ class TestTeachers:
         with pytest.raises(ConfigError, match=r"same classes.*where cat is gone and zebra is new"):
             train(config, place / "student")
 
+    @pytest.mark.slow
     def test_one_that_was_moved_is_kept_by_the_run(self, place):
         config = config_of(place / "photos", epochs=1, method__name="offline")
         config.method.arguments = {"teacher": str(place / "run")}

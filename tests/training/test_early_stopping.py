@@ -112,11 +112,13 @@ class TestRun:
             np.testing.assert_array_equal(array, other[name])
         assert best_folder(tmp_path).name == best_folder(uninterrupted).name
 
+    @pytest.mark.slow
     def test_rare_checkpoints(self, uninterrupted, tmp_path):
         assert start(tmp_path, "--config.checkpoint_every=4").returncode == 0
         small_runs.assert_same(small_runs.left(tmp_path), small_runs.left(uninterrupted))
         assert best_folder(tmp_path).name == best_folder(uninterrupted).name
 
+    @pytest.mark.slow
     def test_last_epoch_kept(self, uninterrupted, tmp_path):
         assert start(tmp_path, "--config.early_stopping.restore_best=False").returncode == 0
         assert values(tmp_path) == values(uninterrupted)
@@ -139,6 +141,7 @@ class TestRun:
         for variable, array in zip(model.weights, stored, strict=False):
             np.testing.assert_array_equal(variable.numpy(), array)
 
+    @pytest.mark.slow
     def test_damaged_weights(self, uninterrupted, tmp_path):
         import shutil
 

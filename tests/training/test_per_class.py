@@ -58,6 +58,7 @@ class TestRun:
         assert list(summary["per_class"]["networks"]) == ["student_2"]
         assert (run_folder(run[0], 2) / "confusion.npz").exists()
 
+    @pytest.mark.slow
     def test_replicas(self, tmp_path):
         config = small_config(epochs=1, strategy="mirrored", logical_cpus=2)
         summary = training.train(config, tmp_path / "run", lambda line: None)

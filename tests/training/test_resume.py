@@ -19,6 +19,17 @@ def uninterrupted(tmp_path_factory):
     return small_runs.left(folder)
 
 
+def test_a_kill_and_a_stop(uninterrupted, tmp_path):
+    done = small_runs.start(tmp_path, point="within_the_checkpoint", count=2)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    done = small_runs.start(tmp_path, point="step", count=3)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    done = small_runs.start(tmp_path)
+    assert "resuming after epoch 1 of 6 and 3 of 8 steps" in done.stdout
+    small_runs.assert_same(small_runs.left(tmp_path), uninterrupted)
+
+
+@pytest.mark.slow
 def test_kills_and_stops_at_chosen_points(uninterrupted, tmp_path):
     def stopped(point, count, code, said=""):
         done = small_runs.start(tmp_path, point=point, count=count)
@@ -59,6 +70,7 @@ def test_kills_and_stops_at_chosen_points(uninterrupted, tmp_path):
     assert not any(path.name[0] == "." for path in checkpoints.iterdir())
 
 
+@pytest.mark.slow
 def test_full_disk(uninterrupted, tmp_path):
     size = next((tmp_path.parent).glob("uninterrupted*/run/checkpoints/*/arrays.npz"))
     done = small_runs.start(tmp_path, point="full_disk", count=size.stat().st_size // 2)
@@ -85,6 +97,7 @@ def test_full_disk_in_tensorboards_files(uninterrupted, tmp_path):
     small_runs.assert_same(small_runs.left(tmp_path), uninterrupted)
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints(uninterrupted, tmp_path):
     # Stopped with the checkpoints of epochs 3 and 4, the newer of which is then damaged.
     assert small_runs.start(tmp_path, point="epoch_end", count=4).returncode == 143

@@ -39,6 +39,7 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.parametrize("only_student", [0, 2])
+@pytest.mark.slow
 def test_soft_labels_train_the_ensemble_and_its_baselines(tmp_path, only_student):
     config = small_config(
         epochs=1,
@@ -104,6 +105,7 @@ class TestRun:
         assert (run[0] / "metrics.csv").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_report_says_by_which_method_and_who_the_teacher_is(run, tmp_path):
     config = small_config(epochs=1, method__name="offline")
     config.method.arguments = {"teacher": str(run[0]), "temperature": 3.0}
@@ -359,6 +361,7 @@ def test_mixed_precision_run(tmp_path):
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.slow
 def test_a_student_alone_has_a_scaled_loss_under_mixed_precision(tmp_path):
     config = small_config(precision="mixed_float16", epochs=1, only_student=2)
     training.train(config, tmp_path / "run", lambda line: None)

@@ -70,6 +70,7 @@ def kernels(path):
     return found
 
 
+@pytest.mark.slow
 def test_stages_that_formats_share_are_trained_once(exported):
     trained = [line for line in exported[2] if line.startswith("fine-tuning")]
     assert [line.split(":")[0].removeprefix("fine-tuning ") for line in trained] == [
@@ -77,6 +78,7 @@ def test_stages_that_formats_share_are_trained_once(exported):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_fine_tuned_files_still_know_the_images(exported):
     _, entry, _ = exported
     assert entry["accuracy"] > 0.6
@@ -84,6 +86,7 @@ def test_fine_tuned_files_still_know_the_images(exported):
         assert facts["accuracy"] > entry["accuracy"] - 0.15, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qat_int8", "pruned_clustered_qat_int8"])
 def test_int8_files_have_no_float(exported, name):
     facts = exported[1]["formats"][name]
@@ -92,6 +95,7 @@ def test_int8_files_have_no_float(exported, name):
     assert exported[1]["formats"]["qat_uint8"]["input"]["dtype"] == "uint8"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pruned_float32", "pruned_int8", "pruned_clustered_qat_int8"])
 def test_zeros_are_in_the_file(exported, name):
     output, entry, _ = exported
@@ -103,6 +107,7 @@ def test_zeros_are_in_the_file(exported, name):
     assert min(stated.values()) >= SPARSITY - 0.05
 
 
+@pytest.mark.slow
 def test_kernels_have_few_values(exported):
     output, entry, _ = exported
     for name in ("clustered_float32", "pruned_clustered_float32"):
@@ -117,6 +122,7 @@ def test_kernels_have_few_values(exported):
         assert max(len(np.unique(channel)) for channel in kernel) <= CLUSTERS
 
 
+@pytest.mark.slow
 def test_pruned_files_compress(exported):
     size = {name: facts["gzip_bytes"] for name, facts in exported[1]["formats"].items()}
     assert size["pruned_float32"] < 0.8 * exported[1]["formats"]["pruned_float32"]["bytes"]

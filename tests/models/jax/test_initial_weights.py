@@ -59,6 +59,7 @@ assert keras.src.backend.random.normal is before
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_initial_weights_are_bit_for_bit_the_same(tmp_path):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("JAX is not installed")

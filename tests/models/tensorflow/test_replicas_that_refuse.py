@@ -28,6 +28,7 @@ def busy_machine(processes=4):
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_refused_then_good_under_load():
     # In a process of its own: what fails here would fail every later test with replicas.
     with busy_machine():
