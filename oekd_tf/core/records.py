@@ -554,6 +554,7 @@ class Card(TypedDict):
     npus: NotRequired[dict[Device, CardNpu]]
     class_names: list[str]
     contract: NotRequired[Contract | None]
+    selftest: NotRequired[FileIdentity]
     source: CardSource
 
 

@@ -19,7 +19,7 @@ from oekd_tf.core.records import (
 )
 from oekd_tf.core.text import in_code, in_markdown
 from oekd_tf.device.exported import ExportedFile
-from oekd_tf.device.manifest import LABELS, find_change, is_inside
+from oekd_tf.device.manifest import LABELS, find_change, golden_paths, is_inside
 from oekd_tf.device.npu_results import milliseconds, npu_result
 
 FILE_NAME = "card.json"
@@ -52,7 +52,7 @@ def known_files(folder: Path) -> set[str] | None:
         card = read_card(folder)
     except (OSError, ValueError):
         return None
-    known = {FILE_NAME, TEXT, LABELS}
+    known = {FILE_NAME, TEXT, LABELS} | golden_paths(folder, card.get("selftest"))
     # A file that was changed since is someone's work.
     return known if find_change(folder, card["format"]) else {*known, card["format"]["path"]}
 
@@ -60,6 +60,9 @@ def known_files(folder: Path) -> set[str] | None:
 def _check(card: Card) -> None:
     if not is_inside(card["format"]["path"]):
         raise ValueError("format.path must be below the card's folder, and is not")
+    selftest = card.get("selftest")
+    if selftest is not None and not is_inside(selftest["path"]):
+        raise ValueError("selftest.path must be below the card's folder, and is not")
     contract = card.get("contract")
     if contract is not None:
         check_contract(contract)

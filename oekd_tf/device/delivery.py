@@ -10,6 +10,7 @@ from oekd_tf.core.records import Card, Manifest
 from oekd_tf.core.text import as_lines
 from oekd_tf.device import card as cards
 from oekd_tf.device.exported import ExportedFile, verified_path
+from oekd_tf.device.golden import copy_golden
 from oekd_tf.device.manifest import LABELS, file_facts
 
 
@@ -21,7 +22,7 @@ def deliver(
     limits: Mapping[str, float] | None = None,
     overwrite: bool = False,
 ) -> Card:
-    """Copies a file out of an export, with `labels.txt`, `card.json` and `CARD.md`.
+    """Copies a file out of an export, with labels, golden vectors, `card.json` and `CARD.md`.
 
     Args:
         exports: Folder of the export.
@@ -67,6 +68,8 @@ def deliver(
             raise ValueError(
                 f"{source} must not change while it is copied. Received: other content"
             )
+        if (selftest := manifest.get("selftest")) is not None:
+            content["selftest"] = copy_golden(exports, selftest, file, folder)
         (folder / LABELS).write_text(as_lines(manifest["class_names"]), encoding="utf-8")
         (folder / cards.FILE_NAME).write_text(json.dumps(content, indent=2) + "\n")
         (folder / cards.TEXT).write_text(cards.card_text(content), encoding="utf-8")

@@ -1,6 +1,8 @@
 """The golden vectors of an export: pictures, the inputs that they become, and the answers."""
 
 import base64
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +11,9 @@ import numpy as np
 
 from oekd_tf.core.contract import check_contract
 from oekd_tf.core.json_files import read_json
-from oekd_tf.core.records import Contract, Golden
+from oekd_tf.core.records import Contract, FileIdentity, Golden
+from oekd_tf.device.exported import ExportedFile
+from oekd_tf.device.manifest import file_facts, find_change
 
 FOLDER = "selftest"
 FILE_NAME = "golden.json"
@@ -66,6 +70,39 @@ def read_golden(folder: str | Path) -> Vectors:
             for name, one in golden["files"].items()
         },
     )
+
+
+def copy_golden(
+    exports: str | Path, selftest: FileIdentity, file: ExportedFile, folder: Path
+) -> FileIdentity:
+    """Copies the golden vectors of one file, whose path becomes its name.
+
+    Args:
+        exports: Folder of the export.
+        selftest: What its manifest says of the vectors.
+        file: The file.
+        folder: Folder to write to.
+
+    Returns:
+        Path, size and hash of the copy.
+
+    Raises:
+        ValueError: They were changed since.
+        OSError: They cannot be written.
+    """
+    if (change := find_change(Path(exports), selftest)) is not None:
+        raise ValueError(f"{FOLDER} must be what was exported. Received: {change}")
+    source, target = Path(exports) / FOLDER, folder / FOLDER
+    golden = read_json(source / FILE_NAME, Golden, "the golden vectors of an export", check=_check)
+    kept = golden["files"].get(file.key)
+    name = Path(file.facts["path"]).name
+    golden["files"] = {} if kept is None else {file.key: {**kept, "path": name}}
+    target.mkdir()
+    for image in golden["images"]:
+        if image["file"]:
+            shutil.copyfile(source / image["file"], target / image["file"], follow_symlinks=False)
+    (target / FILE_NAME).write_text(json.dumps(golden, ensure_ascii=False) + "\n", "utf-8")
+    return file_facts(target, folder)
 
 
 def tolerance(logits: np.ndarray, output_scale: float, low_precision: bool) -> float:

@@ -76,12 +76,7 @@ def known_files(folder: Path) -> set[str] | None:
         manifest = read_manifest(folder)
     except (OSError, ValueError):
         return None
-    known = {FILE_NAME, PICTURE, LOCK}
-    selftest = manifest.get("selftest")
-    if selftest is not None and find_change(folder, selftest) is None:
-        below = (folder / selftest["path"]).rglob("*")
-        known |= {str(path.relative_to(folder)) for path in below}
-        known.add(selftest["path"])
+    known = {FILE_NAME, PICTURE, LOCK} | golden_paths(folder, manifest.get("selftest"))
     for student in manifest["students"]:
         known.add(f"{student['name']}/{LABELS}")
         for facts in student["formats"].values():
@@ -89,6 +84,14 @@ def known_files(folder: Path) -> set[str] | None:
             if find_change(folder, facts) is None:
                 known.add(facts["path"])
     return known
+
+
+def golden_paths(folder: Path, selftest: FileIdentity | None) -> set[str]:
+    """Paths of the golden vectors, below a folder; none where they were changed since."""
+    if selftest is None or find_change(folder, selftest) is not None:
+        return set()
+    below = (folder / selftest["path"]).rglob("*")
+    return {selftest["path"], *(str(path.relative_to(folder)) for path in below)}
 
 
 def find_change(folder: Path, facts: FileIdentity) -> str | None:

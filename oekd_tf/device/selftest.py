@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from oekd_tf.core.records import FileIdentity
 from oekd_tf.core.regular import regular
-from oekd_tf.device.exported import exported_files, read_export, verified_path
+from oekd_tf.device.card import FILE_NAME as CARD
+from oekd_tf.device.card import read_card
+from oekd_tf.device.exported import exported_files, read_export
 from oekd_tf.device.golden import FOLDER, Vectors, read_golden
 from oekd_tf.device.manifest import find_change
 from oekd_tf.device.mistakes import candidates
@@ -46,7 +49,7 @@ def golden_vectors(exports: str | Path) -> Vectors:
     """The golden vectors of an export, which must be those that were exported.
 
     Args:
-        exports: Folder of the export.
+        exports: Folder of the export, or of a file that `oekd pick` has delivered.
 
     Returns:
         The vectors.
@@ -57,15 +60,37 @@ def golden_vectors(exports: str | Path) -> Vectors:
     Example:
         >>> golden_vectors("savedmodels/demo").names
     """
-    manifest = read_export(exports)
-    if "selftest" not in manifest:
+    if (Path(exports) / CARD).exists():
+        selftest = read_card(exports).get("selftest")
+    else:
+        selftest = read_export(exports).get("selftest")
+    if selftest is None:
         raise ValueError(
             f"An export must hold golden vectors. Received: {exports}, of a version that wrote "
             "none; export again"
         )
-    if (change := find_change(Path(exports), manifest["selftest"])) is not None:
+    if (change := find_change(Path(exports), selftest)) is not None:
         raise ValueError(f"{FOLDER} must be what was exported. Received: {change}")
     return read_golden(exports)
+
+
+def _files(
+    exports: str | Path,
+    students: Sequence[str] | None = None,
+    formats: Sequence[str] | None = None,
+) -> dict[str, FileIdentity]:
+    """The files of an export, or the one that was delivered, by student and format."""
+    if (Path(exports) / CARD).exists():
+        card = read_card(exports)
+        return {f"{card['student']['name']}/{card['format']['name']}": card["format"]}
+    found = exported_files(read_export(exports), students, formats)
+    return {file.key: file.facts for file in found}
+
+
+def _model(exports: str | Path, key: str, facts: FileIdentity) -> TfliteModel:
+    if (change := find_change(Path(exports), facts)) is not None:
+        raise ValueError(f"{key} must be the file that was exported. Received: {change}")
+    return TfliteModel(Path(exports) / facts["path"])
 
 
 def run_files(
@@ -76,7 +101,7 @@ def run_files(
     """Runs the TFLite files of an export on its golden inputs.
 
     Args:
-        exports: Folder of the export.
+        exports: Folder of the export, or of a delivered file.
         students: Names of the students; all if None.
         formats: Names of the formats; all if None.
 
@@ -92,15 +117,15 @@ def run_files(
     """
     vectors = golden_vectors(exports)
     results = []
-    for file in exported_files(read_export(exports), students, formats):
-        if file.key not in vectors.files:
+    for key, facts in _files(exports, students, formats).items():
+        if key not in vectors.files:
             continue
-        expected, tolerance = vectors.files[file.key]
-        found = TfliteModel(verified_path(exports, file)).logits(vectors.inputs)
+        expected, tolerance = vectors.files[key]
+        found = _model(exports, key, facts).logits(vectors.inputs)
         difference = float(np.abs(found - expected).max())
         same = int((found.argmax(-1) == expected.argmax(-1)).sum())
         difference = np.nan_to_num(difference, nan=np.inf)
-        results.append(FileResult(file.key, difference, tolerance, same, len(expected)))
+        results.append(FileResult(key, difference, tolerance, same, len(expected)))
     if not results:
         raise ValueError(f"There must be a TFLite file to run. Received: none in {exports}")
     return results
@@ -110,7 +135,7 @@ def check_pictures(exports: str | Path) -> str:
     """Whether pictures become the golden inputs here.
 
     Args:
-        exports: Folder of the export.
+        exports: Folder of the export, or of a delivered file.
 
     Returns:
         "" if they do; otherwise what is wrong, in one line.
@@ -136,7 +161,7 @@ def diagnose_inputs(exports: str | Path, inputs: Mapping[str, Any]) -> list[str]
     """What is wrong with the inputs that a program made of an export's pictures.
 
     Args:
-        exports: Folder of the export.
+        exports: Folder of the export, or of a delivered file.
         inputs: By name of the picture's file, the input that the program gives to the network, as
             numbers in the order of memory, raw or as an int8 tensor stores them; of some pictures
             or all.
@@ -167,7 +192,7 @@ def diagnose_logits(
     """What is wrong with the inputs of a program, by its answers alone.
 
     Args:
-        exports: Folder of the export.
+        exports: Folder of the export, or of a delivered file.
         logits: By name of the picture's file, the logits that the program got; of some pictures
             or all. The more, the surer.
         student: Name of the student whose file gave them.
@@ -190,9 +215,7 @@ def diagnose_logits(
             f"There must be golden logits of the file. Received: {key}, known: "
             f"{', '.join(vectors.files)}"
         )
-    manifest = read_export(exports)
-    (file,) = exported_files(manifest, [student], [file_format])
-    model = TfliteModel(verified_path(exports, file))
+    model = _model(exports, key, _files(exports)[key])
     expected, tolerance = vectors.files[key]
     given = {name: _numbers(logits[name], name, expected[0].shape) for name in logits}
     right = {name: expected[vectors.names.index(name)] for name in given if name in vectors.names}

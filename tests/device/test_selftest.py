@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 import oekd_tf
+from oekd_tf.cli import pick
 from oekd_tf.cli import selftest as command
 from oekd_tf.device.exported import read_export
 from oekd_tf.device.selftest import (
@@ -208,6 +209,20 @@ def test_the_command(colour, tmp_path, capsys, fails):
     app.write_text("[1]")
     assert "must be an object" in fails(command.main, f"--exports={colour}", f"--inputs={app}")
     assert "--model must be given" in fails(command.main, f"--exports={colour}", f"--logits={app}")
+
+
+def test_a_picked_file_has_its_own(colour, tmp_path, capsys, fails):
+    picked = tmp_path / "picked"
+    pick.main([f"--exports={colour}", "--formats=int8", f"--output={picked}"])
+    assert [one.name for one in run_files(picked)] == ["student_1/int8"]
+    given = {file: MISTAKES["scaled to 0…1"](path) for file, path in pictures(picked).items()}
+    assert "0…1" in diagnose_inputs(picked, given)[0]
+    pick.main([f"--exports={colour}", "--formats=float32", f"--output={picked}", "--overwrite"])
+    capsys.readouterr()
+    command.main([f"--exports={picked}"])
+    assert "student_1/float32" in capsys.readouterr().out
+    (picked / "selftest" / "picture_1.png").write_bytes(b"mine")
+    assert "selftest must be what was exported" in fails(command.main, f"--exports={picked}")
 
 
 def test_other_weights_do_not_pass(colour, tmp_path, fails, monkeypatch):
