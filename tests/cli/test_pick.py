@@ -79,7 +79,7 @@ class TestBinary:
         self.pick(export, "--max_bytes=50kB", "--formats=int8")
         output = export.parent / "run_picked"
         assert {path.name for path in output.iterdir()} == {
-            "int8.tflite", "labels.txt", "card.json", "CARD.md",
+            "int8.tflite", "labels.txt", "card.json", "CARD.md", "selftest",
         }  # fmt: skip
         manifest = read_export(export)
         chosen = max(manifest["students"], key=lambda s: s["formats"]["int8"]["accuracy"])
