@@ -65,13 +65,14 @@ def _selftest(flags: Namespace) -> None:
         for result in results
     ]
     say(markdown_table(rows))
-    failed = [result.name for result in results if not result.passed]
+    if failed := [result.name for result in results if not result.passed]:
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise ValueError(
+            f"Files must give the golden answers. Received: others of {failed[0]}{more}"
+        )
     reads = find_spec("PIL") is not None
     if reads and (problem := check_pictures(flags.exports)):
-        failed.append(problem)
-    if failed:
-        raise ValueError(f"The golden answers must come out. Received: others of {failed[0]}"
-                         + (f" and {len(failed) - 1} more" if len(failed) > 1 else ""))  # fmt: skip
+        raise ValueError(f"Pictures must become the golden inputs. Received: {problem}")
     said = "Files and pictures" if reads else "Files (without Pillow no pictures were read)"
     say(f"{said} give the golden answers here.")
 

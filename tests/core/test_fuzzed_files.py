@@ -8,6 +8,7 @@ import json
 import random
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ import pytest
 from mutations import damaged_bytes, versions
 from PIL import Image
 
-from oekd_tf.cli import bench, classify, pick
+from oekd_tf.cli import bench, classify, pick, selftest
 from oekd_tf.core.array_files import read_arrays
 from oekd_tf.core.json_files import digest
 from oekd_tf.data import check
 from oekd_tf.device.contract import read_contract
 from oekd_tf.device.exported import exported_files, find_file, read_export
+from oekd_tf.device.golden import encoded
+from oekd_tf.device.manifest import file_facts
 from oekd_tf.device.predictions import read_labels
+from oekd_tf.device.selftest import diagnose_inputs
 from oekd_tf.studies import collect, plan, report, results
 from oekd_tf.studies.csv_files import runs_csv, summary_csv
 from oekd_tf.studies.evaluate_run import read_curves
@@ -162,6 +166,48 @@ def try_card(place, rng, count):
         flags = [f"--exports={place / 'export'}", f"--output={place / 'out'}"]
         refused(pick.main, flags)
         assert path.read_bytes() == content
+
+
+def try_golden(place, rng, count):
+    export = place / "export"
+    manifest = read_export(export)
+    shape, names = manifest["contract"]["image_shape"], manifest["class_names"]
+    folder = export / "selftest"
+    folder.mkdir()
+    image = np.arange(int(np.prod(shape))).reshape(shape).astype(np.uint8)
+    Image.fromarray(image.squeeze()).save(folder / "picture_1.png")
+    facts = find_file(manifest, "student_2", "int8").facts
+    value = {
+        "contract": {**CONTRACT, "image_shape": shape, "class_names": names},
+        "images": [{"file": "picture_1.png", "input": encoded(image), "label": "2"}],
+        "files": {
+            "student_2/int8": {
+                "path": facts["path"], "sha256": facts["sha256"], "tolerance": 1e6,
+                "logits": [[0.0] * len(names)],
+            }
+        },
+    }  # fmt: skip
+    for content, number in versions(value, rng, count):
+        (folder / "golden.json").write_bytes(content)
+        write(export / "manifest.json", {**manifest, "selftest": file_facts(folder, export)})
+        refused(selftest.main, [f"--exports={export}"])
+        if number % DRAWN == 0:
+            refused(diagnose_inputs, export, {"picture_1.png": image.tolist()})
+        refused(pick.main, [f"--exports={export}", f"--output={place / 'out'}"])
+        shutil.rmtree(place / "out", ignore_errors=True)
+
+
+def try_contract_inside(place, rng, count):
+    lone = place / "lone.tflite"
+    network = (place / "export" / "student_1" / "int8.tflite").read_bytes()
+    for content, _ in versions(CONTRACT, rng, count):
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as target:
+            target.writestr("contract.json", content)
+        lone.write_bytes(network + archive.getvalue())
+        refused(classify.main, [f"--model={lone}", str(place / "image.png")])
+        lone.write_bytes(network + damaged_bytes(archive.getvalue(), rng))
+        refused(classify.main, [f"--model={lone}", str(place / "image.png")])
 
 
 def try_labels(place, rng, count):
