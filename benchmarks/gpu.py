@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from absl import app, flags
@@ -115,6 +116,11 @@ def _concurrent_is_faster(lines: list[dict]) -> bool:
 
 def main(argv: list[str]) -> None:
     del argv
+    if {"check", "torch"} & set(_PARTS.value) and find_spec("torch") is None:
+        raise app.UsageError(
+            "--part=check and --part=torch need PyTorch, which is not installed; "
+            "--part=concurrent, jax and train do without"
+        )
     deadline = time.perf_counter() + _SECONDS.value
     results = Results(Path(_OUTPUT.value))
     cache = Path(_OUTPUT.value).resolve().parent / f".jax_cache_{os.getpid()}"

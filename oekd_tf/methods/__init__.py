@@ -120,6 +120,11 @@ def get(method: str | Method, **arguments: Any) -> Method:
                 f"A method that is made already takes no arguments. Received: {sorted(arguments)}"
             )
         return method
+    if isinstance(method, type):
+        raise ValueError(
+            f"A method must be made, as in method={method.__name__}(), or be a name. "
+            f"Received: the class {method.__name__}"
+        )
     return method_class(method)(**arguments)
 
 

@@ -161,7 +161,7 @@ class OEKD(WeightedTeacher):
         if self.fixed_weights is not None and len(self.fixed_weights) != students:
             raise ValueError(
                 f"teacher_weights must be None or {students} numbers, one a student. "
-                f"Received: {self.teacher_weights}"
+                f"Received: {len(self.fixed_weights)}"
             )
         if epochs is not None and self.warmup_epochs > epochs:
             raise ValueError(

@@ -13,7 +13,7 @@ from small_runs import small_config
 
 import oekd_tf
 from oekd_tf import config as config_module
-from oekd_tf import training
+from oekd_tf import methods, training
 from oekd_tf.core.errors import ConfigError
 from oekd_tf.methods.parts import losses
 
@@ -273,3 +273,13 @@ def test_an_offline_teacher_gives_logits():
             oekd_tf.methods.Offline(teacher=keras.Model(images, outputs))
     with pytest.raises(ValueError, match=r"^teacher must be a Keras model, .*Received: none"):
         oekd_tf.methods.get("offline")
+
+
+def test_a_class_in_place_of_a_method_is_told():
+    with pytest.raises(ValueError, match=r"method=OEKD\(\).*Received: the class OEKD"):
+        methods.get(methods.OEKD)
+
+
+def test_a_wrong_number_of_teacher_weights_is_told_as_a_number():
+    with pytest.raises(ValueError, match=r"3 numbers, one a student\. Received: 2$"):
+        methods.get("oekd", teacher_weights=(1, 3)).check(3)
