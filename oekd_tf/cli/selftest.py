@@ -5,14 +5,15 @@
 An export holds pictures in selftest/, and in selftest/golden.json the inputs that they become and
 the logits of each TFLite file. This runs the files on the machine that it is on, and compares.
 
-    oekd selftest --exports=savedmodels/demo --inputs=app.json
+    oekd selftest --exports=savedmodels/demo --inputs=app.json --model=student_4/int8
     oekd selftest --exports=savedmodels/demo --logits=app.json --model=student_4/int8
 
 compare what a program in any language made of the pictures: a JSON object with a list of numbers
-for each picture's name, {"picture_1.png": [12, 200, ...]}, which are the inputs it gave to the
-network, or the logits it got. Swapped channels, scaled or normalized pixels, another crop, other
-resizing, pictures that lie on their side and more are told by name. The exit code is 1 if anything
-is wrong. Needs numpy, ai-edge-litert and msgspec only, and pillow to look at pictures.
+for each picture's name, {"picture_1.png": [12, 200, ...]}, which are the inputs it gave to this
+file (without --model: pixels from 0 to 255), or the logits it got. Swapped channels, scaled or
+normalized pixels, another crop, other resizing, pictures that lie on their side and more are told
+by name. The exit code is 1 if anything is wrong. Needs numpy, ai-edge-litert and msgspec only, and
+pillow to look at pictures.
 """
 
 from argparse import Namespace
@@ -22,13 +23,8 @@ from importlib.util import find_spec
 from oekd_tf.cli.parts import device_flags as command_line
 from oekd_tf.core.streams import say
 from oekd_tf.core.tables import markdown_table
-from oekd_tf.device.selftest import (
-    check_pictures,
-    diagnose_inputs,
-    diagnose_logits,
-    read_numbers,
-    run_files,
-)
+from oekd_tf.device.diagnosis import diagnose_inputs, diagnose_logits, read_numbers
+from oekd_tf.device.selftest import check_pictures, run_files
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--exports", required=True, help="an export's folder")
     parser.add_argument("--inputs", help="a JSON file of the inputs that a program made")
     parser.add_argument("--logits", help="a JSON file of the logits that a program got")
-    parser.add_argument("--model", help="of --logits: student and format, such as student_4/int8")
+    parser.add_argument("--model", help="student and format that --inputs or --logits are of")
     parser.add_argument("--formats", type=command_line.names, help="only these")
     parser.add_argument("--students", type=command_line.names, help="only these")
     command_line.run(parser, _selftest, argv)
@@ -45,11 +41,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _selftest(flags: Namespace) -> None:
     if flags.inputs and flags.logits:
         raise ValueError("--inputs or --logits must be given, not both. Received: both")
-    if bool(flags.logits) != bool(flags.model):
+    if flags.model and not (flags.inputs or flags.logits):
         raise ValueError(
-            "--model must be given with --logits, and with nothing else. "
-            f"Received: --logits={flags.logits or ''} --model={flags.model or ''}"
+            "--model must be given with --inputs or --logits; --students and --formats choose "
+            f"files. Received: --model={flags.model}"
         )
+    if flags.logits and not flags.model:
+        raise ValueError("--model must be given with --logits, as student/format. Received: none")
     if flags.inputs or flags.logits:
         _diagnose(flags)
         return
@@ -80,16 +78,16 @@ def _selftest(flags: Namespace) -> None:
 def _diagnose(flags: Namespace) -> None:
     given = read_numbers(flags.inputs or flags.logits)
     if flags.inputs:
-        found = diagnose_inputs(flags.exports, given)
+        found = diagnose_inputs(flags.exports, given, flags.model)
     else:
-        student, _, file_format = flags.model.partition("/")
-        found = diagnose_logits(flags.exports, given, student, file_format)
+        found = diagnose_logits(flags.exports, given, flags.model)
     if found:
-        for line in found:
+        more = found[1:]
+        for line in more:
             say(f"- {line}")
         raise ValueError(
-            f"The program must do with the pictures what training did. Received: {found[0]}"
-            + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+            f"The program must do what training did. Received: {found[0]}"
+            + (f", and {len(more)} more, above" if more else "")
         )
     say(f"Right: all {len(given)} pictures.")
 

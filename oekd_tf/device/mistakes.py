@@ -97,7 +97,8 @@ def _scales(contract: Contract, channels: int) -> list[tuple[str, Change]]:
             "bytes are taken as int8 as they are: an int8 tensor holds pixel - 128",
             lambda v: (v + 128) % 256,
         ),
-        ("pixels are shifted by 128 twice", lambda v: v - 128),
+        ("128 is subtracted from pixels that are not for an int8 tensor", lambda v: v - 128),
+        ("128 is not subtracted: an int8 tensor holds pixel - 128", lambda v: v + 128),
         ("pixels are inverted: 255 - value", lambda v: 255 - v),
     ]
     if contract["mean"] is not None and contract["std"] is not None:
@@ -128,28 +129,36 @@ def _read_otherwise(golden: Values, picture: bytes, contract: Contract) -> list[
     upright = Image.fromarray(decode(picture, channels).squeeze())
     with Image.open(io.BytesIO(picture)) as opened:
         lying = opened.convert(upright.mode)
+    lies = lying.size != upright.size
+    wrong = upright.transpose(Image.Transpose.ROTATE_180) if lies else upright
     preparation = contract["preparation"]
     crop = None if preparation is None else preparation["crop"]
     right = _Reading(crop)
     if upright.size == (width, height):
         taken = _read(upright, (width, height), _Reading(crop or _USUAL_CROP), always=True)
         return [("pictures of the network's own size are cropped", _floats(taken, golden.shape))]
+    instead = "the whole picture squeezed" if crop is None else f"the center crop of {crop:.4g}"
     readings = {
-        "the whole picture is squeezed instead of cropped": right._replace(crop=None),
-        "no margin is cut off: the largest center crop is taken": right._replace(crop=1.0),
-        f"the center crop is of {_USUAL_CROP:.1%}": right._replace(crop=_USUAL_CROP),
-        "the picture has bars instead of being cropped": right._replace(bars=True),
-        "the upper left corner is taken instead of the center": right._replace(corner=True),
+        f"the whole picture is squeezed instead of {instead} taken": right._replace(crop=None),
+        f"the largest center crop is taken instead of {instead}": right._replace(crop=1.0),
+        f"the center crop of {_USUAL_CROP:.4g} is taken instead of {instead}": right._replace(
+            crop=_USUAL_CROP
+        ),
+        f"the picture has bars instead of {instead}": right._replace(bars=True),
+        f"the upper left corner is taken instead of {instead}": right._replace(
+            corner=True, crop=crop or 1.0
+        ),
         "resizing is not antialiased (bilinear, as OpenCV does)": right._replace(how=_bilinear),
         "resizing takes the nearest pixels": right._replace(how=_by(Image.Resampling.NEAREST)),
         "resizing is bicubic": right._replace(how=_by(Image.Resampling.BICUBIC)),
         "resizing averages areas": right._replace(how=_by(Image.Resampling.BOX)),
         "resizing is by Lanczos": right._replace(how=_by(Image.Resampling.LANCZOS)),
-        "the picture is not turned upright: EXIF is ignored": right._replace(lying=True),
+        "the picture is not turned upright: EXIF is ignored": right._replace(turn=1),
+        "the picture is turned the wrong way: EXIF is misread": right._replace(turn=2),
     }
     found = []
     for name, reading in readings.items():
-        image = lying if reading.lying else upright
+        image = upright if not reading.turn else lying if reading.turn == 1 else wrong
         if reading != right:
             found.append((name, _floats(_read(image, (width, height), reading), golden.shape)))
     return found
@@ -164,7 +173,7 @@ class _Reading(NamedTuple):
 
     crop: float | None
     how: Any = None
-    lying: bool = False
+    turn: int = 0  # 1 as the file has it, 2 the other way.
     bars: bool = False
     corner: bool = False
 

@@ -21,11 +21,11 @@ from oekd_tf.core.array_files import read_arrays
 from oekd_tf.core.json_files import digest
 from oekd_tf.data import check
 from oekd_tf.device.contract import read_contract
+from oekd_tf.device.diagnosis import diagnose_inputs
 from oekd_tf.device.exported import exported_files, find_file, read_export
 from oekd_tf.device.golden import encoded
 from oekd_tf.device.manifest import file_facts
 from oekd_tf.device.predictions import read_labels
-from oekd_tf.device.selftest import diagnose_inputs
 from oekd_tf.studies import collect, plan, report, results
 from oekd_tf.studies.csv_files import runs_csv, summary_csv
 from oekd_tf.studies.evaluate_run import read_curves

@@ -12,14 +12,9 @@ from PIL import Image
 import oekd_tf
 from oekd_tf.cli import pick
 from oekd_tf.cli import selftest as command
+from oekd_tf.device.diagnosis import diagnose_inputs, diagnose_logits
 from oekd_tf.device.exported import read_export
-from oekd_tf.device.selftest import (
-    check_pictures,
-    diagnose_inputs,
-    diagnose_logits,
-    golden_vectors,
-    run_files,
-)
+from oekd_tf.device.selftest import check_pictures, golden_vectors, run_files
 from oekd_tf.device.tflite_model import TfliteModel
 from oekd_tf.export import export_students
 
@@ -112,8 +107,10 @@ MISTAKES = {
     "normalized with ImageNet's": lambda p: (
         (as_trained(p) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     ),
-    "squeezed instead of cropped": unless_small(resized),
-    "no margin is cut off": unless_small(lambda i: resized(center(i, 1.0))),
+    "squeezed instead of the center crop": unless_small(resized),
+    "largest center crop is taken instead of the center crop of 0.875": unless_small(
+        lambda i: resized(center(i, 1.0))
+    ),
     "not antialiased": unless_small(not_antialiased),
     "nearest pixels": unless_small(
         lambda i: resized(center(i, CROP), Image.Resampling.NEAREST)
@@ -149,7 +146,11 @@ def test_files_and_pictures_pass_where_they_were_made(colour):
     right = {name: as_trained(path) for name, path in pictures(colour).items()}
     assert diagnose_inputs(colour, right) == []
     stored = {name: (values - 128).tolist() for name, values in right.items()}
-    assert diagnose_inputs(colour, stored) == []
+    assert diagnose_inputs(colour, stored, "student_1/int8") == []
+    (said,) = diagnose_inputs(colour, stored)
+    assert said == "128 is subtracted from pixels that are not for an int8 tensor"
+    (said,) = diagnose_inputs(colour, right, "student_1/int8")
+    assert said == "128 is not subtracted: an int8 tensor holds pixel - 128"
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -166,7 +167,7 @@ def test_a_mistake_is_told_by_name_from_logits(colour, name):
     for file, path in pictures(colour).items():
         wrong = np.reshape(MISTAKES[name](path), (1, SIZE, SIZE, 3)).astype(np.float32)
         given[file] = model.logits(wrong)[0].tolist()
-    (said,) = diagnose_logits(colour, given, "student_1", "float32")
+    (said,) = diagnose_logits(colour, given, "student_1/float32")
     assert name in said
 
 
@@ -182,14 +183,83 @@ def test_bytes_that_are_taken_as_int8_are_told(colour):
         file: as_trained(path).astype(np.uint8).view(np.int8).tolist()
         for file, path in pictures(colour).items()
     }
-    (said,) = diagnose_inputs(colour, given)
+    (said,) = diagnose_inputs(colour, given, "student_1/int8")
     assert "bytes are taken as int8" in said
 
 
 def test_what_is_no_known_mistake_is_said_to_be_none(colour, rng):
     given = {file: rng.uniform(0, 255, (SIZE, SIZE, 3)) for file in pictures(colour)}
+    said = diagnose_inputs(colour, given)
+    assert said == [
+        f"{file}: the input is none that a known mistake makes" for file in pictures(colour)
+    ]
+
+
+def test_one_wrong_picture_is_named(colour):
+    paths = pictures(colour)
+    given = {file: as_trained(path) for file, path in paths.items()}
+    given["picture_2.png"] = given["picture_2.png"][:, ::-1]
+    assert diagnose_inputs(colour, given) == ["picture_2.png: the picture is mirrored"]
+    given = {file: as_trained(path).copy() for file, path in paths.items()}
+    given["picture_3.png"][5, 5] += 40
     (said,) = diagnose_inputs(colour, given)
-    assert said.startswith("the input is none that a known mistake makes")
+    assert said.startswith("picture_3.png: the input is none")
+
+
+@pytest.mark.parametrize("form", ["float32", "int8"])
+def test_wrong_logits_of_one_picture_are_named(colour, form):
+    vectors = golden_vectors(colour)
+    logits, tolerance = vectors.files[f"student_1/{form}"]
+    given = dict(zip(vectors.names, logits.copy(), strict=True))
+    given["picture_2.png"] += 0.9 * tolerance
+    assert diagnose_logits(colour, given, f"student_1/{form}") == []
+    given["picture_2.png"][4] += 2 * tolerance
+    (said,) = diagnose_logits(colour, given, f"student_1/{form}")
+    assert said == "picture_2.png: the logits are none that a known mistake makes"
+
+
+def test_mistakes_of_the_output_are_not_those_of_pictures(colour):
+    vectors = golden_vectors(colour)
+    logits, _ = vectors.files["student_1/int8"]
+    output = TfliteModel(colour / "student_1" / "int8.tflite").output
+    scale, zero = output["quantization"]
+    stored = np.round(logits / scale) + zero
+    exponentials = np.exp(logits.astype(np.float64))
+    for wrong, expected in (
+        (exponentials / exponentials.sum(-1, keepdims=True), "softmax comes after"),
+        (stored, "integers are given"),
+        (stored - zero, "scale is missing"),
+        (stored * scale, "zero point is missing"),
+        (-np.sort(-logits), "in another order"),
+    ):
+        given = dict(zip(vectors.names, wrong.tolist(), strict=True))
+        (said,) = diagnose_logits(colour, given, "student_1/int8")
+        assert expected in said
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: [float("nan"), *v[1:]], "NaN, infinity"),
+        (lambda v: [1e308, *v[1:]], "beyond float32"),
+        (lambda v: [10**400, *v[1:]], "something else than numbers"),
+        (lambda v: [str(one) for one in v], "something else than numbers"),
+        (lambda v: {"0": 1}, "something else than numbers"),
+        (lambda v: [v, v[1:]], "differ in length"),
+        (lambda v: v[1:], "Received: 2351"),
+    ],
+)
+def test_what_are_no_numbers(colour, change, message):
+    given = {file: as_trained(path).ravel().tolist() for file, path in pictures(colour).items()}
+    given["picture_2.png"] = change(given["picture_2.png"])
+    with pytest.raises(ValueError, match=message):
+        diagnose_inputs(colour, given)
+
+
+def test_all_pictures_must_be_given(colour):
+    given = {"picture_1.png": as_trained(pictures(colour)["picture_1.png"])}
+    with pytest.raises(ValueError, match=r"Received: 1 of 5, without picture_2\.png, "):
+        diagnose_inputs(colour, given)
 
 
 def test_the_command(colour, tmp_path, capsys, fails):
@@ -203,7 +273,7 @@ def test_the_command(colour, tmp_path, capsys, fails):
     command.main([f"--exports={colour}", f"--inputs={app}"])
     assert "Right: all 5 pictures." in capsys.readouterr().out
     app.write_text(json.dumps({"picture_1.png": [1, 2, 3]}))
-    assert "2352 numbers" in fails(command.main, f"--exports={colour}", f"--inputs={app}")
+    assert "2352 finite numbers" in fails(command.main, f"--exports={colour}", f"--inputs={app}")
     app.write_text(json.dumps({"cat.png": [0] * 2352}))
     assert "among picture_1.png" in fails(command.main, f"--exports={colour}", f"--inputs={app}")
     app.write_text("[1]")

@@ -1,0 +1,272 @@
+"""What a program does otherwise between a picture and an answer, by what it made of pictures."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oekd_tf.core.regular import regular
+from oekd_tf.device.golden import FOLDER, Vectors
+from oekd_tf.device.mistakes import candidates
+from oekd_tf.device.predictions import probabilities
+from oekd_tf.device.quantization import dequantize
+from oekd_tf.device.selftest import golden_files, golden_model, golden_vectors
+
+# Of the spread of a candidate's pixels: decoders and resizers differ by less, on average.
+_SAME_INPUT = 0.03
+# Of 255: decoders and resizers of the same kind differ by less, anywhere.
+_SAME_LEVELS = 8
+_SAME_PROBABILITY = 0.02
+
+_Table = dict[tuple[str, ...], np.ndarray]
+
+
+def diagnose_inputs(
+    exports: str | Path, inputs: Mapping[str, Any], file: str | None = None
+) -> list[str]:
+    """What is wrong with the inputs that a program made of an export's pictures.
+
+    Args:
+        exports: Folder of the export, or of a delivered file.
+        inputs: By name of each picture's file, the input that the program gives to the network, as
+            numbers in the order of memory.
+        file: Student and format whose file the inputs are for, such as "student_1/int8": they are
+            then what its tensor stores. Without, they are pixels from 0 to 255.
+
+    Returns:
+        What is wrong, in words; empty if nothing is.
+
+    Raises:
+        ValueError: There are no golden vectors, a picture is missing or none of the export's, or
+            what was given for it are not the numbers of an input.
+
+    Example:
+        >>> diagnose_inputs("savedmodels/demo", {name: my_input(name) for name in names})
+        []
+    """
+    vectors = golden_vectors(exports)
+    scale, zero_point = 0.0, 0
+    if file is not None:
+        scale, zero_point = _opened(exports, vectors, file).input["quantization"]
+    given = {
+        name: dequantize(values, scale, zero_point)
+        for name, values in _checked(inputs, vectors, vectors.inputs[0].shape).items()
+    }
+
+    def distance(values: np.ndarray, candidate: np.ndarray) -> float:
+        spread = float(candidate.std()) or 1.0
+        return float(np.abs(values - candidate).mean()) / spread / _SAME_INPUT
+
+    def is_right(values: np.ndarray, expected: np.ndarray) -> bool:
+        # A few wrong pixels hide in a mean.
+        largest = float(np.abs(values - expected).max())
+        return largest <= _SAME_LEVELS and distance(values, expected) <= 1
+
+    tables = _tables(exports, vectors, given, 3, lambda image: image)
+    return _told(given, tables, distance, is_right, "the input is none that a known mistake makes")
+
+
+def diagnose_logits(exports: str | Path, logits: Mapping[str, Any], file: str) -> list[str]:
+    """What is wrong with the inputs or outputs of a program, by its answers alone.
+
+    Args:
+        exports: Folder of the export, or of a delivered file.
+        logits: By name of each picture's file, the logits that the program got.
+        file: Student and format whose file gave them, such as "student_1/int8".
+
+    Returns:
+        What is wrong, in words; empty if nothing is.
+
+    Raises:
+        ValueError: There are no golden vectors of this file, a picture is missing or none of the
+            export's, or what was given for it is not a number for each class.
+
+    Example:
+        >>> diagnose_logits("savedmodels/demo", answers, "student_5/int8")
+        ['pixels are scaled to 0…1: the network takes 0 to 255']
+    """
+    vectors = golden_vectors(exports)
+    model = _opened(exports, vectors, file)
+    expected, tolerance = vectors.files[file]
+    given = _checked(logits, vectors, expected[0].shape)
+    right = dict(zip(vectors.names, expected, strict=True))
+
+    def distance(values: np.ndarray, candidate: np.ndarray) -> float:
+        return float(np.abs(values - candidate).max()) / tolerance
+
+    if all(distance(given[name], right[name]) <= 1 for name in given):
+        return []
+    if told := _output_mistake(given, right, vectors, file, model.output["quantization"]):
+        return [told]
+    tables = _tables(exports, vectors, given, 2, lambda image: model.logits(image[None])[0])
+    for name, table in tables.items():
+        # What was exported decides, not what this machine makes of it.
+        table[()] = right[name]
+    return _told(
+        given, tables, distance, lambda values, own: distance(values, own) <= 1,
+        "the logits are none that a known mistake makes",
+    )  # fmt: skip
+
+
+def read_numbers(path: str | Path) -> dict[str, Any]:
+    """Reads a program's inputs or logits.
+
+    Args:
+        path: A JSON file: an object of a list for each picture.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ValueError: It is no such file.
+    """
+    try:
+        found = json.loads(regular(path).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must be a JSON file. Received: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} must be an object of a list for each picture's file. "
+            f"Received: {type(found).__name__}"
+        )
+    return found
+
+
+def _opened(exports: str | Path, vectors: Vectors, file: str) -> Any:
+    if file not in vectors.files:
+        raise ValueError(
+            "A file must be named by student and format, and have golden logits. "
+            f"Received: {file}, known: {', '.join(vectors.files)}"
+        )
+    return golden_model(exports, file, golden_files(exports)[file])
+
+
+def _checked(
+    given: Mapping[str, Any], vectors: Vectors, shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    known = [name for name in vectors.names if name]
+    if strangers := [name for name in given if name not in known]:
+        raise ValueError(
+            f"Pictures must be among {', '.join(known)}. Received: {', '.join(strangers)}"
+        )
+    found = {name: _numbers(given[name], name, shape) for name in known if name in given}
+    if missing := [name for name in known if name not in given]:
+        raise ValueError(
+            "All pictures must be given: each finds other mistakes. "
+            f"Received: {len(found)} of {len(known)}, without {', '.join(missing)}"
+        )
+    return found
+
+
+def _numbers(values: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    size = int(np.prod(shape))
+    rule = f"{name} must be a list of {size} finite numbers, {' × '.join(map(str, shape))}"
+    try:
+        found = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{rule}. Received: lists that differ in length") from None
+    # Whole numbers beyond 64 bits are objects, too.
+    if found.dtype.kind not in "iuf":
+        raise ValueError(f"{rule}. Received: something else than numbers")
+    if found.size != size:
+        raise ValueError(f"{rule}. Received: {found.size}")
+    with np.errstate(over="ignore"):
+        found = found.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise ValueError(f"{rule}. Received: NaN, infinity or a number beyond float32")
+    return found.reshape(shape)
+
+
+def _tables(
+    exports: str | Path,
+    vectors: Vectors,
+    given: Mapping[str, np.ndarray],
+    most: int,
+    answer: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, _Table]:
+    """What each picture gives with each mistake; without mistakes, what is right."""
+    tables = {}
+    for name in given:
+        content = (Path(exports) / FOLDER / name).read_bytes()
+        image = vectors.inputs[vectors.names.index(name)]
+        made = candidates(image, content, vectors.contract, most)
+        tables[name] = {one.mistakes: answer(one.values) for one in made}
+    return tables
+
+
+def _told(
+    given: Mapping[str, np.ndarray],
+    tables: Mapping[str, _Table],
+    distance: Callable[[np.ndarray, np.ndarray], float],
+    is_right: Callable[[np.ndarray, np.ndarray], bool],
+    unknown: str,
+) -> list[str]:
+    """The mistakes that explain all pictures, or else what is wrong with each."""
+    wrong = [name for name in given if not is_right(given[name], tables[name][()])]
+    if not wrong:
+        return []
+    found: dict[tuple[str, ...], float] = {}
+    for mistakes in dict.fromkeys(m for table in tables.values() for m in table if m):
+        distances = []
+        for name, table in tables.items():
+            # Where a mistake makes no difference, as of cropping a picture of the network's own
+            # size, the others remain.
+            rest = tuple(one for one in mistakes if any(one in other for other in table))
+            distances.append(distance(given[name], table.get(mistakes, table.get(rest, table[()]))))
+        if max(distances) <= 1:
+            found[mistakes] = float(np.mean(distances))
+    if found:
+        return list(_least(found))
+    lines = []
+    for name in wrong:
+        table = tables[name]
+        near = {m: distance(given[name], values) for m, values in table.items() if m}
+        best = _least(near)
+        lines.append(f"{name}: {' and '.join(best) if near[best] <= 1 else unknown}")
+    return lines
+
+
+def _least(distances: Mapping[tuple[str, ...], float]) -> tuple[str, ...]:
+    """The mistakes of the least distance; the fewest of those that are equal."""
+    return min(distances, key=lambda mistakes: (distances[mistakes], len(mistakes)))
+
+
+def _output_mistake(
+    given: Mapping[str, np.ndarray],
+    right: Mapping[str, np.ndarray],
+    vectors: Vectors,
+    file: str,
+    quantization: tuple[float, int],
+) -> str:
+    """What is wrong with outputs whose inputs were right; "" if it is none of these."""
+    tolerance = vectors.files[file][1]
+    scale, zero_point = quantization
+
+    def all_near(change: Callable[[np.ndarray, np.ndarray], float], limit: float) -> bool:
+        return all(change(given[name], right[name]) <= limit for name in given)
+
+    if all_near(
+        lambda values, logits: float(np.abs(values - probabilities(logits)).max()),
+        _SAME_PROBABILITY,
+    ):
+        return "these are probabilities: softmax comes after logits"
+    if scale:
+        steps = tolerance / scale
+        if all_near(lambda v, e: float(np.abs(v - (e / scale + zero_point)).max()), steps):
+            return "the output's integers are given: a logit is scale × (stored - zero point)"
+        if all_near(lambda v, e: float(np.abs(v - e / scale).max()), steps):
+            return "the output's scale is missing: a logit is scale × (stored - zero point)"
+        if all_near(lambda v, e: float(np.abs(v - (e + scale * zero_point)).max()), tolerance):
+            return "the output's zero point is missing: a logit is scale × (stored - zero point)"
+    far = sum(float(np.abs(given[name] - right[name]).mean()) for name in given)
+    for other, (logits, limit) in vectors.files.items():
+        gaps = [np.abs(given[n] - row) for n, row in zip(vectors.names, logits, strict=True) if n]
+        # Files of one student are alike: theirs must be clearly nearer.
+        near = sum(float(gap.mean()) for gap in gaps)
+        if other != file and max(gap.max() for gap in gaps) <= limit and near < far / 2:
+            return f"these are the logits of {other}"
+    if all_near(lambda v, e: float(np.abs(np.sort(v) - np.sort(e)).max()), tolerance):
+        return "the logits are right, in another order than that of the classes"
+    return ""
