@@ -28,6 +28,7 @@ DEFAULT = (
     ("CIFAR-10, 8×8\nResNet-20, 20 epochs", "cifar10_8x8_resnet20"),
     ("CIFAR-10, 8×8\nResNet-56, 40 epochs", "cifar10_8x8_resnet56"),
     ("Traffic signs, 32×32\nResNet-8, 8 epochs, crops", "gtsrb_resnet8"),
+    ("Tiny ImageNet, 16×16\nResNet-8, 5 epochs", "tiny_imagenet100_resnet8"),
     (GPU, None),
 )
 PAPERS = (
