@@ -62,6 +62,7 @@ def test_the_warning_says_which_and_what_to_set():
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_training_begins_with_it(tmp_path, rng):
     from PIL import Image
 

@@ -251,7 +251,9 @@ class TestWholeOrNotAtAll:
     def test_overwrite_replaces_all_of_it(self, ensemble, test_set, tmp_path):
         shutil.copytree(OF_0_1, tmp_path / "run")
         self.export(ensemble, test_set, tmp_path / "run", overwrite=True)
-        assert sorted(leftovers(tmp_path / "run")) == ["manifest.json", "student_2"]
+        assert sorted(leftovers(tmp_path / "run")) == [
+            "manifest.json", "selftest", "student_2"
+        ]  # fmt: skip
         assert leftovers(tmp_path) == ["run"]
 
     def test_failed_overwrite_keeps_what_was_there(self, ensemble, test_set, tmp_path):

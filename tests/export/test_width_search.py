@@ -40,6 +40,7 @@ def test_the_answer_fits_and_a_wider_one_does_not(family, unit):
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_compression_of_the_papers_resnet_110():
     # 96.3 % is what a width of 0.2 compresses this network by.
     widths = oekd_tf.widths_for(
@@ -154,6 +155,7 @@ def test_the_latency_of_the_answer_is_within_its_budget(tmp_path):
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_latencies_of_another_device_are_those_of_its_bench_file(rng, tmp_path):
     ensemble = oekd_tf.OnlineEnsemble(ThreeSizes(), (16, 16, 3), 4, widths=(1.0, 0.8, 0.3))
     images = rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)

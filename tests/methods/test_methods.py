@@ -223,6 +223,7 @@ def test_a_larger_common_block():
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_offline_distillation(tmp_path):
     quiet = lambda line: None  # noqa: E731
     training.train(small_config(only_student=1, epochs=1), tmp_path, quiet)

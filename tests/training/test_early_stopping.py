@@ -130,6 +130,7 @@ class TestRun:
         for variable, array in zip(model.weights, stored, strict=False):
             np.testing.assert_array_equal(variable.numpy(), array)
 
+    @pytest.mark.slow
     def test_a_student_alone(self, tmp_path):
         assert start(tmp_path, "--config.only_student=2").returncode == 0
         folder = tmp_path / "run" / "baseline_student_2"

@@ -29,7 +29,7 @@ def test_only_the_chosen_are_converted(workdir, tmp_path):
     assert [s["width"] for s in manifest["students"]] == [1.0, 0.25]
     assert not any("student_2" in line for line in said)
     folders = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
-    assert folders == {"student_1", "student_3"}
+    assert folders == {"selftest", "student_1", "student_3"}
 
 
 @pytest.mark.parametrize("names", [("student_4",), ("student_1", "student_1"), ("",)])

@@ -113,6 +113,7 @@ np.savez("outputs.npz", images=images, labels=labels, loss=logs["loss"], **outpu
 """
 
 
+@pytest.mark.slow
 def test_trains_with_jax_and_gives_tensorflows_logits(tmp_path):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("JAX is not installed")
