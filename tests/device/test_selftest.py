@@ -92,6 +92,20 @@ def not_antialiased(image):
     return tf.image.resize(pixels, (SIZE, SIZE), antialias=False).numpy()
 
 
+def corner(image):
+    side = round(min(image.size) * CROP)
+    return image.crop((0, 0, side, side))
+
+
+def barred(image):
+    height = round(SIZE * image.height / image.width)
+    inner = np.asarray(image.resize((SIZE, height), Image.Resampling.BILINEAR), np.float32)
+    whole = np.zeros((SIZE, SIZE, 3), np.float32)
+    top = (SIZE - height) // 2
+    whole[top : top + height] = inner
+    return whole
+
+
 def lying(path):
     with Image.open(path) as image:
         return (
@@ -119,6 +133,19 @@ MISTAKES = {
     "rows and columns are exchanged": lambda p: as_trained(p).transpose(1, 0, 2),
     "channels come first": lambda p: as_trained(p).transpose(2, 0, 1),
     "mirrored": lambda p: as_trained(p)[:, ::-1],
+    "upside down": lambda p: as_trained(p)[::-1],
+    "colours are grey": lambda p: np.repeat(as_trained(p).mean(-1, keepdims=True), 3, -1),
+    "inverted": lambda p: 255 - as_trained(p),
+    "bicubic": unless_small(lambda i: resized(center(i, CROP), Image.Resampling.BICUBIC)),
+    "averages areas": unless_small(lambda i: resized(center(i, CROP), Image.Resampling.BOX)),
+    "Lanczos": unless_small(lambda i: resized(center(i, CROP), Image.Resampling.LANCZOS)),
+    "upper left corner": unless_small(lambda i: resized(corner(i))),
+    "has bars": unless_small(lambda i: barred(i)),
+    "turned the wrong way": lambda p: (
+        resized(center(upright(p).transpose(Image.Transpose.ROTATE_180), CROP))
+        if p.suffix == ".jpg"
+        else as_trained(p)
+    ),
 }  # fmt: skip
 
 
