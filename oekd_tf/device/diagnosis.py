@@ -1,7 +1,7 @@
 """What a program does otherwise between a picture and an answer, by what it made of pictures."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ _SAME_INPUT = 0.03
 _SAME_LEVELS = 8
 _SAME_PROBABILITY = 0.02
 
-_Table = dict[tuple[str, ...], np.ndarray]
+_Mistakes = tuple[str, ...]
 
 
 def diagnose_inputs(
@@ -64,8 +64,12 @@ def diagnose_inputs(
         largest = float(np.abs(values - expected).max())
         return largest <= _SAME_LEVELS and distance(values, expected) <= 1
 
-    tables = _tables(exports, vectors, given, 3, lambda image: image)
-    return _told(given, tables, distance, is_right, "the input is none that a known mistake makes")
+    rights = dict(zip(vectors.names, vectors.inputs.astype(np.float32), strict=True))
+    wrong = [name for name in given if not is_right(given[name], rights[name])]
+    if not wrong:
+        return []
+    distances = _distances(exports, vectors, 3, lambda name, image: distance(given[name], image))
+    return _told(distances, wrong, "the input is none that a known mistake makes")
 
 
 def diagnose_logits(exports: str | Path, logits: Mapping[str, Any], file: str) -> list[str]:
@@ -96,18 +100,16 @@ def diagnose_logits(exports: str | Path, logits: Mapping[str, Any], file: str) -
     def distance(values: np.ndarray, candidate: np.ndarray) -> float:
         return float(np.abs(values - candidate).max()) / tolerance
 
-    if all(distance(given[name], right[name]) <= 1 for name in given):
+    wrong = [name for name in given if distance(given[name], right[name]) > 1]
+    if not wrong:
         return []
     if told := _output_mistake(given, right, vectors, file, model.output["quantization"]):
         return [told]
-    tables = _tables(exports, vectors, given, 2, lambda image: model.logits(image[None])[0])
-    for name, table in tables.items():
-        # What was exported decides, not what this machine makes of it.
-        table[()] = right[name]
-    return _told(
-        given, tables, distance, lambda values, own: distance(values, own) <= 1,
-        "the logits are none that a known mistake makes",
+    distances = _distances(
+        exports, vectors, 2,
+        lambda name, image: distance(given[name], model.logits(image[None])[0]),
     )  # fmt: skip
+    return _told(distances, wrong, "the logits are none that a known mistake makes")
 
 
 def read_numbers(path: str | Path) -> dict[str, Any]:
@@ -179,56 +181,48 @@ def _numbers(values: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return found.reshape(shape)
 
 
-def _tables(
+def _distances(
     exports: str | Path,
     vectors: Vectors,
-    given: Mapping[str, np.ndarray],
     most: int,
-    answer: Callable[[np.ndarray], np.ndarray],
-) -> dict[str, _Table]:
-    """What each picture gives with each mistake; without mistakes, what is right."""
-    tables = {}
-    for name in given:
-        content = (Path(exports) / FOLDER / name).read_bytes()
-        image = vectors.inputs[vectors.names.index(name)]
-        made = candidates(image, content, vectors.contract, most)
-        tables[name] = {one.mistakes: answer(one.values) for one in made}
-    return tables
+    distance: Callable[[str, np.ndarray], float],
+) -> dict[str, dict[_Mistakes, float]]:
+    """How far what was given for each picture is from what each mistake makes of it."""
+    found = {}
+    for name, image in zip(vectors.names, vectors.inputs, strict=True):
+        if name:
+            content = (Path(exports) / FOLDER / name).read_bytes()
+            made = candidates(image, content, vectors.contract, most)
+            # Not the candidates themselves: of large images they fill the memory.
+            found[name] = {one.mistakes: distance(name, one.values) for one in made}
+    return found
 
 
 def _told(
-    given: Mapping[str, np.ndarray],
-    tables: Mapping[str, _Table],
-    distance: Callable[[np.ndarray, np.ndarray], float],
-    is_right: Callable[[np.ndarray, np.ndarray], bool],
-    unknown: str,
+    distances: Mapping[str, Mapping[_Mistakes, float]], wrong: Sequence[str], unknown: str
 ) -> list[str]:
     """The mistakes that explain all pictures, or else what is wrong with each."""
-    wrong = [name for name in given if not is_right(given[name], tables[name][()])]
-    if not wrong:
-        return []
-    found: dict[tuple[str, ...], float] = {}
-    for mistakes in dict.fromkeys(m for table in tables.values() for m in table if m):
-        distances = []
-        for name, table in tables.items():
+    found: dict[_Mistakes, float] = {}
+    for mistakes in dict.fromkeys(m for known in distances.values() for m in known if m):
+        gaps = []
+        for known in distances.values():
             # Where a mistake makes no difference, as of cropping a picture of the network's own
             # size, the others remain.
-            rest = tuple(one for one in mistakes if any(one in other for other in table))
-            distances.append(distance(given[name], table.get(mistakes, table.get(rest, table[()]))))
-        if max(distances) <= 1:
-            found[mistakes] = float(np.mean(distances))
+            rest = tuple(one for one in mistakes if any(one in other for other in known))
+            gaps.append(known.get(mistakes, known.get(rest, known[()])))
+        if max(gaps) <= 1:
+            found[mistakes] = float(np.mean(gaps))
     if found:
         return list(_least(found))
     lines = []
     for name in wrong:
-        table = tables[name]
-        near = {m: distance(given[name], values) for m, values in table.items() if m}
+        near = {mistakes: gap for mistakes, gap in distances[name].items() if mistakes}
         best = _least(near)
         lines.append(f"{name}: {' and '.join(best) if near[best] <= 1 else unknown}")
     return lines
 
 
-def _least(distances: Mapping[tuple[str, ...], float]) -> tuple[str, ...]:
+def _least(distances: Mapping[_Mistakes, float]) -> _Mistakes:
     """The mistakes of the least distance; the fewest of those that are equal."""
     return min(distances, key=lambda mistakes: (distances[mistakes], len(mistakes)))
 

@@ -139,7 +139,7 @@ def _read_otherwise(golden: Values, picture: bytes, contract: Contract) -> list[
         return [("pictures of the network's own size are cropped", _floats(taken, golden.shape))]
     instead = "the whole picture squeezed" if crop is None else f"the center crop of {crop:.4g}"
     readings = {
-        f"the whole picture is squeezed instead of {instead} taken": right._replace(crop=None),
+        f"the whole picture is squeezed instead of {instead}": right._replace(crop=None),
         f"the largest center crop is taken instead of {instead}": right._replace(crop=1.0),
         f"the center crop of {_USUAL_CROP:.4g} is taken instead of {instead}": right._replace(
             crop=_USUAL_CROP
