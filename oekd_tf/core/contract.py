@@ -4,6 +4,18 @@ from oekd_tf.core.json_files import digest
 from oekd_tf.core.records import Contract
 
 
+def without_data(contract: Contract) -> Contract:
+    """A contract for devices, which have no use for counts and splits.
+
+    Args:
+        contract: A contract.
+
+    Returns:
+        The same without what is of the training data only.
+    """
+    return {**contract, "class_counts": None, "splits": None}
+
+
 def check_contract(contract: Contract) -> None:
     """Raises a ValueError, which names the field, where fields do not fit together.
 

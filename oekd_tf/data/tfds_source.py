@@ -137,12 +137,14 @@ class TfdsSource(NamedTuple):
             labels.append(some_labels)
             groups.append(some_groups)
         found = np.unique(np.concatenate(groups), return_inverse=True)[1]
-        return self._indices(_fitting(np.concatenate(labels))).astype(np.int32), found
+        indices = _as_indices(_fitting(np.concatenate(labels)), self._table())
+        return indices.astype(np.int32), found
 
     def encoded(self, split: str) -> Iterator[tuple[bytes, int]]:
         """The encoded image and the label of each example, by index."""
+        table = self._table()
         for example in self._in_order(split).as_numpy_iterator():
-            yield example[self.image_key], int(self._indices(example[self.label_key]))
+            yield example[self.image_key], int(_as_indices(example[self.label_key], table))
 
     def group_values(self, split: str, key: str) -> list[Any]:
         """The group of each example, by index; `key` as in `labels_and_groups`."""
@@ -277,19 +279,20 @@ class TfdsSource(NamedTuple):
             label = tf.where(known == label, tf.gather(table, known + 1), label)
         return example[self.image_key], tf.cast(label, tf.int32)
 
-    def _indices(self, labels: np.ndarray) -> np.ndarray:
-        """The data set's labels as indices of `class_names`; what stands for no class is -1."""
-        if (table := self._table()) is None:
-            return labels
-        known = np.clip(labels, -1, len(table) - 2)
-        return np.where(known == labels, table[known + 1], labels)
-
     def _table(self) -> np.ndarray | None:
         """Index of each label from -1 on; None where labels are indices already."""
         kept = np.array([not is_hidden(name) for name in self.all_names])
         if kept.all():
             return None
         return np.concatenate([[-1], np.where(kept, np.cumsum(kept) - 1, -1)])
+
+
+def _as_indices(labels: np.ndarray, table: np.ndarray | None) -> np.ndarray:
+    """The data set's labels as indices of classes; what stands for no class is -1."""
+    if table is None:
+        return labels
+    known = np.clip(labels, -1, len(table) - 2)
+    return np.where(known == labels, table[known + 1], labels)
 
 
 def _fitting(labels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.core.regular import regular
-from oekd_tf.device.golden import FOLDER, Vectors
+from oekd_tf.device.golden import FOLDER, SAME_LEVELS, Vectors
 from oekd_tf.device.mistakes import candidates
 from oekd_tf.device.predictions import probabilities
 from oekd_tf.device.quantization import dequantize
@@ -16,8 +16,6 @@ from oekd_tf.device.selftest import golden_files, golden_model, golden_vectors
 
 # Of the spread of a candidate's pixels: decoders and resizers differ by less, on average.
 _SAME_INPUT = 0.03
-# Of 255: decoders and resizers of the same kind differ by less, anywhere.
-_SAME_LEVELS = 8
 _SAME_PROBABILITY = 0.02
 
 _Mistakes = tuple[str, ...]
@@ -62,7 +60,7 @@ def diagnose_inputs(
     def is_right(values: np.ndarray, expected: np.ndarray) -> bool:
         # A few wrong pixels hide in a mean.
         largest = float(np.abs(values - expected).max())
-        return largest <= _SAME_LEVELS and distance(values, expected) <= 1
+        return largest <= SAME_LEVELS and distance(values, expected) <= 1
 
     rights = dict(zip(vectors.names, vectors.inputs.astype(np.float32), strict=True))
     wrong = [name for name in given if not is_right(given[name], rights[name])]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from oekd_tf.core.files import write_errors, write_text
 from oekd_tf.core.locks import locked_file
-from oekd_tf.core.records import FileFacts, Manifest, StudentFiles
+from oekd_tf.core.records import FileFacts, FileIdentity, Manifest, StudentFiles
 from oekd_tf.device.manifest import FILE_NAME, LOCK, find_change, parse_manifest, read_manifest
 
 _PATIENCE_SECONDS = 60.0
@@ -137,9 +137,26 @@ def verified_path(folder: str | Path, file: ExportedFile) -> Path:
     Raises:
         ValueError: The file is missing or another one, or a link is on the way to it.
     """
-    if (change := find_change(Path(folder), file.facts)) is not None:
-        raise ValueError(f"{file.key} must be the file that was exported. Received: {change}")
-    return Path(folder) / file.facts["path"]
+    return unchanged_path(folder, file.key, file.facts)
+
+
+def unchanged_path(folder: str | Path, key: str, facts: FileIdentity) -> Path:
+    """The same, of what a manifest or card says of a file.
+
+    Args:
+        folder: Folder of the manifest or card.
+        key: Student and format, for the error.
+        facts: Path, size and SHA-256 of the file.
+
+    Returns:
+        Path of the file or folder.
+
+    Raises:
+        ValueError: The file is missing or another one, or a link is on the way to it.
+    """
+    if (change := find_change(Path(folder), facts)) is not None:
+        raise ValueError(f"{key} must be the file that was exported. Received: {change}")
+    return Path(folder) / facts["path"]
 
 
 def update_manifest(folder: str | Path, change: Callable[[Manifest], None]) -> Manifest:

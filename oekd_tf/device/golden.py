@@ -17,6 +17,8 @@ from oekd_tf.device.manifest import file_facts, find_change
 
 FOLDER = "selftest"
 FILE_NAME = "golden.json"
+# Of 255: decoders and resizers of the same kind differ by less, anywhere.
+SAME_LEVELS = 8
 # Integers that other kernels round otherwise are some steps away; a network amplifies that.
 _STEPS = 4.0
 # Of the largest logit: for float arithmetic, and for weights of few bits in it.
@@ -57,8 +59,7 @@ def read_golden(folder: str | Path) -> Vectors:
         >>> read_golden("savedmodels/demo").inputs.shape
         (5, 14, 14, 1)
     """
-    path = Path(folder) / FOLDER / FILE_NAME
-    golden = read_json(path, Golden, "the golden vectors of an export", check=_check)
+    golden = _read(Path(folder))
     shape = golden["contract"]["image_shape"]
     inputs = [np.frombuffer(_bytes(one["input"]), np.uint8) for one in golden["images"]]
     return Vectors(
@@ -70,6 +71,17 @@ def read_golden(folder: str | Path) -> Vectors:
             for name, one in golden["files"].items()
         },
     )
+
+
+def check_unchanged(exports: str | Path, selftest: FileIdentity) -> None:
+    """Raises a ValueError if golden vectors are not those that were exported.
+
+    Args:
+        exports: Folder that they are in.
+        selftest: What its manifest or card says of them.
+    """
+    if (change := find_change(Path(exports), selftest)) is not None:
+        raise ValueError(f"{FOLDER} must be what was exported. Received: {change}")
 
 
 def copy_golden(
@@ -90,10 +102,9 @@ def copy_golden(
         ValueError: They were changed since.
         OSError: They cannot be written.
     """
-    if (change := find_change(Path(exports), selftest)) is not None:
-        raise ValueError(f"{FOLDER} must be what was exported. Received: {change}")
+    check_unchanged(exports, selftest)
     source, target = Path(exports) / FOLDER, folder / FOLDER
-    golden = read_json(source / FILE_NAME, Golden, "the golden vectors of an export", check=_check)
+    golden = _read(Path(exports))
     kept = golden["files"].get(file.key)
     name = Path(file.facts["path"]).name
     golden["files"] = {} if kept is None else {file.key: {**kept, "path": name}}
@@ -128,6 +139,11 @@ def tolerance(logits: np.ndarray, output_scale: float, low_precision: bool) -> f
 def encoded(image: np.ndarray) -> str:
     """The bytes of an image, row by row, in base64."""
     return base64.b64encode(np.ascontiguousarray(image).tobytes()).decode()
+
+
+def _read(folder: Path) -> Golden:
+    path = folder / FOLDER / FILE_NAME
+    return read_json(path, Golden, "the golden vectors of an export", check=_check)
 
 
 def _bytes(text: str) -> bytes:

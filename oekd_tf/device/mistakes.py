@@ -30,14 +30,13 @@ class Candidate(NamedTuple):
 
 
 def candidates(
-    golden: Values, picture: bytes | None, contract: Contract, most: int
+    golden: Values, picture: bytes, contract: Contract, most: int
 ) -> Iterator[Candidate]:
     """Inputs that programs make of a picture, the right one first.
 
     Args:
         golden: The right input, uint8 (height, width, channels).
-        picture: Content of the picture's file; None where it cannot be read here, and mistakes of
-            reading it are left out.
+        picture: Content of the picture's file.
         contract: The network's contract.
         most: Largest number of mistakes of one candidate: 1, 2 or 3.
 
@@ -45,12 +44,11 @@ def candidates(
         Candidates by rising number of mistakes.
 
     Example:
-        >>> [one.mistakes for one in candidates(image, None, contract, 1)][:2]
+        >>> [one.mistakes for one in candidates(image, content, contract, 1)][:2]
         [(), ('channels are swapped: BGR instead of RGB',)]
     """
-    places = [("", golden.astype(np.float32))]
-    if picture is not None:
-        places += _read_otherwise(golden, picture, contract)
+    right = ("", golden.astype(np.float32))
+    places = [right, *_read_otherwise(golden, picture, contract)]
     orders, scales = _orders(golden.shape), _scales(contract, golden.shape[-1])
     found = [
         (tuple(name for name in (place, order, scale) if name), values, reorder, rescale)

@@ -9,14 +9,10 @@ import numpy as np
 from oekd_tf.core.records import FileIdentity
 from oekd_tf.device.card import FILE_NAME as CARD
 from oekd_tf.device.card import read_card
-from oekd_tf.device.exported import exported_files, read_export
-from oekd_tf.device.golden import FOLDER, Vectors, read_golden
-from oekd_tf.device.manifest import find_change
+from oekd_tf.device.exported import exported_files, read_export, unchanged_path
+from oekd_tf.device.golden import FOLDER, SAME_LEVELS, Vectors, check_unchanged, read_golden
 from oekd_tf.device.pictures import read_image
 from oekd_tf.device.tflite_model import TfliteModel
-
-# Of a picture: JPEG decoders differ by a level or two.
-_SAME_LEVELS = 8
 
 
 class FileResult(NamedTuple):
@@ -65,8 +61,7 @@ def golden_vectors(exports: str | Path) -> Vectors:
             f"An export must hold golden vectors. Received: {exports}, of a version that wrote "
             "none; export again"
         )
-    if (change := find_change(Path(exports), selftest)) is not None:
-        raise ValueError(f"{FOLDER} must be what was exported. Received: {change}")
+    check_unchanged(exports, selftest)
     return read_golden(exports)
 
 
@@ -106,9 +101,7 @@ def golden_model(exports: str | Path, key: str, facts: FileIdentity) -> TfliteMo
     Raises:
         ValueError: It was changed.
     """
-    if (change := find_change(Path(exports), facts)) is not None:
-        raise ValueError(f"{key} must be the file that was exported. Received: {change}")
-    return TfliteModel(Path(exports) / facts["path"])
+    return TfliteModel(unchanged_path(exports, key, facts))
 
 
 def run_files(
@@ -170,6 +163,6 @@ def check_pictures(exports: str | Path) -> str:
         crop = None if preparation is None else preparation["crop"]
         image = read_image(Path(exports) / FOLDER / name, (height, width, channels), crop)
         levels = int(np.abs(image.astype(int) - expected).max())
-        if levels > _SAME_LEVELS:
+        if levels > SAME_LEVELS:
             return f"{name} becomes another input here: pixels differ by up to {levels} of 255"
     return ""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oekd_tf.core.contract import without_data
 from oekd_tf.core.records import Contract, FileFacts, GoldenImage, GoldenLogits
 from oekd_tf.device.golden import FILE_NAME, FOLDER, encoded, tolerance
 from oekd_tf.device.pictures import as_input
@@ -118,8 +119,7 @@ def write_golden(
     for picture in pictures:
         if picture.file:
             (target / picture.file).write_bytes(picture.content)
-    lean: Contract = {**contract, "class_counts": None, "splits": None}
-    content = {"contract": lean, "images": entries, "files": files}
+    content = {"contract": without_data(contract), "images": entries, "files": files}
     (target / FILE_NAME).write_text(json.dumps(content, ensure_ascii=False) + "\n", "utf-8")
 
 

@@ -13,6 +13,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from oekd_tf.core.contract import without_data
 from oekd_tf.core.records import Contract, Preparation
 from oekd_tf.core.text import as_lines
 from oekd_tf.device.embedded import CONTRACT
@@ -82,13 +83,11 @@ class _AlignedBuffer(schema.BufferT):
 
 
 def _archive(contract: Contract) -> bytes:
-    # Counts and splits are for people who train; a device has no use for them.
-    lean: Contract = {**contract, "class_counts": None, "splits": None}
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, text in (
             (LABELS, as_lines(contract["class_names"] or [])),
-            (CONTRACT, json.dumps(lean, ensure_ascii=False) + "\n"),
+            (CONTRACT, json.dumps(without_data(contract), ensure_ascii=False) + "\n"),
         ):
             # The default is the time of now: the same student would give other bytes.
             archive.writestr(zipfile.ZipInfo(name), text.encode())
