@@ -24,7 +24,7 @@ from oekd_tf.cli.parts import device_flags as command_line
 from oekd_tf.core.streams import say
 from oekd_tf.core.tables import markdown_table
 from oekd_tf.device.diagnosis import diagnose_inputs, diagnose_logits, read_numbers
-from oekd_tf.device.selftest import check_pictures, run_files
+from oekd_tf.device.selftest import check_labels, check_pictures, run_files
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -68,11 +68,13 @@ def _selftest(flags: Namespace) -> None:
         raise ValueError(
             f"Files must give the golden answers. Received: others of {failed[0]}{more}"
         )
+    if problem := check_labels(flags.exports, flags.students, flags.formats):
+        raise ValueError(f"Labels must be those that were exported. Received: {problem}")
     reads = find_spec("PIL") is not None
     if reads and (problem := check_pictures(flags.exports)):
         raise ValueError(f"Pictures must become the golden inputs. Received: {problem}")
     said = "Files and pictures" if reads else "Files (without Pillow no pictures were read)"
-    say(f"{said} give the golden answers here.")
+    say(f"{said} give the golden answers here; the labels are right.")
 
 
 def _diagnose(flags: Namespace) -> None:

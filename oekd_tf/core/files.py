@@ -222,6 +222,19 @@ def foreign_content(
     return None
 
 
+def is_system_file(path: Path) -> bool:
+    """Whether a file manager, and nobody else, has put a file there.
+
+    Args:
+        path: Path of the file, relative to the folder that is looked at.
+
+    Example:
+        >>> is_system_file(Path("student_1/.DS_Store"))
+        True
+    """
+    return not _SYSTEM_FILES.isdisjoint(path.parts)
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:

@@ -338,6 +338,39 @@ class MicroFacts(TypedDict, total=False):
     largest_difference: Amount
 
 
+class LayerFacts(TypedDict):
+    """A layer of a student, as one of a file of mixed precision.
+
+    Attributes:
+        name: Name of the layer, or of several that are one operation there, joined by "+".
+        weights: Number of its weights.
+        error: Mean squared error of the logits over their variance when it alone is in int8.
+        kept: Whether it is in float32.
+    """
+
+    name: str
+    weights: Count
+    error: Amount
+    kept: bool
+
+
+class RescueFacts(TypedDict):
+    """What was kept in float32 so that a file in int8 loses less.
+
+    Attributes:
+        expected_loss_int8: Share of accuracy that the student in int8 throughout is expected to
+            lose, by the float student's own probabilities.
+        expected_loss: The same of the file.
+        images: Number of images that both are of.
+        layers: The layers in the order of the network; none where int8 loses little.
+    """
+
+    expected_loss_int8: Share
+    expected_loss: Share
+    images: Positive
+    layers: list[LayerFacts]
+
+
 class KindFacts(TypedDict, total=False):
     """Facts of a file that only some kinds of files have."""
 
@@ -349,6 +382,7 @@ class KindFacts(TypedDict, total=False):
     fine_tuning: FineTuningFacts
     class_recall: Recall
     micro: MicroFacts
+    rescue: RescueFacts
 
 
 class FileFacts(FileIdentity, Comparison, KindFacts):

@@ -21,6 +21,7 @@ from oekd_tf.core.text import in_code, in_markdown
 from oekd_tf.device.exported import ExportedFile
 from oekd_tf.device.manifest import LABELS, find_change, golden_paths, is_inside
 from oekd_tf.device.npu_results import milliseconds, npu_result
+from oekd_tf.device.rescue import rescue_in_words
 
 FILE_NAME = "card.json"
 TEXT = "CARD.md"
@@ -139,6 +140,8 @@ def card_text(card: Card) -> str:
         lines.append(f"- output: {_tensor(form['output'])}")
     if form["path"].endswith(".tflite") and "input" in form:
         lines.append(f"- {_inside(form['input'])}")
+    if "rescue" in form:
+        lines.append(f"- {in_markdown(rescue_in_words(form['rescue']))}")
     if "micro" in form:
         lines.append(f"- {_micro(form['micro'])}")
     for name, device in card["devices"].items():

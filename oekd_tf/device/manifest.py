@@ -33,7 +33,7 @@ from typing import Any
 from oekd_tf.core import machine
 from oekd_tf.core.contract import check_contract
 from oekd_tf.core.errors import format_value
-from oekd_tf.core.files import sha256
+from oekd_tf.core.files import is_system_file, sha256
 from oekd_tf.core.json_files import parse_json, read_json
 from oekd_tf.core.records import FileIdentity, Manifest, TensorFacts
 
@@ -122,12 +122,18 @@ def find_change(folder: Path, facts: FileIdentity) -> str | None:
 def file_facts(path: Path, root: Path) -> FileIdentity:
     """Path below `root`, size in bytes and SHA-256 of a file or folder.
 
+    What file managers leave in a folder is none of its content.
+
     Raises:
         ValueError: There is a link or something else that is neither file nor folder, which would
             be copied as what it leads to.
     """
     if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if _is_file(file)]
+        files = [
+            file
+            for file in sorted(path.rglob("*"))
+            if _is_file(file) and not is_system_file(file.relative_to(path))
+        ]
         size = sum(file.stat().st_size for file in files)
         lines = [f"{sha256(file)}  {file.relative_to(path)}\n" for file in files]
         digest = hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -7,11 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from oekd_tf.core.records import FileIdentity
+from oekd_tf.core.text import as_lines
 from oekd_tf.device.card import FILE_NAME as CARD
 from oekd_tf.device.card import read_card
 from oekd_tf.device.exported import exported_files, read_export, unchanged_path
 from oekd_tf.device.golden import FOLDER, SAME_LEVELS, Vectors, check_unchanged, read_golden
+from oekd_tf.device.manifest import LABELS
 from oekd_tf.device.pictures import read_image
+from oekd_tf.device.predictions import read_labels
 from oekd_tf.device.tflite_model import TfliteModel
 
 
@@ -140,6 +143,38 @@ def run_files(
     if not results:
         raise ValueError(f"There must be a TFLite file to run. Received: none in {exports}")
     return results
+
+
+def check_labels(
+    exports: str | Path,
+    students: Sequence[str] | None = None,
+    formats: Sequence[str] | None = None,
+) -> str:
+    """Whether the labels beside the files are those that were exported.
+
+    Args:
+        exports: Folder of the export, or of a delivered file.
+        students: Names of the students; all if None.
+        formats: Names of the formats; all if None.
+
+    Returns:
+        "" if they are, or none are there; otherwise what is wrong, in one line.
+
+    Raises:
+        ValueError: There are no golden vectors, or a name is not in the manifest.
+        OSError: Labels cannot be read.
+    """
+    names = golden_vectors(exports).contract["class_names"] or []
+    expected = as_lines(names).splitlines()
+    places = [facts["path"] for facts in golden_files(exports, students, formats).values()]
+    for folder in dict.fromkeys((Path(exports) / place).parent for place in places):
+        if not (path := folder / LABELS).exists():
+            continue
+        found = read_labels(path, path, len(expected))
+        for index, (own, right) in enumerate(zip(found, expected, strict=True)):
+            if own != right:
+                return f"{path}, whose class {index} is {own!r}, not {right!r}"
+    return ""
 
 
 def check_pictures(exports: str | Path) -> str:

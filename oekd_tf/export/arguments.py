@@ -36,6 +36,7 @@ def check_arguments(
     contract: Contract | None = None,
     max_class_drop: float = 1.0,
     micro_images: int = 0,
+    validation_images: Any = None,
 ) -> None:
     """Checks the arguments of `export_students`, whose names they have.
 
@@ -56,6 +57,7 @@ def check_arguments(
         contract: What the network was trained on, or None.
         max_class_drop: Share from 0 to 1.
         micro_images: Number of images, at least 0.
+        validation_images: Raw pixels, (images, height, width, channels), or None.
 
     Raises:
         ExportError: An argument breaks its rule; the first one that does is named.
@@ -115,6 +117,8 @@ def check_arguments(
                 f"{calibrated[0]} needs calibration_images from the training split. Received: None"
             )
         _check_images(np.asarray(calibration_images), shape, "calibration_images")
+    if validation_images is not None:
+        _check_images(np.asarray(validation_images), shape, "validation_images")
 
 
 def check_provenance(provenance: Mapping[str, Any]) -> None:

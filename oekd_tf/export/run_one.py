@@ -25,6 +25,7 @@ class Job(NamedTuple):
         calibration_batch_size: Number of images at a time in calibration.
         labels: A .npy file of the test images' class indices.
         contract: A JSON file of the contract, with the names of the classes.
+        validation: A .npy file of images held out of training, or "".
         golden_images: Number of images at the start of `images` that are the golden vectors' and
             have no labels.
         micro_images: Number of test images that TensorFlow Lite Micro runs; 0 runs none, where the
@@ -39,6 +40,7 @@ class Job(NamedTuple):
     logits: str
     calibration: str = ""
     calibration_batch_size: int = 1
+    validation: str = ""
     labels: str = ""
     contract: str = ""
     golden_images: int = 0
@@ -66,17 +68,21 @@ def run_job(job: Job) -> KindFacts:
     form = formats.parse(job.format_name)
     path, everything = Path(job.path), np.load(job.images, mmap_mode="r")
     images = everything[job.golden_images :]
+    found_in_conversion: KindFacts = {}
     if form.kind.converted:
         source = formats.Source(
             folder=job.source,
             student=job.student,
             calibration_images=np.load(job.calibration, mmap_mode="r") if form.calibrated else None,
             calibration_batch_size=job.calibration_batch_size,
+            validation_images=np.load(job.validation, mmap_mode="r") if job.validation else None,
+            facts=found_in_conversion,
         )
         contract = json.loads(Path(job.contract).read_bytes())
         about = formats.About(job.student, contract, images)
         form.kind.save(_content(form.kind, source), path, about)
     logits, facts = form.kind.run(path, everything)
+    facts = {**found_in_conversion, **facts}
     np.save(job.logits, logits)
     logits = logits[job.golden_images :]
     if job.micro_images or form.kind.for_microcontrollers:

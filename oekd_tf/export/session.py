@@ -12,6 +12,7 @@ from oekd_tf.core.files import remove, write_errors
 from oekd_tf.core.records import Contract, FileFacts, KindFacts
 from oekd_tf.core.text import as_lines
 from oekd_tf.device import manifest
+from oekd_tf.device.rescue import rescue_in_words
 from oekd_tf.export import check
 from oekd_tf.export.formats import Format
 from oekd_tf.export.formats.parts.signature import write_converter_input
@@ -92,7 +93,7 @@ class Conversions:
 
         Args:
             name: "images" for the golden ones and those to test on, "labels" for the labels of the
-                latter, or "calibration".
+                latter, "calibration" or "validation".
             images: Raw pixels, (images, height, width, channels), or class indices, (images,);
                 several are written one after the other.
 
@@ -159,6 +160,7 @@ class Conversions:
             for form in wanted:
                 if not form.kind.converted:
                     form.kind.write(network, self._folder / name / form.file_name)
+        validation = self._scratch / "validation.npy"
         for form in wanted:
             job = Job(
                 student=name,
@@ -169,6 +171,7 @@ class Conversions:
                 logits=str(self._scratch / f"{name}_{form.name}.npy"),
                 calibration=str(self._scratch / "calibration.npy"),
                 calibration_batch_size=self._batch_size or self._calibration_batch_size,
+                validation=str(validation) if form.kind.validated and validation.exists() else "",
                 labels=str(self._scratch / "labels.npy"),
                 contract=str(self._scratch / "contract.json"),
                 golden_images=self._golden_images,
@@ -236,6 +239,8 @@ class Conversions:
             f"{job.name}: {facts['bytes']:,} bytes, accuracy {facts['accuracy']:.4f}, agreement "
             f"{facts['agreement']:.4f}"
         )
+        if "rescue" in facts:
+            self._progress(f"{job.name}: {rescue_in_words(facts['rescue'])}")
 
     def _drop(self, job: Job, why: str) -> None:
         self.failures.append(why if job.name in why else f"{job.name}: {why}")

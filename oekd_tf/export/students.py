@@ -37,6 +37,7 @@ def export_students(
     test_labels: np.ndarray,
     calibration_images: np.ndarray | None = None,
     calibration_batch_size: int = 1,
+    validation_images: np.ndarray | None = None,
     batch_size: int | None = 1,
     fine_tuning: Any = None,
     class_names: Sequence[str] | None = None,
@@ -64,7 +65,7 @@ def export_students(
             of such models.
         output: Folder to make.
         formats: Names of `oekd_tf.export.formats`: "saved_model", "float32", "float16",
-            "dynamic", "int8", "uint8", "int16x8", "mcu", "weight_only_int4", "onnx"; with
+            "dynamic", "int8", "uint8", "int16x8", "mixed", "mcu", "weight_only_int4", "onnx"; with
             `fine_tuning` also "qat_int8", "pruned_int8", "clustered_int8", "pruned_qat_int8" and
             so on.
         test_images: Raw pixels from 0 to 255, (images, height, width, channels), to run every
@@ -75,6 +76,9 @@ def export_students(
         calibration_batch_size: Number of images at a time in calibration with `batch_size=None`;
             otherwise there are as many as the files take. The ranges are the same; it takes less
             time.
+        validation_images: Images held out of training, of the same form, that "mixed" chooses
+            layers on; the calibration images if None, which a student that knows them by heart
+            loses less of.
         batch_size: Batch size of the TFLite and ONNX files; None for any at run time.
         fine_tuning: An `oekd_tf.compression.FineTuning`, for the formats that need one.
         class_names: One name a class, written to `labels.txt`, one a line; the contract's, or
@@ -133,7 +137,7 @@ def export_students(
     check_arguments(
         students, output, formats, test_images, test_labels, calibration_images,
         calibration_batch_size, batch_size, fine_tuning, class_names, limits, overwrite, widths,
-        contract, max_class_drop, micro_images,
+        contract, max_class_drop, micro_images, validation_images,
     )  # fmt: skip
     check_provenance(provenance or {})
     test_labels = class_indices(test_labels)
@@ -169,6 +173,8 @@ def export_students(
             calibration = np.asarray(calibration_images)
             num_calibration = len(calibration)
             conversions.save_images("calibration", calibration)
+        if validation_images is not None and any(form.kind.validated for form in wanted):
+            conversions.save_images("validation", np.asarray(validation_images))
         references = {}
         for student in students:
             references[student.name] = student.predict(test_images, batch_size=256, verbose=0)

@@ -25,6 +25,9 @@ from oekd_tf.training.restore import (
     training_batches,
 )
 
+# Enough for a loss of a point to be told from none.
+_VALIDATION_IMAGES = 1000
+
 if TYPE_CHECKING:
     from oekd_tf.export.compression import FineTuning
 
@@ -43,6 +46,7 @@ def export_run(
     data_dir: str | Path | None = None,
     log: Callable[[str], None] = print,
     students: Sequence[str] = (),
+    rescue: bool = False,
 ) -> Manifest:
     """Exports the students of a finished run.
 
@@ -55,6 +59,7 @@ def export_run(
         data_dir: Where the run's data are now; where they were if None.
         log: Called with each progress message.
         students: Names of the students to export; all if empty.
+        rescue: Whether to write "mixed" as well: int8, with the layers that lose most in float32.
 
     Returns:
         The manifest, which is also written to `output`.
@@ -78,6 +83,8 @@ def export_run(
         overwrite = config.export.overwrite
     check_output(output, overwrite)
     wanted = tuple(config.export.formats if formats is None else formats) or DEFAULT_FORMATS
+    if rescue and "mixed" not in wanted:
+        wanted += ("mixed",)
     check_formats(wanted)
     check_micro(wanted, config.export.micro_images)
     # Held from here on: another export to the same place ends before it restores anything.
@@ -107,6 +114,8 @@ def _export(
     images, labels = data.test_arrays()
     calibration = min(config.export.calibration_images, data.num_train)
     exact = [name for name in wanted if parse(name).exact]
+    validated = data.num_validation and any(parse(name).kind.validated for name in wanted)
+    held_out = data.validation_arrays(_VALIDATION_IMAGES)[0] if validated else None
     tuned = any(parse(name).stages for name in wanted)
     drops = dict.fromkeys(wanted, config.export.max_accuracy_drop)
     drops |= dict.fromkeys(exact, config.export.max_accuracy_drop_float)
@@ -118,6 +127,7 @@ def _export(
             formats=wanted,
             calibration_images=data.train_images(calibration, config.export.calibration_seed),
             calibration_batch_size=config.export.calibration_batch_size,
+            validation_images=held_out,
             batch_size=config.export.batch_size or None,
             fine_tuning=_fine_tuning(config, data, model) if tuned else None,
             test_images=images,

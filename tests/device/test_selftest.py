@@ -309,6 +309,32 @@ def test_the_command(colour, tmp_path, capsys, fails):
     assert "--model must be given" in fails(command.main, f"--exports={colour}", f"--logits={app}")
 
 
+def test_what_a_file_manager_leaves_is_no_change(colour, tmp_path):
+    folder = shutil.copytree(colour, tmp_path / "run")
+    (folder / "selftest" / ".DS_Store").write_bytes(b"icons")
+    (folder / "selftest" / "@eaDir").mkdir()
+    (folder / "selftest" / "@eaDir" / "picture_1.png").write_bytes(b"thumbnail")
+    assert check_pictures(folder) == ""
+    (folder / "selftest" / "mine.png").write_bytes(b"mine")
+    with pytest.raises(ValueError, match="selftest must be what was exported"):
+        check_pictures(folder)
+
+
+def test_labels_in_another_order_are_told(colour, tmp_path, fails):
+    folder = shutil.copytree(colour, tmp_path / "run")
+    path = folder / "student_1" / "labels.txt"
+    first, second, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([second, first, *rest]) + "\n")
+    message = fails(command.main, f"--exports={folder}")
+    assert f"student_1/labels.txt, whose class 0 is {second!r}, not {first!r}" in message
+    picked = tmp_path / "picked"
+    pick.main([f"--exports={colour}", "--formats=int8", f"--output={picked}"])
+    (picked / "labels.txt").write_text(path.read_text())
+    assert "whose class 0 is" in fails(command.main, f"--exports={picked}")
+    (picked / "labels.txt").write_text("one\n")
+    assert "labels.txt must" in fails(command.main, f"--exports={picked}")
+
+
 def test_a_picked_file_has_its_own(colour, tmp_path, capsys, fails):
     picked = tmp_path / "picked"
     pick.main([f"--exports={colour}", "--formats=int8", f"--output={picked}"])

@@ -34,6 +34,10 @@ class Source(NamedTuple):
         calibration_batch_size: Number of images at a time; 1 unless the SavedModel's batch is
             free.
         base: Content of the student's file of the kind that is named by `Kind.derives_from`.
+        validation_images: Images held out of training, of the calibration images' form, that a
+            kind may choose by; None where there are none.
+        facts: Facts for the manifest, to which `convert` adds what only it finds; None where
+            nobody asks.
     """
 
     folder: str | Path
@@ -41,6 +45,8 @@ class Source(NamedTuple):
     calibration_images: "np.ndarray | None" = None
     calibration_batch_size: int = 1
     base: bytes = b""
+    validation_images: "np.ndarray | None" = None
+    facts: KindFacts | None = None
 
 
 class About(NamedTuple):
@@ -71,6 +77,7 @@ class Kind:
         derives_from: Name of a kind whose file is made first and given to `convert`; "" for none.
         allowed_stages: Those of `STAGES` that a student may go through before.
         calibrated: Whether ranges of activations are measured on training images.
+        validated: Whether something is chosen on validation images.
         max_accuracy_drop: Largest difference by which the file's test accuracy may be below the
             Keras student's, from 0 to 1.
         min_agreement: Least share of test images with the Keras student's top class.
@@ -101,6 +108,7 @@ class Kind:
     derives_from: str = ""
     allowed_stages: tuple[str, ...] = ("pruned", "clustered")
     calibrated: bool = False
+    validated: bool = False
     max_accuracy_drop: float = 0.02
     min_agreement: float = 0.0
     advice: str = ""
