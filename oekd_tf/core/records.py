@@ -338,24 +338,25 @@ class MicroFacts(TypedDict, total=False):
     largest_difference: Amount
 
 
+Precision = Literal["int8", "int16", "float32"]
+
+
 class LayerFacts(TypedDict):
     """A layer of a student, as one of a file of mixed precision.
 
     Attributes:
         name: Name of the layer, or of several that are one operation there, joined by "+".
-        weights: Number of its weights.
         error: Mean squared error of the logits over their variance when it alone is in int8.
-        kept: Whether it is in float32.
+        precision: "int8", "int16" (activations, with weights in int8) or "float32".
     """
 
     name: str
-    weights: Count
     error: Amount
-    kept: bool
+    precision: Precision
 
 
 class RescueFacts(TypedDict):
-    """What was kept in float32 so that a file in int8 loses less.
+    """What was kept in a higher precision so that a file in int8 loses less.
 
     Attributes:
         expected_loss_int8: Share of accuracy that the student in int8 throughout is expected to

@@ -127,7 +127,8 @@ IN_MULTIPLES = [
 
 
 def is_large(family):
-    return isinstance(family, backbones.WideResNet) or getattr(family, "size", "") == "large"
+    deep = (backbones.WideResNet, backbones.ImageNetDenseNet)
+    return isinstance(family, deep) or getattr(family, "size", "") == "large"
 
 
 def in_multiples(family, multiple):

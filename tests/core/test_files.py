@@ -166,7 +166,7 @@ def test_full_disk(exported):
     assert os.listdir(exported.parent) == ["run"]
 
 
-@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize("processes", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_kill_in_the_middle(exported, processes):
     before = tree(exported)
     process = start(exported, pause=60, processes=processes)

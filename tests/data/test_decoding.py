@@ -142,7 +142,7 @@ def test_every_format_is_the_same_picture_everywhere(tmp_path, channels, varying
         assert error.mean() < (3 if lossy or "zeros" in name else 1), name
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_crops_before_decoding_are_crops_of_the_upright_picture(channels):
     rng = np.random.default_rng(1)
     decoder = ImageDecoder((16, 16, channels), varying=True)

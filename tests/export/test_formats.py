@@ -14,7 +14,10 @@ from oekd_tf.export import export_students, formats
 
 pytestmark = pytest.mark.integration
 
-FORMATS = ("float32", "float16", "dynamic", "int8", "uint8", "int16x8", "weight_only_int4", "onnx")
+FORMATS = (
+    "float32", "float16", "dynamic", "int8", "uint8", "int16x8", "mixed", "weight_only_int4",
+    "onnx",
+)  # fmt: skip
 # Fewer than 1,024 weights are left in float by the converter; the widest student has more.
 TYPES = {
     "float32": ("float32", {"float32", "int32"}),
@@ -23,6 +26,7 @@ TYPES = {
     "int8": ("int8", {"int8", "int32"}),
     "uint8": ("uint8", {"int8", "uint8", "int32"}),
     "int16x8": ("int16", {"int8", "int16", "int32", "int64"}),
+    "mixed": ("int8", {"int8", "int16", "float32", "int32", "int64"}),
     "weight_only_int4": ("float32", {"int4", "float32", "int32"}),
 }
 
@@ -50,7 +54,11 @@ def student(data):
 
 @pytest.fixture(
     scope="module",
-    params=[1, pytest.param(4, marks=pytest.mark.slow), None],
+    params=[
+        1,
+        pytest.param(4, marks=pytest.mark.slow),
+        pytest.param(None, marks=pytest.mark.slow),
+    ],
     ids=["batch-1", "batch-4", "free-batch"],
 )
 def exported(request, student, data, test_set, tmp_path_factory):

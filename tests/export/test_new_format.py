@@ -103,13 +103,13 @@ def test_a_file_must_define_one_format(add_file):
 
 def test_kinds_of_today():
     assert formats.names() == (
-        "saved_model", "float32", "float16", "dynamic", "int8", "uint8", "int16x8", "mixed", "mcu",
+        "saved_model", "float32", "float16", "dynamic", "int8", "uint8", "int16x8", "mcu", "mixed",
         "weight_only_int4", "onnx",
     )  # fmt: skip
     assert all(formats.kind(name).name == name for name in formats.names())
     assert formats.parse("int8") == formats.parse("int8")
     assert formats.RULE == (
-        "one of saved_model, float32, float16, dynamic, int8, uint8, int16x8, mixed, mcu, "
+        "one of saved_model, float32, float16, dynamic, int8, uint8, int16x8, mcu, mixed, "
         "weight_only_int4, onnx; prefix pruned_ and/or clustered_ to fine-tune first; qat_int8 and "
         "qat_uint8 and qat_mcu take the same prefixes"
     )

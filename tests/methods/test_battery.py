@@ -56,7 +56,7 @@ COMBINED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("check", ["gradients", "resume"])
+@pytest.mark.parametrize("check", ["gradients", pytest.param("resume", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", COMBINED, ids=lambda case: "-".join(map(str, case[1].values())))
 def test_parts_together(case, check):
     assert testing.check_method(*case, only=[check]) == {check: "passed"}

@@ -256,7 +256,7 @@ class TestGradients:
 
 
 class TestFit:
-    @pytest.mark.parametrize("jit_compile", [False, True])
+    @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
     def test_learns(self, batch, jit_compile):
         ensemble = small_ensemble()
         ensemble.compile(keras.optimizers.Adam(0.01), jit_compile=jit_compile)

@@ -42,7 +42,11 @@ def test_names_are_checked(workdir, tmp_path, names):
 def test_on_the_command_line(workdir, tmp_path):
     arguments = ["export", f"--workdir={workdir}", f"--output={tmp_path / 'out'}"]
     with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--formats=float32", "--students=student_2, student_3"])
+        main([*arguments, "--formats=float32", "--students=student_2, student_3", "--rescue"])
     assert not stop.value.code
     manifest = read_manifest(tmp_path / "out")
     assert [s["name"] for s in manifest["students"]] == ["student_2", "student_3"]
+    for student in manifest["students"]:
+        assert list(student["formats"]) == ["float32", "mixed"]
+        rescue = student["formats"]["mixed"]["rescue"]
+        assert rescue["images"] == manifest["contract"]["splits"]["validation"]["examples"]

@@ -146,6 +146,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(run, tmp_path):
             assert float(row[name]) == pytest.approx(float(other_row[name]), rel=1e-3, abs=0.02)
 
 
+@pytest.mark.slow
 def test_baseline_is_the_ensembles_student_trained_by_itself(run, tmp_path):
     workdir = tmp_path / "small"
     shutil.copytree(run[0], workdir)
@@ -354,6 +355,7 @@ class TestBinary:
         assert not (tmp_path / "runs" / "demo" / "metrics.csv").exists()
 
 
+@pytest.mark.slow
 def test_mixed_precision_run(tmp_path):
     config = small_config(precision="mixed_float16", epochs=1)
     summary = training.train(config, tmp_path / "run", lambda line: None)

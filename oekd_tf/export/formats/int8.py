@@ -12,4 +12,4 @@ class Int8(IntegerKind):
     tensor_types = ("int8", "int32", "int64", "bool")
     io_type = "int8"
     allowed_stages = STAGES
-    advice = f"{MORE_IMAGES}, int16x8, or qat_int8"
+    advice = f"{MORE_IMAGES}, mixed (--rescue), int16x8, or qat_int8"

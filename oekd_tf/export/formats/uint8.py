@@ -12,4 +12,4 @@ class Uint8(IntegerKind):
     tensor_types = ("int8", "uint8", "int32", "int64", "bool")
     io_type = "uint8"
     allowed_stages = STAGES
-    advice = f"{MORE_IMAGES}, int16x8, or qat_uint8"
+    advice = f"{MORE_IMAGES}, mixed (--rescue), int16x8, or qat_uint8"

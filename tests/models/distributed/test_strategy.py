@@ -38,6 +38,7 @@ def train(strategy, examples, optimizer, batch=BATCH, **network):
     return history, weights, ensemble.evaluate(data, verbose=0, return_dict=True)
 
 
+@pytest.mark.slow
 def test_batch_norm_that_is_not_synchronized_differs(mirrored, images):
     keras.utils.set_random_seed(0)
     with mirrored.scope():

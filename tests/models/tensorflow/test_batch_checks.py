@@ -266,7 +266,7 @@ class TestLossesAndGradients:
         message = "Received: feature_loss=(inf|-?nan) at step 1$"
         refuses(ensemble, NonFiniteLossError, message, lambda: ensemble.fit(*batch, verbose=0))
 
-    @pytest.mark.parametrize("alone", [False, True])
+    @pytest.mark.parametrize("alone", [False, pytest.param(True, marks=pytest.mark.slow)])
     def test_gradient(self, batch, alone):
         backbone = BrokenCnn((4,))
         backbone.broken = "student_1" if alone else "student_2"

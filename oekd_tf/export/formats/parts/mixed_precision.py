@@ -1,38 +1,25 @@
-"""Which layers of an int8 file must stay in float, by what each of them alone costs."""
+"""Which layers of an int8 file need a higher precision, by what each of them alone costs."""
 
-from collections.abc import Callable, Sequence
+import bisect
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-# What the operations around a float layer take, in bytes: more than they do when it is alone.
-_AROUND = 300
-# A float weight instead of one in int8.
-_MORE_A_WEIGHT = 3
-
-
-class Layer(NamedTuple):
-    """A layer that can be kept in float.
-
-    Attributes:
-        name: Name that it is kept by.
-        weights: Number of its weights.
-    """
-
-    name: str
-    weights: int
+# What quantizing around a layer takes, in bytes, about.
+_AROUND = 150
 
 
 class Choice(NamedTuple):
-    """Layers that are kept in float.
+    """Layers that are kept in a higher precision.
 
     Attributes:
-        kept: Their names, in the order of the network.
+        kept: The precision of each, by name; those first that gain most.
         content: The file.
         loss: Its `expected_loss`, from 0 to 1.
     """
 
-    kept: tuple[str, ...]
+    kept: dict[str, str]
     content: bytes
     loss: float
 
@@ -64,8 +51,8 @@ def expected_loss(reference: np.ndarray, logits: np.ndarray) -> float:
 
 
 def layer_errors(
-    layers: Sequence[Layer],
-    quantize: Callable[[Sequence[str]], bytes],
+    names: Sequence[str],
+    file_without: Callable[[str], bytes],
     run: Callable[[bytes], np.ndarray],
     reference: np.ndarray,
 ) -> dict[str, float]:
@@ -75,53 +62,69 @@ def layer_errors(
     do not, because what it takes and gives is then still rounded.
 
     Args:
-        layers: The layers.
-        quantize: Function from the names of layers to keep in float to the content of a file.
+        names: Names of the layers.
+        file_without: Function from a layer's name to the content of a file that has it in int8 and
+            all others in float.
         run: Function from a file's content to its logits, (images, classes).
         reference: Logits of the network on these images, (images, classes).
 
     Returns:
         By name, the mean squared error of the logits over their variance.
     """
-    names = [layer.name for layer in layers]
     variance = float(reference.var()) or 1.0
     errors = {}
     for name in names:
-        logits = run(quantize([other for other in names if other != name]))
-        error = float(np.square(logits - reference).mean()) / variance
+        error = float(np.square(run(file_without(name)) - reference).mean()) / variance
         errors[name] = error if np.isfinite(error) else float(np.finfo(np.float32).max)
     return errors
 
 
-def by_gain(layers: Sequence[Layer], errors: dict[str, float], budget: int) -> list[str]:
-    """Layers to keep in float, those first that gain most for a byte.
+def by_gain(more_bytes: Mapping[str, int], errors: Mapping[str, float], budget: int) -> list[str]:
+    """Layers to keep, those first that gain most for a byte.
 
     Args:
-        layers: The layers.
-        errors: What each of them costs, by name.
-        budget: Number of bytes that the file may grow by; layers that do not fit are left out.
+        more_bytes: How much larger the constants of each layer are than in int8, by name.
+        errors: What each of them costs in int8, by name.
+        budget: Number of bytes that the file may grow by; a layer that takes more is left out.
 
     Returns:
         Names.
 
     Example:
-        >>> layers = [Layer("stem", 500), Layer("head", 90_000), Layer("add", 0)]
-        >>> by_gain(layers, {"stem": 0.01, "head": 0.02, "add": 0.001}, 10_000)
+        >>> more = {"stem": 1_500, "head": 270_000, "add": 0}
+        >>> by_gain(more, {"stem": 0.01, "head": 0.02, "add": 0.001}, 10_000)
+        ['add', 'stem']
+    """
+    fitting = [name for name, more in more_bytes.items() if more <= budget]
+    return sorted(fitting, key=lambda name: -errors[name] / (more_bytes[name] + _AROUND))
+
+
+def within(order: Sequence[str], more_bytes: Mapping[str, int], budget: int) -> list[str]:
+    """The first layers that fit together.
+
+    Args:
+        order: Names of layers.
+        more_bytes: As for `by_gain`.
+        budget: Number of bytes.
+
+    Returns:
+        Names, without layers that what is before them leaves no room for.
+
+    Example:
+        >>> within(["stem", "head", "add"], {"stem": 1_500, "head": 9_000, "add": 0}, 10_000)
         ['stem', 'add']
     """
-    cost = {layer.name: _MORE_A_WEIGHT * layer.weights + _AROUND for layer in layers}
-    chosen: list[str] = []
-    for name in sorted(cost, key=lambda name: -errors[name] / cost[name]):
-        if cost[name] <= budget:
+    chosen = []
+    for name in order:
+        if more_bytes[name] + _AROUND <= budget:
+            budget -= more_bytes[name] + _AROUND
             chosen.append(name)
-            budget -= cost[name]
     return chosen
 
 
 def choose(
-    order: Sequence[str],
-    layers: Sequence[Layer],
-    quantize: Callable[[Sequence[str]], bytes],
+    order: Sequence[tuple[str, str]],
+    file_with: Callable[[Mapping[str, str]], bytes],
     loss: Callable[[bytes], float],
     max_bytes: int,
     max_loss: float,
@@ -129,9 +132,9 @@ def choose(
     """Keeps as few of the first layers as it takes.
 
     Args:
-        order: Names of layers, of `by_gain`.
-        layers: All layers.
-        quantize: As for `layer_errors`.
+        order: Names of layers and the precision to keep each in.
+        file_with: Function from the precision of layers by name to the content of a file that has
+            all others in int8.
         loss: Function from a file's content to its expected loss, from 0 to 1.
         max_bytes: Most bytes of the file.
         max_loss: Largest loss; where it cannot be had within the bytes, the layers that fit.
@@ -139,17 +142,17 @@ def choose(
     Returns:
         The layers, and the file.
     """
-    place = {layer.name: index for index, layer in enumerate(layers)}
 
     def attempt(count: int) -> Choice:
-        kept = tuple(sorted(order[:count], key=place.__getitem__))
-        content = quantize(kept)
-        return Choice(kept, content, loss(content) if len(content) <= max_bytes else 1.0)
+        kept = dict(order[:count])
+        content = file_with(kept)
+        return Choice(kept, content, loss(content))
 
-    most, found = len(order), attempt(len(order))
-    while most and len(found.content) > max_bytes:
-        most -= max(1, most // 20)
-        found = attempt(most)
+    # Each of them makes the file larger, but for what need not be quantized any more between two.
+    most = bisect.bisect_right(
+        range(1, len(order) + 1), max_bytes, key=lambda count: len(file_with(dict(order[:count])))
+    )
+    found = attempt(most)
     if found.loss > max_loss:
         return found
     least, enough = -1, most

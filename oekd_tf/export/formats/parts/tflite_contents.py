@@ -3,7 +3,6 @@
 from collections import Counter
 from typing import NamedTuple
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 _BUILTINS = {value: name for name, value in vars(schema.BuiltinOperator).items() if name[0] != "_"}
@@ -34,7 +33,7 @@ def read(model: bytes) -> Contents:
     Example:
         >>> read(Path("savedmodels/demo/student_5/int8.tflite").read_bytes()).tensor_types
     """
-    tree = _tree(model)
+    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model, 0))
     names = []
     for code in tree.operatorCodes:
         # Older files keep the code in the narrower field.
@@ -47,43 +46,6 @@ def read(model: bytes) -> Contents:
         operations.update(names[operator.opcodeIndex] for operator in graph.operators)
         types.update(_TYPES[tensor.type] for tensor in graph.tensors)
     return Contents(dict(sorted(operations.items())), dict(sorted(types.items())))
-
-
-class Operation(NamedTuple):
-    """An operation of a TFLite file.
-
-    Attributes:
-        output: Name of the tensor that it gives.
-        constants: Names of the constants that it takes.
-        weights: Number of values in them.
-    """
-
-    output: str
-    constants: tuple[str, ...]
-    weights: int
-
-
-def operations(model: bytes) -> list[Operation]:
-    """The operations of a TFLite file of one graph, in the order in which they run.
-
-    Args:
-        model: Content of the file.
-    """
-    tree = _tree(model)
-    graph = tree.subgraphs[0]
-    found = []
-    for operator in graph.operators:
-        taken = [graph.tensors[index] for index in operator.inputs if index >= 0]
-        constants = [tensor for tensor in taken if tree.buffers[tensor.buffer].data is not None]
-        shapes = (tensor.shape for tensor in constants if tensor.shape is not None)
-        found.append(
-            Operation(
-                graph.tensors[operator.outputs[0]].name.decode(),
-                tuple(tensor.name.decode() for tensor in constants),
-                sum(int(np.prod(shape)) for shape in shapes),
-            )
-        )
-    return found
 
 
 def layer_name(tensor: str, student: str) -> str:
@@ -110,7 +72,3 @@ def layer_name(tensor: str, student: str) -> str:
             layer = rest.partition("/")[0]
             found.append(layer.removesuffix(copy) if copy else layer)
     return "+".join(sorted(set(found))) or tensor
-
-
-def _tree(model: bytes) -> schema.ModelT:
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model, 0))
