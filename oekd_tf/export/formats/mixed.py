@@ -89,12 +89,11 @@ class Mixed(TfliteKind):
         best = _choice(splicer, _in_float(splicer, errors, len(whole)), loss, len(whole))
         if best.loss > _MAX_LOSS:
             try:
-                int16 = formats.kind("int16x8").convert(source)
+                splicer = _splicer(source, whole, formats.kind("int16x8").convert(source))
             except ExportError:
                 # Not every operation has a version with int16 activations.
                 pass
             else:
-                splicer = _splicer(source, whole, int16)
                 order = _in_float_and_int16(splicer, errors, len(whole))
                 found = _choice(splicer, order, loss, len(whole))
                 best = found if found.loss < best.loss else best
