@@ -38,6 +38,9 @@ def quiet_tensorflow() -> None:
 # Configs of a command line without --config.
 _DEMO, _SMALL = "configs/demo.py", "configs/small.py"
 
+# Fields that leave the students of a run as they are, or are one of its seeds.
+_OF_ANY_RUN = ("name", "note", "seed", "data.data_dir", "export.", "fine_tuning.")
+
 
 class ConfigFlag:
     """The flag `--config` of a command, with `--config.field=value` for single fields.
@@ -67,6 +70,9 @@ class ConfigFlag:
     def value(self) -> ConfigDict:
         """The config with overrides applied, not checked yet."""
         config = read_config(self._file.value)
+        if not all(path.startswith(_OF_ANY_RUN) for path in self._overrides):
+            # What a file says of its own runs is not known of another.
+            config.note = ""
         put_fields(config, self._overrides)
         return config
 
