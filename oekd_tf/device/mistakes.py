@@ -143,6 +143,7 @@ def _read_otherwise(golden: Values, picture: bytes, contract: Contract) -> list[
             crop=_USUAL_CROP
         ),
         f"the picture has bars instead of {instead}": right._replace(bars=True),
+        f"the picture is padded, then resized, instead of {instead}": right._replace(padded=True),
         f"the upper left corner is taken instead of {instead}": right._replace(
             corner=True, crop=crop or 1.0
         ),
@@ -173,6 +174,7 @@ class _Reading(NamedTuple):
     how: Any = None
     turn: int = 0  # 1 as the file has it, 2 the other way.
     bars: bool = False
+    padded: bool = False
     corner: bool = False
 
 
@@ -189,6 +191,14 @@ def _read(image: Any, size: tuple[int, int], reading: _Reading, always: bool = F
         place = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
         canvas.paste(Image.fromarray(resize(image, inner)), place)
         return np.asarray(canvas)
+    if reading.padded:
+        # To the input's shape at the picture's own scale, so that the bars' edges are resized too.
+        scale = max(image.width / size[0], image.height / size[1])
+        outer = (round(size[0] * scale), round(size[1] * scale))
+        canvas = Image.new(image.mode, outer)
+        place = (outer[0] - image.width) // 2, (outer[1] - image.height) // 2
+        canvas.paste(image, place)
+        return resize(canvas, size)
     if reading.crop is not None:
         box = central_box(image.size, size, reading.crop)
         if reading.corner:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 import oekd_tf
 from oekd_tf.cli import pick
@@ -98,6 +98,10 @@ def corner(image):
     return image.crop((0, 0, side, side))
 
 
+def square(image):
+    return (max(image.size), max(image.size))
+
+
 def barred(image):
     height = round(SIZE * image.height / image.width)
     inner = np.asarray(image.resize((SIZE, height), Image.Resampling.BILINEAR), np.float32)
@@ -142,6 +146,7 @@ MISTAKES = {
     "Lanczos": unless_small(lambda i: resized(center(i, CROP), Image.Resampling.LANCZOS)),
     "upper left corner": unless_small(lambda i: resized(corner(i))),
     "has bars": unless_small(lambda i: barred(i)),
+    "padded, then resized": unless_small(lambda i: resized(ImageOps.pad(i, square(i)))),
     "turned the wrong way": lambda p: (
         resized(center(upright(p).transpose(Image.Transpose.ROTATE_180), CROP))
         if p.suffix == ".jpg"
