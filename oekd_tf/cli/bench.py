@@ -89,7 +89,7 @@ def _compile(flags: Namespace) -> None:
     files = [
         file
         for file in exported_files(read_export(flags.exports), flags.students, flags.formats)
-        if file.is_tflite and (flags.formats or file.has_integer_input)
+        if file.is_tflite and (flags.formats or file.is_of_integers)
     ]
     if not files:
         raise ValueError("--formats must name a TFLite format of the export. Received: none")

@@ -7,8 +7,8 @@
     oekd export --workdir=runs/demo --overwrite --set=export.calibration_images=1000
 
 `--rescue` adds a file `mixed.tflite` for students that lose too much in int8: the layers that lose
-most stay in float32. `--set=export.calibration_images=1000` changes a field of the run's config
-that has to do with the export (`export.*`, `fine_tuning.*`); it can be given several times.
+most stay in float32 or int16. `--set=export.calibration_images=1000` changes a field of the run's
+config that has to do with the export (`export.*`, `fine_tuning.*`); it can be given several times.
 """
 
 from absl import flags
@@ -27,7 +27,7 @@ _FORMATS = flags.DEFINE_list(
 _STUDENTS = flags.DEFINE_list("students", [], "Names of those to export; all if unset.")
 _OVERWRITE = flags.DEFINE_boolean("overwrite", None, "Replace an export that is there.")
 _RESCUE = flags.DEFINE_boolean(
-    "rescue", False, "Also write mixed: int8, with the layers that lose most in float32."
+    "rescue", False, "Also write mixed: int8, with the layers that lose most in float32 or int16."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the run's data are now, if they moved.")
 _SET = flags.DEFINE_multi_string("set", [], "FIELD=VALUE of the config, export.* or fine_tuning.*.")

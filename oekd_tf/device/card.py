@@ -188,8 +188,9 @@ def _micro(facts: MicroFacts) -> str:
     if "unfit" in facts:
         return f"does not run {where}: {in_markdown(facts['unfit'])}"
     return (
-        f"{where} it needs an arena of {facts['arena_bytes']:,} bytes, and gives the same answer "
-        f"on {facts['agreement']:.2%} of {facts['images']:,} test images"
+        f"{where} it needs an arena of {facts['arena_bytes']:,} bytes; its accuracy there is "
+        f"{facts['accuracy']:.2%} on {facts['images']:,} test images, with LiteRT's answer on "
+        f"{facts['agreement']:.2%}"
     )
 
 

@@ -36,9 +36,10 @@ class ExportedFile(NamedTuple):
         return self.facts["path"].endswith(".tflite")
 
     @property
-    def has_integer_input(self) -> bool:
-        """Whether the file takes integers, as a file of integers throughout does."""
-        return "int" in self.facts.get("input", {}).get("dtype", "")
+    def is_of_integers(self) -> bool:
+        """Whether the file computes in integers throughout, as far as the manifest says."""
+        takes = self.facts.get("input", {}).get("dtype", "")
+        return "int" in takes and "float32" not in self.facts.get("tensor_types", {})
 
 
 def read_export(folder: str | Path) -> Manifest:

@@ -61,6 +61,10 @@ def candidates(
             yield Candidate(names, reorder(rescale(values)).astype(np.float32))
 
 
+def _grey(weights: Values) -> Change:
+    return lambda v: np.repeat((v @ weights)[..., None], 3, axis=-1)
+
+
 def _same(values: Values) -> Values:
     return values
 
@@ -70,9 +74,9 @@ def _orders(shape: tuple[int, ...]) -> list[tuple[str, Change]]:
     found: list[tuple[str, Change]] = [("", _same)]
     if channels == 3:
         found.append(("channels are swapped: BGR instead of RGB", lambda v: v[..., ::-1]))
-        found.append(
-            ("colours are grey", lambda v: np.repeat(v.mean(-1, keepdims=True), channels, axis=-1))
-        )
+        found.append(("colours are grey, their mean", _grey(np.full(3, 1 / 3))))
+        # As Pillow and OpenCV make it.
+        found.append(("colours are grey, their luminance", _grey(np.array([0.299, 0.587, 0.114]))))
     if channels > 1:
         found.append(
             (

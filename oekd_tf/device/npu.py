@@ -70,6 +70,11 @@ def compile_for(
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         tables = list(Path(folder).glob("*_summary_*.csv"))
+        if done.returncode and "type=FLOAT32" in done.stderr:
+            raise ValueError(
+                "Every operator of a file must run on the NPU. Received: one that computes in "
+                "float32 in part, which the NPU does not"
+            )
         if done.returncode or len(tables) != 1:
             raise ValueError(f"Vela must be able to compile a file. Received: {_reason(done)}")
         return read_summary(done.stdout, tables[0])

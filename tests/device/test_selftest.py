@@ -139,7 +139,14 @@ MISTAKES = {
     "channels come first": lambda p: as_trained(p).transpose(2, 0, 1),
     "mirrored": lambda p: as_trained(p)[:, ::-1],
     "upside down": lambda p: as_trained(p)[::-1],
-    "colours are grey": lambda p: np.repeat(as_trained(p).mean(-1, keepdims=True), 3, -1),
+    "grey, their luminance": lambda p: np.repeat(
+        np.asarray(Image.fromarray(as_trained(p).astype(np.uint8)).convert("L"), np.float32)[
+            ..., None
+        ],
+        3,
+        -1,
+    ),
+    "grey, their mean": lambda p: np.repeat(as_trained(p).mean(-1, keepdims=True), 3, -1),
     "inverted": lambda p: 255 - as_trained(p),
     "bicubic": unless_small(lambda i: resized(center(i, CROP), Image.Resampling.BICUBIC)),
     "averages areas": unless_small(lambda i: resized(center(i, CROP), Image.Resampling.BOX)),
@@ -248,7 +255,8 @@ def test_wrong_logits_of_one_picture_are_named(colour, form):
     assert diagnose_logits(colour, given, f"student_1/{form}") == []
     given["picture_2.png"][4] += 2 * tolerance
     (said,) = diagnose_logits(colour, given, f"student_1/{form}")
-    assert said == "picture_2.png: the logits are none that a known mistake makes"
+    assert said.startswith("picture_2.png: the logits are none that a known mistake makes; ")
+    assert said.endswith("check --inputs")
 
 
 def test_mistakes_of_the_output_are_not_those_of_pictures(colour):
