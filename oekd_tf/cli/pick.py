@@ -130,7 +130,7 @@ def _candidates(
     if not candidates and flags.npu:
         raise ValueError(
             f"No file that the other flags leave was compiled for {flags.npu}. Run: "
-            f"oekd bench --exports={flags.exports} --npu={flags.npu}"
+            f"oekd bench --exports={flags.exports} --npu={flags.npu} (it says which cannot be)"
         )
     if not candidates and "max_latency_ms" in limits:
         raise ValueError(

@@ -143,7 +143,7 @@ def _opened(exports: str | Path, vectors: Vectors, file: str) -> Any:
     if file not in vectors.files:
         raise ValueError(
             "A file must be named by student and format, and have golden logits. "
-            f"Received: {file}, known: {', '.join(vectors.files)}"
+            f"Received: {file}, known: {', '.join(vectors.files) or 'none, of no TFLite file'}"
         )
     return golden_model(exports, file, golden_files(exports)[file])
 
@@ -167,7 +167,8 @@ def _checked(
 
 def _numbers(values: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     size = int(np.prod(shape))
-    rule = f"{name} must be a list of {size} finite numbers, {' × '.join(map(str, shape))}"
+    sides = f", {' × '.join(map(str, shape))}" if len(shape) > 1 else ""
+    rule = f"{name} must be a list of {size} finite numbers{sides}"
     try:
         found = np.asarray(values)
     except ValueError:

@@ -141,7 +141,10 @@ def run_files(
         difference = np.nan_to_num(difference, nan=np.inf)
         results.append(FileResult(key, difference, tolerance, same, len(expected)))
     if not results:
-        raise ValueError(f"There must be a TFLite file to run. Received: none in {exports}")
+        raise ValueError(
+            f"There must be a TFLite file to run. Received: none in {exports}; the int8 file that "
+            "mcu is made of has its answers"
+        )
     return results
 
 

@@ -52,7 +52,7 @@ def _ruin(student, images, factor=800.0):
     second.set_weights([following, rest])
 
 
-@pytest.fixture(scope="module", params=["float32", "int16"])
+@pytest.fixture(scope="module", params=[pytest.param("float32", marks=pytest.mark.slow), "int16"])
 def ruined(request, data, tmp_path_factory):
     """An export where the layers that lose fit in float32, and one where they do not."""
     keras.utils.set_random_seed(1)

@@ -35,8 +35,19 @@ def name_of(method):
     return f"methods_for_tests:{method}" if method in OWN else method
 
 
-@pytest.mark.parametrize("check", [c for c in testing.CHECKS if c not in SLOW])
-@pytest.mark.parametrize("method", [*methods.names(), *OWN])
+@pytest.mark.parametrize(
+    ("method", "check"),
+    [
+        # The code of all of them is that of one where arithmetic is in half precision.
+        pytest.param(
+            method, check,
+            marks=[pytest.mark.slow] if check == "mixed_precision" and method != "oekd" else [],
+        )
+        for method in (*methods.names(), *OWN)
+        for check in testing.CHECKS
+        if check not in SLOW
+    ],
+)  # fmt: skip
 def test_check(method, check, teacher):
     arguments = {"teacher": teacher} if method == "offline" else {}
     assert testing.check_method(name_of(method), arguments, only=[check]) == {check: "passed"}

@@ -107,6 +107,7 @@ def test_a_contract_that_was_changed_is_refused(place):
     path.write_text(json.dumps(contract))
 
 
+@pytest.mark.slow
 def test_what_to_know_of_the_data_is_in_the_report(place):
     shutil.copy(place / "photos/train/cat/1.png", place / "photos/test/cat/copy.png")
     config = config_of(place / "photos", epochs=1)
