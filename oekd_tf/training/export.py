@@ -25,11 +25,11 @@ from oekd_tf.training.restore import (
     training_batches,
 )
 
-# Enough for a loss of a point to be told from none.
-_VALIDATION_IMAGES = 1000
-
 if TYPE_CHECKING:
     from oekd_tf.export.compression import FineTuning
+
+# Enough for a loss of a point to be told from none.
+_VALIDATION_IMAGES = 1000
 
 
 def export_folder(config: ConfigDict) -> Path:

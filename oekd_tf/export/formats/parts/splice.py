@@ -77,7 +77,7 @@ class Splicer:
         for name in self.operations:
             writer.add(precision.get(name, self._ends), name)
         outputs = [writer.taken(self._ends, index) for index in ends.graph.outputs]
-        return writer.content(ends, outputs)
+        return writer.content(self._ends, outputs)
 
     def _constants(self, precision: str, operation: str) -> list[int]:
         version = self._versions[precision]
@@ -172,14 +172,14 @@ class _Writer:
         self._operators.append(operator)
         return target
 
-    def content(self, ends: _Version, outputs: list[int]) -> bytes:
+    def content(self, precision: str, outputs: list[int]) -> bytes:
         """The file.
 
         Args:
-            ends: The version whose input and output it has.
+            precision: The precision whose input and output it has.
             outputs: Numbers of its outputs.
         """
-        precision = next(name for name, version in self._versions.items() if version is ends)
+        ends = self._versions[precision]
         graph = copy.copy(ends.graph)
         graph.tensors, graph.operators = self._tensors, self._operators
         graph.inputs = [self._known[precision, index] for index in ends.graph.inputs]
@@ -187,11 +187,13 @@ class _Writer:
         tree = schema.ModelT()
         tree.version, tree.description = _SCHEMA_VERSION, ends.tree.description
         tree.subgraphs, tree.buffers = [graph], self._buffers
-        for (code, number), _ in sorted(self._codes.items(), key=lambda item: item[1]):
+        tree.operatorCodes = []
+        # In the order in which they were numbered.
+        for code, number in self._codes:
             entry = schema.OperatorCodeT()
             entry.builtinCode, entry.version = code, number
             entry.deprecatedBuiltinCode = min(code, 127)
-            tree.operatorCodes = [*(tree.operatorCodes or []), entry]
+            tree.operatorCodes.append(entry)
         numbers = {
             **dict(zip(ends.graph.inputs, graph.inputs, strict=True)),
             **dict(zip(ends.graph.outputs, outputs, strict=True)),

@@ -64,7 +64,7 @@ class TfliteKind(Kind):
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         self.configure(converter, source.calibration_images is not None)
         if source.calibration_images is not None:
-            converter.representative_dataset = batches(
+            converter.representative_dataset = _batches(
                 source.calibration_images, source.calibration_batch_size
             )
         # The error must not leave the block, which would then show pages of native output.
@@ -76,7 +76,7 @@ class TfliteKind(Kind):
         raise ExportError(
             "Every operation of a student must be one of TFLite's own to be converted. "
             f"Received: {source.student} to {self.name}, of which the converter says: "
-            f"{one_reason(error)}"
+            f"{_reason(error)}"
         ) from error
 
     def save(self, content: bytes, path: Path, about: About) -> None:
@@ -186,27 +186,16 @@ class TfliteKind(Kind):
             )
 
 
-def batches(images: "np.ndarray", size: int) -> Callable[[], Iterator[dict[str, "np.ndarray"]]]:
-    """Calibration images as TFLite's converter takes them.
-
-    Args:
-        images: Raw pixels, (images, height, width, channels).
-        size: Number of images at a time.
-
-    Returns:
-        A function that begins anew.
-    """
-
-    def in_turn() -> Iterator[dict[str, "np.ndarray"]]:
+def _batches(images: "np.ndarray", size: int) -> Callable[[], Iterator[dict[str, "np.ndarray"]]]:
+    def batches() -> Iterator[dict[str, "np.ndarray"]]:
         # A last batch of another size would make the calibrator allocate all tensors anew.
         for start in range(0, len(images) - len(images) % size or len(images), size):
             yield {"images": images[start : start + size].astype("float32")}
 
-    return in_turn
+    return batches
 
 
-def one_reason(error: Exception) -> str:
-    """The telling line of what the converter says."""
+def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = (line for line in lines if "error" in line.lower() or "Ops:" in line)
     return next(telling, lines[0] if lines else type(error).__name__)[:300]
