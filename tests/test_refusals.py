@@ -18,7 +18,7 @@ FAMILIES = [
     for _, family in inspect.getmembers(backbones, inspect.isclass)
     if issubclass(family, backbones.Backbone)
     and not inspect.isabstract(family)
-    and family is not backbones.FunctionBackbone
+    and family not in (backbones.FunctionBackbone, backbones.PrunedNetwork)
 ]
 
 

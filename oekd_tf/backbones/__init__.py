@@ -15,6 +15,7 @@ from oekd_tf.backbones.function_backbone import FunctionBackbone
 from oekd_tf.backbones.imagenet_densenet import ImageNetDenseNet
 from oekd_tf.backbones.mobilenet_v2 import MobileNetV2
 from oekd_tf.backbones.mobilenet_v3 import MobileNetV3
+from oekd_tf.backbones.pruned_network import PrunedNetwork, from_keras
 from oekd_tf.backbones.resnet import ResNet
 from oekd_tf.backbones.resnext import ResNeXt
 from oekd_tf.backbones.wide_resnet import WideResNet
@@ -30,10 +31,12 @@ __all__ = [
     "ImageNetDenseNet",
     "MobileNetV2",
     "MobileNetV3",
+    "PrunedNetwork",
     "ResNeXt",
     "ResNet",
     "WideResNet",
     "fit_multiple",
+    "from_keras",
     "make_divisible",
     "scale_channels",
 ]

@@ -5,6 +5,9 @@ import inspect
 import math
 from typing import Any, NamedTuple
 
+import keras
+import numpy as np
+
 from oekd_tf.core.types import KerasTensor
 
 
@@ -50,6 +53,9 @@ class Backbone(abc.ABC):
         ```
     """
 
+    # Mean and standard deviation of pixels, where the family has its own.
+    pixels: tuple[Any, Any] | None = None
+
     @abc.abstractmethod
     def stem(self, images: KerasTensor) -> KerasTensor:
         """Builds the common base block, always at full width.
@@ -73,6 +79,24 @@ class Backbone(abc.ABC):
         Returns:
             The symbolic block outputs and final features.
         """
+
+    def initial_weights(self) -> dict[str, list[np.ndarray]] | None:
+        """Weights that student 1 begins with, by layer without prefix; None for random ones."""
+        return None
+
+    def imagenet(self, weights: str | None = "imagenet") -> keras.Model:
+        """The same network of `keras.applications`, for `initial_weights="imagenet"`.
+
+        Args:
+            weights: Its weights; Keras fetches "imagenet", None is random.
+
+        Returns:
+            A model with classifier, which gives logits.
+
+        Raises:
+            NotImplementedError: There is none.
+        """
+        raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, read from the attributes of the same name."""

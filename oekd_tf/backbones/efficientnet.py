@@ -115,6 +115,11 @@ class EfficientNet(ConvolutionalBackbone):
     def kernel_initializer(self) -> keras.initializers.Initializer:
         return keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal")
 
+    def imagenet(self, weights: str | None = "imagenet") -> keras.Model:
+        return getattr(keras.applications, f"EfficientNet{self.variant.upper()}")(
+            weights=weights, classifier_activation=None
+        )
+
     def stem(self, images: KerasTensor) -> KerasTensor:
         channels = make_divisible(_STEM_CHANNELS * _VARIANTS[self.variant].width)
         x = self.conv_norm(images, channels, 3, 2, "stem")

@@ -66,6 +66,11 @@ class ImageNetDenseNet(ConvolutionalBackbone):
         )
         self.depth = depth
 
+    def imagenet(self, weights: str | None = "imagenet") -> keras.Model:
+        return getattr(keras.applications, f"DenseNet{self.depth}")(
+            weights=weights, classifier_activation=None
+        )
+
     def stem(self, images: KerasTensor) -> KerasTensor:
         x = layers.ZeroPadding2D(3, name="stem_pad")(images)
         x = self.conv_norm(x, 64, 7, 2, "stem", padding="valid")

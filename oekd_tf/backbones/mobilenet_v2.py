@@ -72,6 +72,11 @@ class MobileNetV2(ConvolutionalBackbone):
         )
         self.width_multiplier = width_multiplier
 
+    def imagenet(self, weights: str | None = "imagenet") -> keras.Model:
+        return keras.applications.MobileNetV2(
+            alpha=self.width_multiplier, weights=weights, classifier_activation=None
+        )
+
     def stem(self, images: KerasTensor) -> KerasTensor:
         x = self.conv_norm(images, make_divisible(32 * self.width_multiplier), 3, 2, "stem")
         return layers.ReLU(6.0, name="stem_relu")(x)

@@ -129,6 +129,11 @@ class MobileNetV3(ConvolutionalBackbone):
         self.width_multiplier = width_multiplier
         self.dropout_rate = dropout_rate
 
+    def imagenet(self, weights: str | None = "imagenet") -> keras.Model:
+        return getattr(keras.applications, f"MobileNetV3{self.size.title()}")(
+            alpha=self.width_multiplier, weights=weights, classifier_activation=None
+        )
+
     def stem(self, images: KerasTensor) -> KerasTensor:
         x = self.conv_norm(images, 16, 3, 2, "stem")
         return layers.Activation("hard_swish", name="stem_hard_swish")(x)

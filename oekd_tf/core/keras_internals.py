@@ -58,6 +58,11 @@ def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     return optimizer._get_variable_index(variable)
 
 
+def variable_path(optimizer: keras.optimizers.Optimizer, variable: Any) -> str:
+    """Path of a variable that an optimizer updates, which may be the backend's own."""
+    return optimizer._trainable_variables[variable_index(optimizer, variable)].path
+
+
 def clip_gradients(optimizer: keras.optimizers.Optimizer, gradients: list) -> list:
     """Gradients after an optimizer's own clipping."""
     return optimizer._clip_gradients(gradients)
@@ -73,6 +78,18 @@ def run_through_graph(
 def inbound_nodes(operation: keras.Operation) -> list:
     """The calls of an operation in functional models."""
     return operation._inbound_nodes
+
+
+def graph_of(model: keras.Model) -> Any:
+    """The functional model that a functional or sequential one is."""
+    return getattr(model, "_functional", None) or model
+
+
+def nodes_in_order(model: keras.Model) -> list:
+    """The calls of operations in a functional model, each after those that it depends on."""
+    by_depth = model._nodes_by_depth
+    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+    return [node for node in nodes if node.operation and not node.is_input]
 
 
 def made_by(tensor: keras.KerasTensor) -> keras.Operation:

@@ -104,6 +104,26 @@ def test_inbound_nodes_and_made_by():
     assert keras_internals.made_by(tensor) is hidden
 
 
+def test_nodes_in_order_of_a_functional_and_a_sequential_model():
+    sequential = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="one")])
+    for model, expected in ((small_model(), ["hidden", "logits"]), (sequential, ["one"])):
+        graph = keras_internals.graph_of(model)
+        assert len(graph.inputs) == len(graph.outputs) == 1
+        nodes = keras_internals.nodes_in_order(graph)
+        assert [node.operation.name for node in nodes] == expected
+        args, kwargs = nodes[0].arguments.fill_in({id(graph.inputs[0]): "images"})
+        assert "images" in [*args, *kwargs.values()]
+
+
+def test_variable_path():
+    model = small_model()
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(model.trainable_variables)
+    for variable in model.trainable_variables:
+        for form in (variable, variable.value):
+            assert keras_internals.variable_path(optimizer, form) == variable.path
+
+
 def test_has_merge_call(mirrored):
     assert tensorflow_internals.has_merge_call(mirrored)
 
