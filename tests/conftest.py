@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import fnmatch
 import os
 from pathlib import Path
 
@@ -31,7 +32,50 @@ LONGEST = (
 )  # fmt: skip
 
 
+# Variants of what another test covers, which would take the default run over its time.
+VARIANTS = (
+    "test_against_keras_applications.py::*DenseNet121*",
+    "test_against_keras_applications.py::*EfficientNetB0*",
+    "test_against_keras_applications.py::*MobileNetV2-0.5*",
+    "test_against_keras_applications.py::test_resnet_*",
+    "test_battery.py::test_check[[]cl_ilr-resume]",
+    "test_battery.py::test_check[[]cl_ilr-saving]",
+    "test_battery.py::test_check[[]dml-resume]",
+    "test_battery.py::test_check[[]dml-saving]",
+    "test_battery.py::test_check[[]labels-resume]",
+    "test_battery.py::test_check[[]Views-resume]",
+    "test_battery.py::test_check[[]Views-saving]",
+    "test_batch_checks.py::test_another_rank_than_before",
+    "test_budgets.py::test_an_impossible_budget*budgets1*",
+    "test_configs.py::*densenet100_k12*",
+    "test_families.py::*[[]*-large-*",
+    "test_families.py::*[[]ResNeXt*",
+    "test_families.py::*[[]WideResNet*",
+    "test_families.py::test_channels_are_multiples[[]EfficientNet*",
+    "test_families.py::test_channels_are_multiples[[]MobileNetV3-32_1*",
+    "test_families.py::*[[]ImageNetDenseNet*",
+    "test_imagenet_configs.py::*[[]imagenet_resnet18]",
+    "test_imbalance.py::test_every_method[[]settings[12]*",
+    "test_load.py::*[[]encoded]",
+    "test_online_ensemble.py::*[[]mixed_bfloat16]",
+    "test_online_ensemble.py::*any_keras_optimizer[[]optimizer[12]]",
+    "test_online_ensemble.py::*with_optimizer[[]sgd]",
+    "test_parameter_counts.py::*-b[2-7]-*",
+    "test_parameter_counts.py::*DenseNet-1[06]*",
+    "test_parameter_counts.py::*DenseNet-201*",
+    "test_parameter_counts.py::*WideResNet-101*",
+    "test_parameter_counts.py::test_deep_densenets*",
+    "test_parameter_counts.py::test_parameter_counts[[][234]*",
+    "test_shards.py::*[[]encoded]",
+    "test_twin.py::*[[]MobileNetV3]",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if any(fnmatch.fnmatchcase(item.nodeid, f"*/{variant}") for variant in VARIANTS):
+            item.add_marker(pytest.mark.slow)
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
 

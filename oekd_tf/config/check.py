@@ -81,6 +81,11 @@ def check(config: ConfigDict, *, imports: bool = True) -> None:
             "config.optimizer.weight_decay must be 0 unless config.optimizer.name is 'adamw'; "
             f"the others' is config.optimizer.l2. Received: {config.optimizer.weight_decay}"
         )
+    if config.ensemble.frozen_stem_epochs and not config.ensemble.shared_stem:
+        raise ConfigError(
+            "config.ensemble.frozen_stem_epochs must be 0 unless config.ensemble.shared_stem is "
+            f"True. Received: {config.ensemble.frozen_stem_epochs}"
+        )
     balancing = [
         f"config.{path}={get(config, path)!r}"
         for path in ("data.class_weight", "data.sampling", "label_loss.logit_adjustment")

@@ -15,6 +15,7 @@ from oekd_tf.core.choices import (
     PRECISIONS,
     SAMPLINGS,
     SCHEDULES,
+    SLICES,
     STRATEGIES,
 )
 from oekd_tf.core.errors import ConfigError
@@ -77,6 +78,13 @@ FIELDS: dict[str, Field] = {
         "",
         *rules.text(empty=True),
         "With only_student: offline distillation from the student 1 that was trained alone there.",
+    ),
+    "initial_weights": Field(
+        "",
+        *rules.text(empty=True),
+        "What students begin with: a .keras file, the folder of a finished run, or 'imagenet' "
+        "where keras.applications has the network; '' is random. Mean and standard deviation of "
+        "images are then those of that network.",
     ),
     "precision": Field(
         "float32",
@@ -228,6 +236,15 @@ FIELDS: dict[str, Field] = {
     "ensemble.shared_stem": Field(
         True, *rules.boolean(), "One stem for all students, or for each its own of full width."
     ),
+    "ensemble.slice": Field(
+        "l1",
+        *rules.one_of(*SLICES),
+        "With initial_weights, which channels narrower students begin with: those with the largest "
+        "kernels, those that batch normalisation scales most, the first, or random ones.",
+    ),
+    "ensemble.frozen_stem_epochs": Field(
+        0, *rules.at_least(0), "Epochs at the start in which the stem stays as it is."
+    ),
     "ensemble.pseudo_teacher_epochs": Field(
         0, *rules.at_least(0), "Epochs at the start in which the pseudo teacher is trained alone."
     ),
@@ -250,6 +267,11 @@ FIELDS: dict[str, Field] = {
     ),
     "optimizer.name": Field("adam", *rules.one_of(*OPTIMIZERS), "Name of the optimizer."),
     "optimizer.learning_rate": Field(1e-3, *rules.above(0), "Peak learning rate."),
+    "optimizer.pretrained_factor": Field(
+        1.0,
+        *rules.above(0),
+        "With initial_weights, factor of the learning rate for what is from there.",
+    ),
     "optimizer.l2": Field(0.0, *rules.at_least(0), "L2 coefficient on kernels, in the gradient."),
     "optimizer.weight_decay": Field(
         0.0, *rules.at_least(0), "Decoupled decay, times the learning rate; for adamw."

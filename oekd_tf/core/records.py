@@ -197,6 +197,20 @@ class SplitFacts(TypedDict):
     fingerprint: str
 
 
+class InitialWeights(TypedDict):
+    """What the students of a run began with.
+
+    Attributes:
+        source: The config's `initial_weights`.
+        sha256: SHA-256 of the file that the run keeps of it.
+        slice: How channels of narrower students were chosen.
+    """
+
+    source: str
+    sha256: Sha256
+    slice: str
+
+
 class Contract(TypedDict):
     """What makes a network's inputs and outputs: `contract.json`, and in manifest and card.
 
@@ -212,6 +226,7 @@ class Contract(TypedDict):
         class_counts: Number of training examples of each class.
         preparation: How a picture becomes an input.
         splits: Facts of "train", "validation" and "test".
+        initial_weights: What students began with, where that was not at random.
         digest: In a run's folder, the SHA-256 of all fields above, as JSON with sorted names.
     """
 
@@ -224,6 +239,7 @@ class Contract(TypedDict):
     class_counts: list[Count] | None
     preparation: Preparation | None
     splits: dict[str, SplitFacts] | None
+    initial_weights: NotRequired[InitialWeights]
     digest: NotRequired[Sha256]
 
 

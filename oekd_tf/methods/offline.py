@@ -6,13 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from oekd_tf.core.keras_files import RUN_FILES, find_model, load_model, student_of
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.distillation import Distillation
 from oekd_tf.methods.parts.network import Network
-
-# What a finished run leaves: its ensemble, or the one student that it trained.
-RUN_FILES = ("ensemble.keras", "student.keras")
 
 _TEACHER_RULE = (
     "teacher must be a Keras model, a .keras file, or the workdir of a finished run with "
@@ -68,7 +66,7 @@ class Offline(Distillation):
         if teacher is None:
             raise ValueError(f"{_TEACHER_RULE} Received: none")
         if isinstance(teacher, str | Path):
-            self._teacher_file = _file(teacher)
+            self._teacher_file = find_model(teacher, _TEACHER_RULE)
         else:
             self.network = _copy(teacher)
 
@@ -79,7 +77,7 @@ class Offline(Distillation):
     def build(self, network: Network) -> None:
         super().build(network)
         if self.network is None:
-            self.network = _copy(keras.models.load_model(self._teacher_file, compile=False))
+            self.network = _copy(load_model(self._teacher_file, _TEACHER_RULE))
         for side, own in (("input", network.students[0]), ("output", network.students[0])):
             given = tuple(getattr(self.network, f"{side}_shape"))
             wanted = tuple(getattr(own, f"{side}_shape"))
@@ -108,26 +106,9 @@ class Offline(Distillation):
         return cls(**{**config, "teacher": teacher})
 
 
-def _file(path: str | Path) -> Path:
-    path = Path(path)
-    candidates = [path, *(path / name for name in RUN_FILES)]
-    found = next((file for file in candidates if file.is_file()), None)
-    if found is None:
-        raise ValueError(f"{_TEACHER_RULE} Received: {str(path)!r}")
-    return found
-
-
 def _copy(teacher: keras.Model) -> keras.Model:
     """A frozen copy: the user's own model must stay trainable."""
-    if hasattr(teacher, "exported_models"):
-        # With its averages, if these are what the ensemble delivers.
-        named = {model.name: model for model in teacher.exported_models()}
-        teacher = named.get("student_1", teacher.students[0])
-    if not (isinstance(teacher, keras.Model) and getattr(teacher, "inputs", None)):
-        raise ValueError(
-            "teacher must be a functional or sequential Keras model, or an OnlineEnsemble. "
-            f"Received: {teacher!r}"
-        )
+    teacher = student_of(teacher, _TEACHER_RULE)
     last = teacher.layers[-1]
     if isinstance(last, keras.layers.Softmax) or (
         getattr(last, "activation", None) is keras.activations.softmax

@@ -23,6 +23,9 @@ from oekd_tf.models.after_epoch import AfterEpoch, split_off
 from oekd_tf.models.arguments import check_arguments, check_class_weight, per_channel, per_class
 from oekd_tf.models.branches import build_branches
 from oekd_tf.models.directions import tell_directions
+from oekd_tf.models.pretrained.selection import check_slice
+from oekd_tf.models.pretrained.source import find_source, pixels_of, source_of
+from oekd_tf.models.pretrained.start import start
 from oekd_tf.models.stop_on_nan import StopOnNan
 from oekd_tf.models.trainer import Trainer
 
@@ -47,8 +50,9 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         num_classes: Number of classes.
         widths: Fraction of the channels of each student: 1 first, then falling, above 0.
         method: Distillation method, a `oekd_tf.methods.Method` or the name of one.
-        mean: Mean that normalisation subtracts, in pixel units: a number, or one per channel.
-        std: Standard deviation that it then divides by: a number, or one per channel.
+        mean: Mean that normalisation subtracts, in pixel units: a number, or one per channel. None
+            is that of the network that students begin with, or else 127.5.
+        std: Standard deviation that it then divides by, likewise.
         shared_stem: Whether students share the stem; otherwise each has a full-width stem of its
             own, and only the method connects them.
         class_weight: A weight for each class in the label loss of training, for classes that have
@@ -57,6 +61,13 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         logit_adjustment: A number for each class that the label loss of training adds to the
             logits: `oekd_tf.classes.logit_adjustment(counts, tau)`. The logits that students give
             are without it.
+        initial_weights: What students begin with, in place of random weights: a `.keras` file, the
+            folder of a finished run, "imagenet" where `keras.applications` has the network, or a
+            Keras model. Student 1 has these weights exactly and narrower students a slice of them;
+            the classifier is theirs if it has as many classes. Under None a family of `from_keras`
+            begins with its model's.
+        slice: How channels of narrower students are chosen: "l1", those with the largest kernels;
+            "bn_scale", those that batch normalisation scales most; "first"; or "random".
         name: Name of the model.
         **kwargs: Other arguments of `keras.Model`, such as `dtype`.
 
@@ -92,11 +103,13 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         widths: Sequence[float] = (1.0, 0.8, 0.6, 0.4, 0.2),
         *,
         method: Method | str = "oekd",
-        mean: float | Sequence[float] = 127.5,
-        std: float | Sequence[float] = 127.5,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
         shared_stem: bool = True,
         class_weight: Sequence[float] | None = None,
         logit_adjustment: Sequence[float] | None = None,
+        initial_weights: Any = None,
+        slice: str = "l1",
         name: str = "online_ensemble",
         **kwargs: Any,
     ):
@@ -115,8 +128,13 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         self.image_shape = tuple(int(size) for size in input_shape)
         self.num_classes = int(num_classes)
         self.widths = widths
-        self.mean = per_channel(mean, self.image_shape[-1], "mean")
-        self.std = per_channel(std, self.image_shape[-1], "std")
+        check_slice(slice)
+        source = source_of(backbone)
+        if initial_weights is not None:
+            source = find_source(initial_weights, backbone, self.image_shape)
+        pixels = pixels_of(mean, std, source, backbone)
+        self.mean = per_channel(pixels[0], self.image_shape[-1], "mean")
+        self.std = per_channel(pixels[1], self.image_shape[-1], "std")
         self.shared_stem = bool(shared_stem)
         self.class_weight = per_class(class_weight, self.num_classes, "class_weight")
         self.logit_adjustment = per_class(logit_adjustment, self.num_classes, "logit_adjustment")
@@ -131,6 +149,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
                 self.std,
                 shared_stem=self.shared_stem,
             )
+            # What the students began with, and which of their layers did not.
+            self.start = start(branches.students, source, slice) if source else None
             method.build(
                 Network(
                     widths=widths,
@@ -157,6 +177,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         self._means = [keras.metrics.Mean(name=n) for n in names]
         self._accuracies = [keras.metrics.Mean(name=f"{n}_accuracy") for n in self.output_names]
         self._pseudo_teacher_only = False
+        self._stem_frozen = False
         self._plan: tuple[int | None, int | None] = (None, None)
         self._plan_is_given = False
         self.built = True
@@ -202,11 +223,48 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             self._trace_anew()
 
     @property
+    def stem_frozen(self) -> bool:
+        """Whether training steps leave the stem as it is, its moving statistics included.
+
+        May be changed between epochs, as by `oekd_tf.callbacks.FrozenStem`; the next step is then
+        traced again.
+        """
+        return self._stem_frozen
+
+    @stem_frozen.setter
+    def stem_frozen(self, value: bool) -> None:
+        changed = bool(value) != self._stem_frozen
+        self._stem_frozen = bool(value)
+        if changed:
+            self._trace_anew()
+
+    @property
     def trained_variables(self) -> list[keras.Variable]:
         """The variables that a training step updates, in the order of its gradients."""
-        if not self.pseudo_teacher_only:
-            return self.trainable_variables
-        return self.students[0].trainable_variables
+        trained = self.trainable_variables
+        if self.pseudo_teacher_only:
+            trained = self.students[0].trainable_variables
+        if self.stem_frozen:
+            frozen = {id(variable) for variable in self._branches.stem.variables}
+            trained = [variable for variable in trained if id(variable) not in frozen]
+        return trained
+
+    def pretrained_rates(self, factor: float) -> dict[str, float]:
+        """A smaller learning rate for what was trained before, for `oekd_tf.optimizers`.
+
+        Args:
+            factor: Factor of the learning rate, above 0.
+
+        Returns:
+            The factor by the path of each variable that began with weights of another network.
+
+        Example:
+            >>> rates = ensemble.pretrained_rates(0.1)
+            >>> ensemble.compile(oekd_tf.optimizers.Adam(1e-3, rates=rates))
+        """
+        if self.start is None:
+            return {}
+        return self.start.rates(self.students, factor)
 
     def plan(self, steps_per_epoch: int, epochs: int) -> None:
         """Sets the length of the training, for loss weights that depend on it.
@@ -233,7 +291,10 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
 
     def _call(self, images: Tensor, training: bool | None, with_parts: bool) -> dict:
         views = self._views(images)
-        stems = [self._branches.stem(view, training=training) for view in views]
+        frozen = bool(training) and self._stem_frozen
+        stems = [self._branches.stem(view, training=training and not frozen) for view in views]
+        if frozen:
+            stems = [ops.stop_gradient(output) for output in stems]
         stem, blocks, features, logits = [], [], [], []
         for index, branch in enumerate(self._branches.branches):
             stem_output = _scale_gradient(stems[index % len(stems)], self._stem_shares[index])

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         predict_function: Any
 
         @property
+        def stem_frozen(self) -> bool: ...
+
+        @property
         def trained_variables(self) -> list[keras.Variable]: ...
 
         def initial_weights(self) -> AbstractContextManager: ...

@@ -1,6 +1,6 @@
 """Construction of compiled networks and optimizers from a config."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +18,7 @@ from oekd_tf.models import optimizers
 from oekd_tf.models.labelled_student import LabelledStudent
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 from oekd_tf.models.optimizers import schedules
+from oekd_tf.models.pretrained.source import Source
 from oekd_tf.models.size import count_flops, count_parameters
 
 
@@ -36,6 +37,7 @@ def build(
     *,
     replicas: int = 1,
     teacher: keras.Model | None = None,
+    initial: Source | None = None,
     class_weight: Sequence[float] | None = None,
     logit_adjustment: Sequence[float] | None = None,
 ) -> keras.Model:
@@ -53,6 +55,7 @@ def build(
         steps_per_epoch: Number of steps per epoch, for the learning rate schedule.
         replicas: Number of replicas of the strategy in whose scope this is called.
         teacher: Teacher that the one student is distilled from; None for training on labels only.
+        initial: What students begin with; None for random weights.
         class_weight: As of `OnlineEnsemble`.
         logit_adjustment: As of `OnlineEnsemble`.
 
@@ -82,9 +85,14 @@ def build(
         shared_stem=config.ensemble.shared_stem,
         class_weight=class_weight,
         logit_adjustment=logit_adjustment,
+        initial_weights=initial,
+        slice=config.ensemble.slice,
         dtype=config.precision,
     )
-    optimizer = make_optimizer(config, steps_per_epoch)
+    rates = {}
+    if initial is not None and config.optimizer.pretrained_factor != 1:
+        rates = ensemble.pretrained_rates(config.optimizer.pretrained_factor)
+    optimizer = make_optimizer(config, steps_per_epoch, rates)
     # Without compilation JAX runs operation by operation.
     jit_compile = config.jit_compile or keras.backend.backend() == "jax"
     if not config.only_student:
@@ -107,12 +115,15 @@ def build(
 @as_config_error(
     (), "config.schedule.warmup_epochs and config.schedule.step_epochs must suit config.epochs"
 )
-def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def make_optimizer(
+    config: ConfigDict, steps_per_epoch: int, rates: Mapping[str, float] | None = None
+) -> keras.optimizers.Optimizer:
     """Makes the optimizer of a config, with its learning rate schedule.
 
     Args:
         config: The config.
         steps_per_epoch: Number of steps per epoch, for the learning rate schedule.
+        rates: Factors of the learning rate by path of a variable.
 
     Returns:
         A Keras optimizer.
@@ -125,7 +136,11 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> keras.optimizers
         warmup = round(schedule.warmup_epochs * steps_per_epoch)
         total = config.epochs * steps_per_epoch
         rate = schedules.cosine(rate, total, warmup, schedule.final_fraction)
-    common = {"l2": config.optimizer.l2, "global_clipnorm": config.optimizer.clip_norm or None}
+    common = {
+        "l2": config.optimizer.l2,
+        "global_clipnorm": config.optimizer.clip_norm or None,
+        "rates": rates,
+    }
     if config.optimizer.name == "sgd":
         momentum, nesterov = config.optimizer.momentum, config.optimizer.nesterov
         return optimizers.SGD(rate, momentum, nesterov, **common)

@@ -9,7 +9,7 @@ from oekd_tf.core.contract import check_contract
 from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.files import write_bytes, write_text
 from oekd_tf.core.json_files import digest, read_json
-from oekd_tf.core.records import Contract
+from oekd_tf.core.records import Contract, InitialWeights
 from oekd_tf.data.folder import changes
 from oekd_tf.data.recorded import Recorded, RecordedData, read_files, write_files
 
@@ -18,18 +18,24 @@ _KEPT = "method_"
 _FILES_NAME = "data_files.json.gz"
 
 
-def write_contract(workdir: str | Path, data: Any) -> None:
+def write_contract(
+    workdir: str | Path, data: Any, initial_weights: InitialWeights | None = None
+) -> None:
     """Writes the contract of a run that starts now, and the names of its files.
 
     Args:
         workdir: Folder of the run.
         data: The data set.
+        initial_weights: What students begin with, where that is not at random.
     """
     workdir = Path(workdir)
     if data.files is not None:
         write_files(workdir / _FILES_NAME, data.files)
     # A network is built from it: what was changed by accident must not be taken for what was.
-    signed = {**data.contract, "digest": digest(data.contract)}
+    contract = dict(data.contract)
+    if initial_weights:
+        contract["initial_weights"] = initial_weights
+    signed = {**contract, "digest": digest(contract)}
     write_text(workdir / FILE_NAME, json.dumps(signed, indent=2) + "\n")
 
 

@@ -114,6 +114,8 @@ def fit(
     followers += [*([best] if best else []), checkpoints, preemption]
     if isinstance(model, OnlineEnsemble):
         followers.append(callbacks.PseudoTeacherFirst(config.ensemble.pseudo_teacher_epochs))
+    if config.ensemble.frozen_stem_epochs:
+        followers.append(callbacks.FrozenStem(config.ensemble.frozen_stem_epochs))
 
     views = len(config.ensemble.widths) if _has_views(model) else 1
 

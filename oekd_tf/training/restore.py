@@ -11,6 +11,7 @@ from oekd_tf import config as config_module
 from oekd_tf.core.errors import ConfigError, as_config_error
 from oekd_tf.data.folder import changes
 from oekd_tf.data.recorded import Recorded, RecordedData
+from oekd_tf.models.pretrained.source import Source
 from oekd_tf.training import build
 from oekd_tf.training.callbacks.best_epoch import restore_best
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
@@ -134,7 +135,9 @@ def training_batches(config: ConfigDict, data: Any, **arguments: Any) -> Any:
     )
 
 
-def build_model(config: ConfigDict, data: Any, hosts: Hosts | Any = None) -> keras.Model:
+def build_model(
+    config: ConfigDict, data: Any, hosts: Hosts | Any = None, initial: Source | None = None
+) -> keras.Model:
     """Builds the compiled ensemble, or one student to be trained alone.
 
     A student alone is the same network as in the ensemble of the same seed, with the same initial
@@ -145,6 +148,7 @@ def build_model(config: ConfigDict, data: Any, hosts: Hosts | Any = None) -> ker
         config: The config.
         data: The data set.
         hosts: Hosts or `tf.distribute` strategy to train on; this device if None.
+        initial: What students begin with in training; None where a checkpoint follows.
 
     Returns:
         A compiled `OnlineEnsemble`, or a compiled functional model.
@@ -170,6 +174,7 @@ def build_model(config: ConfigDict, data: Any, hosts: Hosts | Any = None) -> ker
             steps_per_epoch,
             replicas=hosts.replicas,
             teacher=teacher,
+            initial=initial,
             **balance,
         )
 

@@ -28,6 +28,11 @@ from oekd_tf.training.contract import (
 )
 from oekd_tf.training.export import export_folder, export_run, refuse_existing_export
 from oekd_tf.training.hosts import Hosts, make_hosts, set_runtime
+from oekd_tf.training.initial import (
+    initial_facts,
+    keep_initial_weights,
+    read_initial_weights,
+)
 from oekd_tf.training.loop import fit, monitored
 from oekd_tf.training.per_class import confusions, per_class, save_confusions
 from oekd_tf.training.restore import (
@@ -147,11 +152,22 @@ def _finished_run(
     config = find_widths(config, data, log)
     # A latency is each host's own.
     hosts.assert_same(widths=zlib.crc32(repr(config.ensemble.widths).encode()))
-    model = build_model(config, data, hosts)
+    initial, facts = None, None
+    if config.initial_weights:
+        if hosts.is_chief and contract is None:
+            keep_initial_weights(config, workdir, data.image_shape)
+            facts = initial_facts(config, workdir)
+        initial = read_initial_weights(config, workdir, data.image_shape, contract)
+        if contract is None and initial.pixels is not None:
+            # As the weights know their images.
+            data.take_statistics(*initial.pixels)
+    model = build_model(config, data, hosts, initial)
+    if isinstance(model, OnlineEnsemble) and model.start is not None:
+        log(model.start.describe())
     if hosts.is_chief:
         write_text(workdir / "config.json", config_module.to_json(config))
         if contract is None:
-            write_contract(workdir, data)
+            write_contract(workdir, data, facts)
             if isinstance(model, OnlineEnsemble):
                 keep_files(workdir, model.method)
     with data.naming_damage():

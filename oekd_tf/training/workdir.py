@@ -18,8 +18,8 @@ _FILE_NAME = ".lock"
 # What a run writes into its folder.
 _RUN_FILES = (
     "accuracy.png", "config.json", "confusion.npz", "confusion.png", "contract.json",
-    "data_files.json.gz", "ensemble.keras", "metrics.csv", "report.md", "student.keras",
-    "summary.json", "trade_off.png",
+    "data_files.json.gz", "ensemble.keras", "initial_weights.keras", "metrics.csv", "report.md",
+    "student.keras", "summary.json", "trade_off.png",
 )  # fmt: skip
 
 

@@ -99,7 +99,13 @@ class JaxTrainer(TrainedEnsemble):
         return finite_step(self, self._step, state, data)
 
     def _step(self, state: tuple, data: Any) -> tuple:
+        before = state[0]
         logs, state = super().train_step(state, data)
+        if self.stem_frozen:
+            # JAX computes a gradient for every variable: that of L2 is not 0.
+            trained = {id(variable) for variable in self.trained_variables}
+            pairs = zip(self.trainable_variables, before, state[0], strict=True)
+            state = ([new if id(v) in trained else old for v, old, new in pairs], *state[1:])
         if not self.method.follows_steps:
             return logs, state
         trainable, non_trainable, optimizer, metrics_variables = state

@@ -1,5 +1,6 @@
 """Adam with L2 regularisation and a fused update under TensorFlow."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -7,6 +8,7 @@ import keras
 from oekd_tf.core.keras_internals import variable_index
 from oekd_tf.models.optimizers.clipping import clip_over_replicas
 from oekd_tf.models.optimizers.l2 import add_l2, check_l2
+from oekd_tf.models.optimizers.rates import check_rates, rate_of
 
 if TYPE_CHECKING:
     from oekd_tf.models.optimizers.tensorflow_kernels import FusedAdam
@@ -25,6 +27,8 @@ class Adam(keras.optimizers.Adam):
         beta_2: Decay rate of the second moment.
         epsilon: Constant added to the root of the second moment.
         l2: Coefficient of the L2 term that is added to kernels' gradients.
+        rates: Factors of the learning rate by path of a variable, 1 for those that are left out;
+            `OnlineEnsemble.pretrained_rates` gives them for what was trained before.
         name: Name of the optimizer.
         **kwargs: Other arguments of `keras.optimizers.Adam`, such as `weight_decay` and `clipnorm`.
 
@@ -46,11 +50,13 @@ class Adam(keras.optimizers.Adam):
         epsilon: float = 1e-7,
         *,
         l2: float = 0.0,
+        rates: Mapping[str, float] | None = None,
         name: str = "adam",
         **kwargs: Any,
     ):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
         self.l2 = check_l2(l2)
+        self.rates = check_rates(rates)
         self._fused: FusedAdam | None = None
 
     def apply(self, grads: list, trainable_variables: list | None = None) -> None:
@@ -66,6 +72,7 @@ class Adam(keras.optimizers.Adam):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         gradient = add_l2(gradient, variable, self.l2)
+        learning_rate = rate_of(self, variable, learning_rate, self.rates)
         if self._fused is None:
             super().update_step(gradient, variable, learning_rate)
             return
@@ -75,4 +82,5 @@ class Adam(keras.optimizers.Adam):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "l2": self.l2}
+        own = {"rates": dict(self.rates)} if self.rates else {}
+        return {**super().get_config(), "l2": self.l2, **own}

@@ -1,5 +1,6 @@
 """SGD with momentum, L2 regularisation and a fused update under TensorFlow."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import keras
 from oekd_tf.core.keras_internals import variable_index
 from oekd_tf.models.optimizers.clipping import clip_over_replicas
 from oekd_tf.models.optimizers.l2 import add_l2, check_l2
+from oekd_tf.models.optimizers.rates import check_rates, rate_of
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
@@ -18,6 +20,8 @@ class SGD(keras.optimizers.SGD):
         momentum: Momentum, from 0 to 1.
         nesterov: Whether to use Nesterov's momentum.
         l2: Coefficient of the L2 term that is added to kernels' gradients.
+        rates: Factors of the learning rate by path of a variable, 1 for those that are left out;
+            `OnlineEnsemble.pretrained_rates` gives them for what was trained before.
         name: Name of the optimizer.
         **kwargs: Other arguments of `keras.optimizers.SGD`, such as `weight_decay` and `clipnorm`.
 
@@ -35,17 +39,20 @@ class SGD(keras.optimizers.SGD):
         nesterov: bool = False,
         *,
         l2: float = 0.0,
+        rates: Mapping[str, float] | None = None,
         name: str = "sgd",
         **kwargs: Any,
     ):
         super().__init__(learning_rate, float(momentum), nesterov, name=name, **kwargs)
         self.l2 = check_l2(l2)
+        self.rates = check_rates(rates)
 
     def apply(self, grads: list, trainable_variables: list | None = None) -> None:
         super().apply(clip_over_replicas(self, grads), trainable_variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         gradient = add_l2(gradient, variable, self.l2)
+        learning_rate = rate_of(self, variable, learning_rate, self.rates)
         if keras.backend.backend() != "tensorflow" or not self.momentum:
             super().update_step(gradient, variable, learning_rate)
             return
@@ -57,4 +64,5 @@ class SGD(keras.optimizers.SGD):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "l2": self.l2}
+        own = {"rates": dict(self.rates)} if self.rates else {}
+        return {**super().get_config(), "l2": self.l2, **own}

@@ -4,6 +4,7 @@ from oekd_tf.core.errors import NonFiniteLossError
 from oekd_tf.models.stop_on_nan import StopOnNan
 from oekd_tf.training.callbacks.best_epoch import BestEpoch
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
+from oekd_tf.training.callbacks.frozen_stem import FrozenStem
 from oekd_tf.training.callbacks.metrics_csv import MetricsCsv
 from oekd_tf.training.callbacks.preemption import Preempted, Preemption
 from oekd_tf.training.callbacks.progress import Progress
@@ -14,6 +15,7 @@ from oekd_tf.training.callbacks.tensorboard import TensorBoard
 __all__ = [
     "BestEpoch",
     "Checkpoints",
+    "FrozenStem",
     "MetricsCsv",
     "NonFiniteLossError",
     "Preempted",

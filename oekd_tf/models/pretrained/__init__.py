@@ -1,0 +1,1 @@
+"""Students that begin with weights of a network that was trained before."""

@@ -1,0 +1,150 @@
+"""Weights that were trained before, from wherever a user has them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from oekd_tf.backbones.backbone import Backbone
+from oekd_tf.backbones.parts import channels
+from oekd_tf.backbones.parts.preprocessing import MODES, first_pixels, mode_of
+from oekd_tf.backbones.parts.tape import Tape, Value, record
+from oekd_tf.core.keras_files import load_model, student_of
+from oekd_tf.core.types import Tensor
+from oekd_tf.core.variables import as_array
+
+RULE = (
+    "initial_weights must be None, 'imagenet', a .keras file, the folder of a finished run, or a "
+    "Keras model."
+)
+IMAGENET = "imagenet"
+
+
+class Source(NamedTuple):
+    """A network that was trained before.
+
+    Attributes:
+        layers: Its layers with weights, in order: name and weights.
+        pixels: Mean and standard deviation with which it takes images, in pixel units; None if it
+            does not say.
+        name: What it is, for messages.
+        tape: Its steps after what prepares the image; None if only the weights are known.
+        model: The network, likewise.
+    """
+
+    layers: list[tuple[str, list[np.ndarray]]]
+    pixels: tuple[Any, Any] | None
+    name: str
+    tape: Tape | None = None
+    model: keras.Model | None = None
+
+
+def find_source(given: Any, backbone: Backbone, image_shape: Sequence[int]) -> Source:
+    """The network that `initial_weights` names.
+
+    Args:
+        given: `initial_weights` of `OnlineEnsemble`.
+        backbone: The ensemble's network family.
+        image_shape: Shape of its images.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: There is none, or it cannot be read.
+    """
+    if isinstance(given, Source):
+        return given
+    pixels = None
+    if isinstance(given, str) and given == IMAGENET:
+        model = _imagenet(backbone, image_shape)
+        name = f"imagenet ({model.name})"
+        mode = mode_of(model.name)
+        pixels = (MODES[mode].mean, MODES[mode].std) if mode else None
+    elif isinstance(given, (str, Path)):
+        model, name = load_model(given, RULE), str(given)
+    else:
+        model, name = given, getattr(given, "name", repr(given))
+    return _of_model(student_of(model, RULE), pixels, name)
+
+
+def source_of(backbone: Backbone) -> Source | None:
+    """What a family brings its own weights of; None for a family that begins at random."""
+    weights = getattr(backbone, "initial_weights", lambda: None)()
+    if weights is None:
+        return None
+    return Source(list(weights.items()), backbone.pixels, repr(backbone))
+
+
+def pixels_of(mean: Any, std: Any, source: Source | None, backbone: Backbone) -> tuple[Any, Any]:
+    """Mean and standard deviation of pixels: what is given, or what belongs to the network.
+
+    Args:
+        mean: Mean, or None.
+        std: Standard deviation, or None.
+        source: What students begin with.
+        backbone: The ensemble's network family.
+
+    Returns:
+        Both, in pixel units, each a number or one for each channel.
+    """
+    own = (source.pixels if source else None) or getattr(backbone, "pixels", None)
+    default_mean, default_std = own or (127.5, 127.5)
+    return (
+        default_mean if mean is None else mean,
+        default_std if std is None else std,
+    )
+
+
+def _of_model(model: keras.Model, pixels: tuple[Any, Any] | None, name: str) -> Source:
+    tape, found = first_pixels(record(model))
+    layers = [
+        (step.name, [np.array(as_array(weight)) for weight in weights])
+        for step in tape.steps
+        if (weights := channels.channel_weights(step.operation))
+    ]
+    return Source(layers, found if found is not None else pixels, name, tape, model)
+
+
+def _imagenet(backbone: Backbone, image_shape: Sequence[int]) -> keras.Model:
+    if tuple(image_shape)[-1] != 3:
+        raise ValueError(
+            "initial_weights='imagenet' must have images of three channels. "
+            f"Received: {tuple(image_shape)}"
+        )
+    try:
+        return backbone.imagenet()
+    except NotImplementedError:
+        raise ValueError(
+            f"{RULE} Received: 'imagenet', which keras.applications does not have for {backbone!r}"
+        ) from None
+    except Exception as error:
+        # A server that does not answer, a file that was cut short, a width it has no weights of.
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            "initial_weights='imagenet' must be fetched by Keras, once, and could not be; a .keras "
+            f"file needs no network. Received: {reason[:200]}"
+        ) from None
+
+
+def run(tape: Tape, images: Tensor, end: Value) -> Tensor:
+    """A value of a network on images, averaged over pixels if it has any.
+
+    Args:
+        tape: The network's steps.
+        images: What its first step takes, of any height and width.
+        end: The value.
+
+    Returns:
+        An array, (batch, channels).
+    """
+    values = {tape.input: images}
+    for step in tape.steps:
+        values[step.output] = step.run(step.operation, values)
+        if step.output is end:
+            break
+    found = values[end]
+    return ops.mean(found, axis=(1, 2)) if len(found.shape) == 4 else found
