@@ -8,6 +8,8 @@ import keras
 
 # What a finished run leaves, an ensemble or a student alone.
 RUN_FILES = ("ensemble.keras", "student.keras")
+# Where a run of student 1 alone is below its workdir.
+_ALONE = "baseline_student_1"
 
 
 def find_model(path: str | Path, rule: str) -> Path:
@@ -24,7 +26,8 @@ def find_model(path: str | Path, rule: str) -> Path:
         ValueError: There is none, or it is of another kind.
     """
     path = Path(path).expanduser()
-    candidates = [path, *(path / name for name in RUN_FILES)]
+    names = (*RUN_FILES, f"{_ALONE}/{RUN_FILES[1]}")
+    candidates = [path, *(path / name for name in names)]
     found = next((file for file in candidates if file.is_file()), None)
     if found is None:
         what = "which is a folder without a finished run" if path.is_dir() else "which is not there"
