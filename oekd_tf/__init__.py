@@ -16,6 +16,7 @@ __version__ = "0.2.0"
 
 _NAMES = {
     "OnlineEnsemble": ".models.online_ensemble",
+    "feature_extractor": ".models.feature_extractor",
     "widths_for": ".export.width_search",
 }
 _MODULES = {

@@ -560,6 +560,44 @@ class Manifest(TypedDict):
     cascades: NotRequired[dict[str, Cascade]]
 
 
+class EmbeddingFacts(FileIdentity):
+    """A file of a student's features.
+
+    Attributes:
+        cosine: Mean cosine similarity with the Keras student's features.
+        least_cosine: The least of an image.
+        neighbours: Share of test images with the same nearest other test image.
+        input: Shape, type and quantization of its input.
+        output: The same of its output.
+    """
+
+    cosine: float
+    least_cosine: float
+    neighbours: Share
+    input: TensorFacts
+    output: TensorFacts
+
+
+class StudentEmbeddings(TypedDict):
+    """A student in `embeddings.json`, with its files by the name of their format."""
+
+    name: Name
+    dimensions: Positive
+    parameters: Count
+    flops: Count
+    formats: dict[FormatName, EmbeddingFacts]
+
+
+class Embeddings(TypedDict):
+    """What `oekd embeddings` writes: `embeddings.json`."""
+
+    made_by: MadeBy
+    contract: Contract | None
+    checked_on_images: Positive
+    students: list[StudentEmbeddings]
+    failures: list[str]
+
+
 class Measurements(TypedDict):
     """What `oekd bench --output` writes."""
 

@@ -5,6 +5,7 @@ from oekd_tf.core.lazy import attach
 _NAMES = {
     "ExportError": "..core.errors",
     "RefusedFilesError": "..core.errors",
+    "export_embeddings": ".embeddings",
     "export_students": ".students",
     "read_manifest": "..device.manifest",
 }

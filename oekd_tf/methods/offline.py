@@ -77,6 +77,7 @@ class Offline(Distillation):
     def build(self, network: Network) -> None:
         super().build(network)
         if self.network is None:
+            assert self._teacher_file is not None, "One of both is given"
             self.network = _copy(load_model(self._teacher_file, _TEACHER_RULE))
         for side, own in (("input", network.students[0]), ("output", network.students[0])):
             given = tuple(getattr(self.network, f"{side}_shape"))

@@ -108,7 +108,7 @@ def _export(
     data = load_data_of_run(workdir, config, data_dir)
     model = restore_model(workdir, config, data)
     models = model.exported_models()
-    chosen = _chosen(models, students)
+    chosen = chosen_students(models, students)
     by_name = dict(zip(model.output_names, model.widths, strict=False))
     log(f"exporting to {output}")
     images, labels = data.test_arrays()
@@ -154,8 +154,16 @@ def _export(
     return manifest
 
 
-def _chosen(models: Sequence[keras.Model], names: Sequence[str]) -> list[keras.Model]:
-    """The models of these names, in their own order; all if there are no names."""
+def chosen_students(models: Sequence[keras.Model], names: Sequence[str]) -> list[keras.Model]:
+    """The models of these names, in their own order; all if there are no names.
+
+    Args:
+        models: The students.
+        names: Names, each once.
+
+    Raises:
+        ConfigError: There is no such student.
+    """
     there = [model.name for model in models]
     unknown = [name for name in names if name not in there]
     if unknown or len(set(names)) < len(names):
