@@ -2,24 +2,30 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
+from keras import ops
 
 from oekd_tf.core.choices import FEATURE_SCALES
 from oekd_tf.core.paper import OEKD_ARGUMENTS
 from oekd_tf.core.types import Tensor
-from oekd_tf.methods.parts.arguments import check_weight
+from oekd_tf.methods.parts.arguments import check_share, check_weight
+from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.distillation import ADAPTED, FEATURE_WEIGHT
+from oekd_tf.methods.parts.network import Network
+from oekd_tf.methods.parts.own_teacher import TakesTeacher
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.methods.parts.weighted_teacher import WeightedTeacher
 
 # Rules of `teacher_weights`.
 RULES = ("cross_entropy", "simplex", "validation", "example", "better")
+_TEACHER_SHARE = 0.5
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
-class OEKD(WeightedTeacher):
+class OEKD(TakesTeacher, WeightedTeacher):
     """Students follow the labels, the ensemble teacher and, on request, the pseudo teacher.
 
     The mean of all students' logits is the *ensemble teacher*, weighted by how good each student
@@ -57,6 +63,12 @@ class OEKD(WeightedTeacher):
             trains them from then on, at half the learning rate.
         adaptation_initializer: Name of the Keras initializer for the adaptation layers' kernels,
             such as "glorot_uniform", "he_normal", "orthogonal" or "zeros".
+        teacher: A network that was trained before, as one more voice in the ensemble teacher: a
+            Keras model from the same raw images to logits of the same classes, which prepares them
+            itself; a `.keras` file of one; or the workdir of a finished run. It is copied and not
+            trained; it is saved with the ensemble and never exported. None is no such voice.
+        teacher_share: Its share in the ensemble teacher, above 0 and at most 1; 1 puts it in the
+            place of the students' mean.
         stem_gradient: Whose gradient trains the stem: "all" students', their "mean", the
             "pseudo_teacher"'s alone, or "none".
         **kwargs: Others of `Distillation` and `Method`: `divergence`, `feature_blocks`,
@@ -91,6 +103,8 @@ class OEKD(WeightedTeacher):
         teacher_weights: Sequence[float] | str | None = "cross_entropy",
         train_adaptation: bool = True,
         adaptation_initializer: str = "glorot_uniform",
+        teacher: keras.Model | str | Path | None = None,
+        teacher_share: float = 0.5,
         stem_gradient: str = "all",
         **kwargs: Any,
     ):
@@ -117,6 +131,14 @@ class OEKD(WeightedTeacher):
         self.teacher_weights = _normalised(teacher_weights)
         self.train_adaptation = bool(train_adaptation)
         self.adaptation_initializer = _checked_initializer(adaptation_initializer)
+        self.teacher_share = check_share("teacher_share", teacher_share)
+        if teacher is not None:
+            self.take_teacher(teacher)
+        elif teacher_share != _TEACHER_SHARE:
+            raise ValueError(
+                "teacher_share must be left out unless there is a teacher. "
+                f"Received: {teacher_share} with teacher=None"
+            )
         if features not in ADAPTED:
             for name, value, default in (
                 ("train_adaptation", self.train_adaptation, True),
@@ -147,7 +169,40 @@ class OEKD(WeightedTeacher):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "OEKD":
         # A file without an argument is of before there was another default than the paper's.
-        return cls(**(OEKD_ARGUMENTS | config))
+        arguments = OEKD_ARGUMENTS | config
+        if isinstance(arguments.get("teacher"), dict):
+            teacher = keras.saving.deserialize_keras_object(arguments["teacher"])
+            arguments = {**arguments, "teacher": teacher}
+        return cls(**arguments)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "teacher": self.teacher_config()}
+
+    def build(self, network: Network) -> None:
+        super().build(network)
+        if self.has_teacher:
+            self.read_teacher(network)
+
+    def teacher(self, batch: Batch) -> Tensor:
+        if not self.has_teacher:
+            return super().teacher(batch)
+        own = self.own_logits(batch)
+        if self.teacher_share == 1:
+            return own
+        return self._joined(super().teacher(batch), own)
+
+    def target_of(self, mixture: Tensor, batch: Batch) -> Tensor:
+        if not self.has_teacher:
+            return mixture
+        if self.teacher_share == 1:
+            return ops.broadcast_to(ops.stop_gradient(batch.teacher), mixture.shape)
+        # Not computed twice: what the ensemble teacher has beside the students' mean.
+        students = (1.0 - self.teacher_share) * super().teacher(batch)
+        own = (batch.teacher - students) / self.teacher_share
+        return self._joined(mixture, ops.stop_gradient(own))
+
+    def _joined(self, students: Tensor, own: Tensor) -> Tensor:
+        return (1.0 - self.teacher_share) * students + self.teacher_share * own
 
     @property
     def rule(self) -> str | None:

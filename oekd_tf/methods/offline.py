@@ -4,22 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from keras import ops
 
-from oekd_tf.core.keras_files import RUN_FILES, find_model, load_model, student_of
 from oekd_tf.core.types import Tensor
 from oekd_tf.methods.parts.batch import Batch
 from oekd_tf.methods.parts.distillation import Distillation
 from oekd_tf.methods.parts.network import Network
-
-_TEACHER_RULE = (
-    "teacher must be a Keras model, a .keras file, or the workdir of a finished run with "
-    f"{' or '.join(RUN_FILES)} in it."
-)
+from oekd_tf.methods.parts.own_teacher import RULE, TakesTeacher
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
-class Offline(Distillation):
+class Offline(TakesTeacher, Distillation):
     """Every student follows the labels and a fixed teacher.
 
     L_i = α CE(y, z_i) + γ T² KL(softmax(z_t/T) ‖ softmax(z_i/T)), with the logits z_t of a network
@@ -61,65 +55,21 @@ class Offline(Distillation):
         **kwargs: Any,
     ):
         super().__init__(temperature, label_weight, distillation_weight, **kwargs)
-        self._teacher_file: Path | None = None
-        self.network: keras.Model | None = None
         if teacher is None:
-            raise ValueError(f"{_TEACHER_RULE} Received: none")
-        if isinstance(teacher, str | Path):
-            self._teacher_file = find_model(teacher, _TEACHER_RULE)
-        else:
-            self.network = _copy(teacher)
-
-    @property
-    def files(self) -> dict[str, Path]:
-        return {} if self._teacher_file is None else {"teacher": self._teacher_file}
+            raise ValueError(f"{RULE} Received: none")
+        self.take_teacher(teacher)
 
     def build(self, network: Network) -> None:
         super().build(network)
-        if self.network is None:
-            assert self._teacher_file is not None, "One of both is given"
-            self.network = _copy(load_model(self._teacher_file, _TEACHER_RULE))
-        for side, own in (("input", network.students[0]), ("output", network.students[0])):
-            given = tuple(getattr(self.network, f"{side}_shape"))
-            wanted = tuple(getattr(own, f"{side}_shape"))
-            if given != wanted:
-                what = "take images" if side == "input" else "give logits"
-                raise ValueError(f"teacher must {what} of shape {wanted}. Received: {given}")
+        self.read_teacher(network)
 
     def teacher(self, batch: Batch) -> Tensor:
-        # All views of an image have one teacher: that of the first.
-        images = batch.images[:, 0] if len(batch.images.shape) == 5 else batch.images
-        assert self.network is not None, "The teacher is read when the ensemble is made"
-        return ops.cast(ops.stop_gradient(self.network(images, training=False)), "float32")
+        return self.own_logits(batch)
 
     def get_config(self) -> dict[str, Any]:
-        if self.network is None:
-            raise ValueError("The teacher is read when the ensemble is made; make one first")
-        # Where the teacher came from does not matter any more.
-        return {
-            **super().get_config(),
-            "teacher": keras.saving.serialize_keras_object(self.network),
-        }
+        return {**super().get_config(), "teacher": self.teacher_config()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Offline":
         teacher = keras.saving.deserialize_keras_object(config["teacher"])
         return cls(**{**config, "teacher": teacher})
-
-
-def _copy(teacher: keras.Model) -> keras.Model:
-    """A frozen copy: the user's own model must stay trainable."""
-    teacher = student_of(teacher, _TEACHER_RULE)
-    last = teacher.layers[-1]
-    if isinstance(last, keras.layers.Softmax) or (
-        getattr(last, "activation", None) is keras.activations.softmax
-    ):
-        raise ValueError(
-            "teacher must give logits. Received: one whose last layer, "
-            f"{last.name!r}, gives probabilities by softmax"
-        )
-    graph = keras.Model(teacher.inputs[0], teacher.outputs[0], name="teacher")
-    copy = keras.models.clone_model(graph)
-    copy.set_weights(teacher.get_weights())
-    copy.trainable = False
-    return copy

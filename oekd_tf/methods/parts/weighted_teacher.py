@@ -74,6 +74,20 @@ class WeightedTeacher(Distillation):
         weights = self.shares if self.rule else self.fixed_weights
         return losses.ensemble_logits(ops.stack(list(batch.logits)), weights)
 
+    def target_of(self, mixture: Tensor, batch: Batch) -> Tensor:
+        """What students follow where others than they teach, too.
+
+        Args:
+            mixture: The weighted mean of students' logits, (batch, classes) or a row for each
+                student; no gradient flows into it.
+            batch: The batch, with `batch.teacher`.
+
+        Returns:
+            Logits of the same shape.
+        """
+        del batch
+        return mixture
+
     def weights_of(self, batch: Batch, logits: Tensor) -> Tensor:
         """How much each student counts in the targets of a batch.
 
@@ -108,9 +122,10 @@ class WeightedTeacher(Distillation):
             return super().terms(batch)
         logits = ops.stack(list(batch.logits))
         weights = self.weights_of(batch, logits)
-        target = mixed(weights, ops.stop_gradient(logits), self.rule == "better")
+        mixture = mixed(weights, ops.stop_gradient(logits), self.rule == "better")
+        target = self.target_of(mixture, batch)
         distances = self.divergence_from(target, logits, batch)
-        if self.rule == "better":
+        if self.rule == "better" and target is mixture:
             # A student that has only itself follows nobody.
             distances = distances * (1.0 - ops.diagonal(weights))[:, None]
         found = self.terms_with(ops.sum(distances, axis=0), batch, logits)

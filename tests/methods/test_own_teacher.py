@@ -1,0 +1,130 @@
+"""A network that a user brings as a voice of the ensemble teacher."""
+
+import by_hand
+import keras
+import numpy as np
+import pytest
+from by_hand import cross_entropy, kl, look, small, softmax, spread_logits, values
+
+import oekd_tf
+from oekd_tf import methods, testing
+
+
+def network(name="wise", shape=by_hand.SHAPE, classes=by_hand.CLASSES):
+    """A network with a preparation of pixels of its own."""
+    images = keras.Input(shape)
+    x = keras.layers.Rescaling(1 / 50, -2.0)(images)
+    x = keras.layers.Conv2D(6, 3, activation="tanh")(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Dropout(0.5)(keras.layers.GlobalAveragePooling2D()(x))
+    logits = keras.layers.Dense(classes, kernel_initializer="he_normal")(x)
+    return keras.Model(images, 3.0 * logits, name=name)
+
+
+def weights_by_hand(labels, logits):
+    return softmax(-4.0 * cross_entropy(labels, logits).mean(-1))
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+@pytest.mark.parametrize("rule", [None, "cross_entropy", "example", "better"])
+def test_the_loss_by_hand(rule, share):
+    images, labels = by_hand.data()
+    teacher = network()
+    ensemble = spread_logits(
+        small("oekd", teacher=teacher, teacher_share=share, teacher_weights=rule)
+    )
+    outputs, logits, terms = look(ensemble, images, labels, training=True)
+    own = teacher(images.astype(np.float32), training=False).numpy().astype(np.float64)
+    # The moving average of the weights, which stands for them where there are no labels, is 1/3.
+    np.testing.assert_allclose(
+        outputs["teacher"], (1 - share) * logits.mean(0) + share * own, rtol=1e-4, atol=1e-4
+    )
+    mean = np.full(3, 1 / 3)
+    losses = np.array([cross_entropy(labels, z) for z in logits])
+    if rule == "cross_entropy":
+        mean = softmax(-4.0 * losses.mean(-1))
+    students = np.tensordot(mean, logits, 1)
+    if rule == "example":
+        students = np.einsum("sb,sbc->bc", softmax(-4.0 * losses.T).T, logits)
+    targets = [students] * 3
+    if rule == "better":
+        order = losses.mean(-1)
+        targets = [logits[order < order[i]].mean(0) if (order < order[i]).any() else logits[i]
+                   for i in range(3)]  # fmt: skip
+    expected = sum(
+        kl((1 - share) * t + share * own, z, 2.0).mean()
+        for t, z in zip(targets, logits, strict=True)
+    )
+    assert terms["distillation_loss"] == pytest.approx(expected, rel=1e-3)
+    assert terms["label_loss"] == pytest.approx(losses.mean(-1).sum(), rel=1e-4)
+
+
+def test_its_weights_stay_to_the_bit(tmp_path):
+    images, labels = by_hand.data()
+    teacher = network()
+    given = values(teacher.variables)
+    ensemble = small("oekd", teacher=teacher, eager=False)
+    assert not ensemble.method.network.trainable_variables
+    before = values(ensemble.method.network.variables)
+    ensemble.fit(images, labels, batch_size=4, epochs=2, verbose=0)
+    for old, now in zip(before, values(ensemble.method.network.variables), strict=True):
+        np.testing.assert_array_equal(old, now)
+    # The user's own is another one, and can still be trained.
+    for old, now in zip(given, values(teacher.variables), strict=True):
+        np.testing.assert_array_equal(old, now)
+    assert teacher.trainable_variables
+    # Saved with the ensemble, and with none of its students.
+    expected = ensemble.predict(images, verbose=0)
+    ensemble.save(tmp_path / "saved.keras")
+    loaded = keras.saving.load_model(tmp_path / "saved.keras")
+    assert loaded.method.teacher_share == 0.5
+    for name, logits in loaded.predict(images, verbose=0).items():
+        np.testing.assert_allclose(logits, expected[name], atol=1e-5)
+    names = {layer.name for student in ensemble.students for layer in student.layers}
+    assert not names & {layer.name for layer in teacher.layers}
+
+
+@pytest.mark.parametrize("check", ["resume", "gradients", "terms"])
+def test_battery(check, tmp_path):
+    network(shape=(8, 8, 3)).save(tmp_path / "teacher.keras")
+    arguments = {"teacher": str(tmp_path / "teacher.keras"), "teacher_share": 0.3}
+    assert testing.check_method("oekd", arguments, only=[check]) == {check: "passed"}
+
+
+def test_from_an_ensemble_and_a_run(tmp_path):
+    images, _ = by_hand.data()
+    before = small("oekd")
+    before.save(tmp_path / "ensemble.keras")
+    expected = before.students[0].predict(images, verbose=0)
+    for teacher in (before, str(tmp_path), tmp_path / "ensemble.keras"):
+        ensemble = small("oekd", teacher=teacher, teacher_share=1.0)
+        np.testing.assert_allclose(
+            ensemble.predict(images, verbose=0)["teacher"], expected, atol=1e-5
+        )
+    assert methods.get("oekd", teacher=str(tmp_path)).files == {
+        "teacher": tmp_path / "ensemble.keras"
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"teacher": network(classes=7)}, "teacher must give logits of shape .None, 4.. Received"),
+        ({"teacher": network(shape=(9, 9, 3))}, "teacher must take images of shape"),
+        ({"teacher": "nowhere.keras"}, "teacher must be a Keras model.*which is not there"),
+        ({"teacher": 3}, "teacher must be a Keras model.*Received: 3"),
+        ({"teacher": network(), "teacher_share": 0.0}, "teacher_share must be a number above 0"),
+        ({"teacher_share": 0.7}, "teacher_share must be left out unless there is a teacher"),
+    ],
+)
+def test_refusals(arguments, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        small("oekd", **arguments)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_pickle_is_no_teacher(tmp_path):
+    (tmp_path / "teacher.keras").write_bytes(b"\x80\x04K\x03.")
+    for method in ("oekd", "offline"):
+        with pytest.raises(ValueError, match="which is no file that Keras has saved"):
+            oekd_tf.methods.get(method, teacher=tmp_path / "teacher.keras")
