@@ -118,7 +118,29 @@ def check(config: ConfigDict, *, imports: bool = True) -> None:
             f"takes it. Received: {config.data.mixup} and {config.data.cutmix} with "
             f"{config.method.name!r}"
         )
+    _check_stored(config, method)
     _check_early_stopping(config, method)
+
+
+def _check_stored(config: ConfigDict, method: "Method") -> None:
+    """Stored logits and a method that follows them come together, without augmentation."""
+    stored = config.data.teacher_logits
+    if bool(stored) != getattr(method, "is_stored", False):
+        raise ConfigError(
+            "config.data.teacher_logits must be set with config.method.arguments.teacher='stored', "
+            f"and only then. Received: {stored!r} with {config.method.arguments.to_dict()}"
+        )
+    changing = [
+        f"config.data.{name}={config.data[name]!r}"
+        for name in ("augmentation", "mixup", "cutmix")
+        if config.data[name]
+    ]
+    if stored and changing:
+        raise ConfigError(
+            "config.data.teacher_logits must be '' with augmentation, because stored logits are of "
+            f"images as they are; a teacher that is a network sees them. Received: {stored!r} with "
+            f"{' and '.join(changing)}"
+        )
 
 
 def _check_early_stopping(config: ConfigDict, method: "Method") -> None:

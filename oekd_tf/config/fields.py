@@ -179,6 +179,12 @@ FIELDS: dict[str, Field] = {
         *rules.fraction(),
         "Share of training labels that are replaced by another class, chosen by data.split_seed.",
     ),
+    "data.teacher_logits": Field(
+        "",
+        *rules.text(empty=True),
+        "Logits that oekd predict --save_logits has written, for a method with teacher='stored'; "
+        "without augmentation, because they are of images as they are.",
+    ),
     "data.class_weight": Field(
         "none",
         *rules.one_of(*CLASS_WEIGHTS),

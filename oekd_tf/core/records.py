@@ -227,6 +227,7 @@ class Contract(TypedDict):
         preparation: How a picture becomes an input.
         splits: Facts of "train", "validation" and "test".
         initial_weights: What students began with, where that was not at random.
+        teacher_logits: SHA-256 of the stored logits that they follow, where they do.
         digest: In a run's folder, the SHA-256 of all fields above, as JSON with sorted names.
     """
 
@@ -240,6 +241,7 @@ class Contract(TypedDict):
     preparation: Preparation | None
     splits: dict[str, SplitFacts] | None
     initial_weights: NotRequired[InitialWeights]
+    teacher_logits: NotRequired[Sha256]
     digest: NotRequired[Sha256]
 
 

@@ -135,6 +135,7 @@ class Data(SizedData):
         sampling: str = "natural",
         views: int = 1,
         share: Share | None = None,
+        teacher_logits: np.ndarray | None = None,
     ) -> tf.data.Dataset:
         """Endless training batches; pass `steps_per_epoch` to `fit`.
 
@@ -165,11 +166,14 @@ class Data(SizedData):
             share: This host's share of every batch, for several hosts; the whole batch if None.
                 Only its own images are decoded, except with mixup or cutmix, which pair images of
                 the whole batch.
+            teacher_logits: A row of logits for each training example by its index, which labels
+                come with; without augmentation, mixup and cutmix, because they are of images as
+                they are.
 
         Returns:
             Batches of images (batch, height, width, channels), uint8, and labels: class indices
             (batch,), int32, or with mixup, cutmix or label smoothing class probabilities
-            (batch, classes), float32.
+            (batch, classes), float32; with teacher logits a dict of "labels" and "teacher_logits".
 
         Raises:
             ValueError: The batch is too large, an augmentation unknown or a number out of range.
@@ -185,6 +189,11 @@ class Data(SizedData):
             raise ValueError(
                 "views must be at least 1, and 1 with mixup or cutmix. "
                 f"Received: {views} with mixup {mixup} and cutmix {cutmix}"
+            )
+        if teacher_logits is not None and (augmentation or mixing.pairs or views > 1):
+            raise ValueError(
+                "teacher_logits must be left out with augmentation, mixup, cutmix or views. "
+                f"Received: {tuple(augmentation)}, {mixup}, {cutmix} and {views}"
             )
         offsets = label_offsets(self._train.total, self.num_classes, label_noise, noise_seed)
         self.check_sampling(sampling)
@@ -231,7 +240,11 @@ class Data(SizedData):
                     labels = (labels + wrong) % self.num_classes
                 seen.append(augment(images, augmentation, view))
             images = seen[0] if views == 1 else tf.stack(seen, axis=1)
-            return mix(images, labels, self.num_classes, mixing, seeds[0])
+            images, labels = mix(images, labels, self.num_classes, mixing, seeds[0])
+            if teacher_logits is None:
+                return images, labels
+            logits = tf.gather(tf.constant(teacher_logits), examples)
+            return images, {"labels": labels, "teacher_logits": logits}
 
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
         # Mapped over the flat stream, because within `flat_map` it would not run in parallel.
@@ -242,6 +255,16 @@ class Data(SizedData):
         if mixing.pairs:
             batches = share.of(batches)
         return _distributable(batches.prefetch(tf.data.AUTOTUNE))
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples that training images were chosen from: their indices are below it."""
+        return self._train.total
+
+    def in_order(self, batch_size: int) -> tf.data.Dataset:
+        """Training images as they are, once, in batches of (indices, images)."""
+        batches = self._train.ordered().batch(batch_size)
+        return batches.map(lambda *reference: self._train.fetch(unpacked(reference))[:2])
 
     def validation(self, batch_size: int, share: Share | None = None) -> tf.data.Dataset:
         """Validation batches in a fixed order without augmentation; the last may be smaller."""

@@ -22,6 +22,8 @@ from oekd_tf.methods.parts.weighted_teacher import WeightedTeacher
 # Rules of `teacher_weights`.
 RULES = ("cross_entropy", "simplex", "validation", "example", "better")
 _TEACHER_SHARE = 0.5
+# In place of a teacher: its logits come with the labels.
+STORED = "stored"
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
@@ -66,7 +68,9 @@ class OEKD(TakesTeacher, WeightedTeacher):
         teacher: A network that was trained before, as one more voice in the ensemble teacher: a
             Keras model from the same raw images to logits of the same classes, which prepares them
             itself; a `.keras` file of one; or the workdir of a finished run. It is copied and not
-            trained; it is saved with the ensemble and never exported. None is no such voice.
+            trained; it is saved with the ensemble and never exported. Or "stored": its logits come
+            with the labels, `fit(images, {"labels": labels, "teacher_logits": logits})`, and
+            evaluation, which has none, leaves it out. None is no such voice.
         teacher_share: Its share in the ensemble teacher, above 0 and at most 1; 1 puts it in the
             place of the students' mean.
         stem_gradient: Whose gradient trains the stem: "all" students', their "mean", the
@@ -132,9 +136,10 @@ class OEKD(TakesTeacher, WeightedTeacher):
         self.train_adaptation = bool(train_adaptation)
         self.adaptation_initializer = _checked_initializer(adaptation_initializer)
         self.teacher_share = check_share("teacher_share", teacher_share)
-        if teacher is not None:
+        self.is_stored = isinstance(teacher, str) and teacher == STORED
+        if teacher is not None and not self.is_stored:
             self.take_teacher(teacher)
-        elif teacher_share != _TEACHER_SHARE:
+        elif teacher is None and teacher_share != _TEACHER_SHARE:
             raise ValueError(
                 "teacher_share must be left out unless there is a teacher. "
                 f"Received: {teacher_share} with teacher=None"
@@ -176,7 +181,8 @@ class OEKD(TakesTeacher, WeightedTeacher):
         return cls(**arguments)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "teacher": self.teacher_config()}
+        teacher = STORED if self.is_stored else self.teacher_config()
+        return {**super().get_config(), "teacher": teacher}
 
     def build(self, network: Network) -> None:
         super().build(network)
@@ -191,15 +197,32 @@ class OEKD(TakesTeacher, WeightedTeacher):
             return own
         return self._joined(super().teacher(batch), own)
 
+    def targets(self, batch: Batch, logits: Tensor) -> Tensor:
+        return self._with_stored(super().targets(batch, logits), batch)
+
     def target_of(self, mixture: Tensor, batch: Batch) -> Tensor:
         if not self.has_teacher:
-            return mixture
+            return self._with_stored(mixture, batch)
         if self.teacher_share == 1:
             return ops.broadcast_to(ops.stop_gradient(batch.teacher), mixture.shape)
         # Not computed twice: what the ensemble teacher has beside the students' mean.
         students = (1.0 - self.teacher_share) * super().teacher(batch)
         own = (batch.teacher - students) / self.teacher_share
         return self._joined(mixture, ops.stop_gradient(own))
+
+    def _with_stored(self, students: Tensor, batch: Batch) -> Tensor:
+        if self.is_stored and batch.training and batch.stored is None:
+            raise ValueError(
+                "Labels must be a dict of 'labels' and 'teacher_logits' for teacher='stored'. "
+                "Received: labels alone"
+            )
+        if not self.is_stored and batch.stored is not None:
+            raise ValueError(
+                "teacher must be 'stored' for labels with teacher_logits. Received: another"
+            )
+        if batch.stored is None:
+            return students
+        return self._joined(students, batch.stored)
 
     def _joined(self, students: Tensor, own: Tensor) -> Tensor:
         return (1.0 - self.teacher_share) * students + self.teacher_share * own

@@ -27,6 +27,7 @@ from oekd_tf.models.pretrained.selection import check_slice
 from oekd_tf.models.pretrained.source import find_source, pixels_of, source_of
 from oekd_tf.models.pretrained.start import start
 from oekd_tf.models.stop_on_nan import StopOnNan
+from oekd_tf.models.stored_logits import check_logits, split_labels
 from oekd_tf.models.trainer import Trainer
 
 
@@ -356,7 +357,11 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         self.compile(**config)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Trains all students; arguments are those of `keras.Model.fit`."""
+        """Trains all students; arguments are those of `keras.Model.fit`.
+
+        Labels may be a dict of "labels" and "teacher_logits", for a method whose teacher is
+        "stored".
+        """
         bound = inspect.signature(super().fit).bind(*args, **kwargs)
         bound.apply_defaults()
         given = bound.arguments
@@ -368,7 +373,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         if self.compiled and not self.asserts_finite():
             given["callbacks"] = StopOnNan.added(given["callbacks"])
         check_class_weight(given["class_weight"], self.num_classes)
-        self.check_arrays(given["y"], given["validation_data"])
+        self.check_arrays(split_labels(given["y"])[0], given["validation_data"])
         tell_directions(given["callbacks"], self.log_names)
         if self.compiled and not as_array(self.optimizer.iterations):
             self.method.before_training(self, given)
@@ -391,6 +396,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         *,
         images: Tensor | None = None,
         training: bool = False,
+        stored: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The method's terms of the loss, each summed over students and averaged over the batch.
 
@@ -401,15 +407,20 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             images: Images of the call.
             training: Whether `pseudo_teacher_only` applies, under which all terms but student 1's
                 label loss are left out; evaluation has all terms.
+            stored: Stored logits of a teacher, (batch, classes), for a method that follows them.
 
         Returns:
             Scalars by name, such as "label_loss", without weights; 0 for terms that the method
             leaves out. What the method only logs is there too.
         """
+        if stored is not None:
+            check_logits(stored, self.num_classes)
+            stored = ops.stop_gradient(ops.cast(stored, "float32"))
         batch = Batch(
             images=images,
             labels=labels,
             sample_weight=sample_weight,
+            stored=stored,
             stem=outputs["stem"],
             blocks=outputs["blocks"],
             features=outputs["features"],
@@ -454,7 +465,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
 
         Args:
             x: Images.
-            y: Labels, as in `loss_terms`.
+            y: Labels, as in `loss_terms`; or a dict of "labels" and "teacher_logits".
             y_pred: Outputs of a call `with_parts=True`.
             sample_weight: Weights of the examples, as in `loss_terms`.
             training: Whether `pseudo_teacher_only` and the progress of training apply; evaluation
@@ -465,7 +476,10 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         """
         self.check_labels_given(y)
         assert y_pred is not None, "Keras passes the outputs of a call"
-        terms = self.loss_terms(y, y_pred, sample_weight, images=x, training=training)
+        labels, stored = split_labels(y)
+        terms = self.loss_terms(
+            labels, y_pred, sample_weight, images=x, training=training, stored=stored
+        )
         return self.weigh(terms, ops.shape(x)[0], training)
 
     def weigh(self, terms: dict[str, Tensor], size: Any, training: bool) -> Tensor:
@@ -491,7 +505,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         """Updates each student's and the teacher's accuracy, unweighted, and returns all logs."""
         del sample_weight
         logits = ops.stack([y_pred[name] for name in self.output_names])
-        correct = metrics.label_accuracy(y, logits)
+        correct = metrics.label_accuracy(split_labels(y)[0], logits)
         size = ops.shape(x)[0]
         for index, tracker in enumerate(self._accuracies):
             tracker.update_state(_batch_mean(correct[index]), sample_weight=size)

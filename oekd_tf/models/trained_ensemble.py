@@ -48,6 +48,7 @@ if TYPE_CHECKING:
             *,
             images: Tensor | None = None,
             training: bool = False,
+            stored: Tensor | None = None,
         ) -> dict[str, Tensor]: ...
 
         def weigh(self, terms: dict[str, Tensor], size: Any, training: bool) -> Tensor: ...

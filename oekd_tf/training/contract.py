@@ -19,7 +19,10 @@ _FILES_NAME = "data_files.json.gz"
 
 
 def write_contract(
-    workdir: str | Path, data: Any, initial_weights: InitialWeights | None = None
+    workdir: str | Path,
+    data: Any,
+    initial_weights: InitialWeights | None = None,
+    teacher_logits: str | None = None,
 ) -> None:
     """Writes the contract of a run that starts now, and the names of its files.
 
@@ -27,6 +30,7 @@ def write_contract(
         workdir: Folder of the run.
         data: The data set.
         initial_weights: What students begin with, where that is not at random.
+        teacher_logits: SHA-256 of the stored logits that they follow, where they do.
     """
     workdir = Path(workdir)
     if data.files is not None:
@@ -35,6 +39,8 @@ def write_contract(
     contract = dict(data.contract)
     if initial_weights:
         contract["initial_weights"] = initial_weights
+    if teacher_logits:
+        contract["teacher_logits"] = teacher_logits
     signed = {**contract, "digest": digest(contract)}
     write_text(workdir / FILE_NAME, json.dumps(signed, indent=2) + "\n")
 

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from ml_collections import ConfigDict
 
 from oekd_tf import config as config_module
 from oekd_tf.core.errors import ConfigError, as_config_error
 from oekd_tf.data.folder import changes
 from oekd_tf.data.recorded import Recorded, RecordedData
+from oekd_tf.data.teacher_logits import read_logits
 from oekd_tf.models.pretrained.source import Source
 from oekd_tf.training import build
 from oekd_tf.training.callbacks.best_epoch import restore_best
@@ -121,6 +123,8 @@ def training_batches(config: ConfigDict, data: Any, **arguments: Any) -> Any:
     Returns:
         Endless batches.
     """
+    if config.data.teacher_logits and not config.only_student:
+        arguments["teacher_logits"] = teacher_logits(config, data)
     return data.train(
         config.batch_size,
         seed=config.seed,
@@ -133,6 +137,20 @@ def training_batches(config: ConfigDict, data: Any, **arguments: Any) -> Any:
         sampling=config.data.sampling,
         **arguments,
     )
+
+
+def teacher_logits(config: ConfigDict, data: Any) -> np.ndarray:
+    """The stored logits of a config, of these data.
+
+    Args:
+        config: The run's config.
+        data: The data set.
+
+    Raises:
+        ConfigError: They are not there, or of other data.
+    """
+    with as_config_error(["data.teacher_logits"], "config.data.teacher_logits must suit the data"):
+        return read_logits(config.data.teacher_logits, data)
 
 
 def build_model(

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from oekd_tf import config as config_module
 from oekd_tf.core import machine
 from oekd_tf.core.errors import ConfigError, ExportError, as_config_error
-from oekd_tf.core.files import temporary_path, write_text
+from oekd_tf.core.files import sha256, temporary_path, write_text
 from oekd_tf.core.records import Summary
 from oekd_tf.data.mirroring import mirror_warning
 from oekd_tf.models.online_ensemble import OnlineEnsemble
@@ -39,6 +39,7 @@ from oekd_tf.training.restore import (
     build_model,
     load_data,
     restore_model,
+    teacher_logits,
     validate_as_before_contracts,
 )
 from oekd_tf.training.summary import read_summary, write_summary
@@ -152,6 +153,16 @@ def _finished_run(
     config = find_widths(config, data, log)
     # A latency is each host's own.
     hosts.assert_same(widths=zlib.crc32(repr(config.ensemble.widths).encode()))
+    stored = None
+    if config.data.teacher_logits and not config.only_student:
+        teacher_logits(config, data)
+        stored = sha256(Path(config.data.teacher_logits))
+        if contract is not None and contract.get("teacher_logits") != stored:
+            raise ConfigError(
+                "config.data.teacher_logits must be the file that the run began with; put it back, "
+                "or train anew in another --workdir. "
+                f"Received: {config.data.teacher_logits!r}, which has changed"
+            )
     initial, facts = None, None
     if config.initial_weights:
         if hosts.is_chief and contract is None:
@@ -167,7 +178,7 @@ def _finished_run(
     if hosts.is_chief:
         write_text(workdir / "config.json", config_module.to_json(config))
         if contract is None:
-            write_contract(workdir, data, facts)
+            write_contract(workdir, data, facts, stored)
             if isinstance(model, OnlineEnsemble):
                 keep_files(workdir, model.method)
     with data.naming_damage():

@@ -71,7 +71,8 @@ def _refuse_what_arrays_lack(config: ConfigDict) -> None:
             f"--arrays. Received: {', '.join(unknown)}"
         )
     for field in (
-        "teacher_workdir", "logical_cpus", "data.image_size", "data.mixup",
+        "teacher_workdir", "data.teacher_logits", "ensemble.frozen_stem_epochs", "logical_cpus",
+        "data.image_size", "data.mixup",
         "data.cutmix", "data.label_smoothing", "data.label_noise", "ensemble.int8_bytes",
         "ensemble.latency_ms",
     ):  # fmt: skip

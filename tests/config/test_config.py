@@ -52,6 +52,7 @@ BAD = {
     "method.name": "dlm",
     "label_loss.logit_adjustment": -1.0,
     "initial_weights": "two\nlines",
+    "data.teacher_logits": "two\nlines",
     "ensemble.slice": "largest",
     "ensemble.frozen_stem_epochs": -1,
     "optimizer.pretrained_factor": 0.0,

@@ -128,3 +128,51 @@ def test_a_pickle_is_no_teacher(tmp_path):
     for method in ("oekd", "offline"):
         with pytest.raises(ValueError, match="which is no file that Keras has saved"):
             oekd_tf.methods.get(method, teacher=tmp_path / "teacher.keras")
+
+
+class TestStored:
+    @pytest.mark.parametrize("share", [0.25, 1.0])
+    @pytest.mark.parametrize("rule", [None, "cross_entropy"])
+    def test_the_loss_by_hand(self, rule, share):
+        images, labels = by_hand.data()
+        ensemble = spread_logits(
+            small("oekd", teacher="stored", teacher_share=share, teacher_weights=rule)
+        )
+        own = np.random.default_rng(5).normal(0, 2, (8, 4)).astype(np.float32)
+        outputs = ensemble(images, training=True, with_parts=True)
+        terms = ensemble.loss_terms(labels, outputs, images=images, training=True, stored=own)
+        logits = by_hand.stacked(ensemble, outputs)
+        losses = np.array([cross_entropy(labels, z) for z in logits])
+        mean = softmax(-4.0 * losses.mean(-1)) if rule else np.full(3, 1 / 3)
+        target = (1 - share) * np.tensordot(mean, logits, 1) + share * own
+        expected = sum(kl(target, z, 2.0).mean() for z in logits)
+        assert float(terms["distillation_loss"]) == pytest.approx(expected, rel=1e-3)
+        # What is evaluated has no stored logits, and is the students' alone.
+        np.testing.assert_allclose(outputs["teacher"], logits.mean(0), rtol=1e-4, atol=1e-4)
+
+    def test_fit_with_arrays(self, tmp_path):
+        images, labels = by_hand.data()
+        ensemble = small("oekd", teacher="stored", eager=False)
+        given = {"labels": labels, "teacher_logits": np.zeros((8, 4), np.float32)}
+        history = ensemble.fit(
+            images, given, batch_size=4, validation_data=(images, labels), verbose=0
+        )
+        assert np.isfinite(history.history["val_loss"][0])
+        ensemble.save(tmp_path / "saved.keras")
+        assert keras.saving.load_model(tmp_path / "saved.keras").method.is_stored
+
+    @pytest.mark.parametrize(
+        ("teacher", "labels", "message"),
+        [
+            ("stored", lambda y: y, "Received: labels alone"),
+            (None, lambda y: {"labels": y, "teacher_logits": np.zeros((8, 4))}, "must be 'stored'"),
+            ("stored", lambda y: {"labels": y, "teacher_logits": np.zeros((8, 5))},
+             "teacher_logits must be of shape .batch, 4"),
+            ("stored", lambda y: {"labels": y, "logits": np.zeros((8, 4))}, "a dict of 'labels'"),
+        ],
+    )  # fmt: skip
+    def test_refusals(self, teacher, labels, message):
+        images, classes = by_hand.data()
+        ensemble = small("oekd", teacher=teacher)
+        with pytest.raises(ValueError, match=message):
+            ensemble.fit(images, labels(classes), verbose=0)

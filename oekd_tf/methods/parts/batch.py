@@ -27,6 +27,7 @@ class Batch:
         features: For each student what its classifier saw, (batch, channels); in half precision
             under mixed precision, as are blocks and stem.
         logits: For each student its logits in float32, (batch, classes).
+        stored: Logits of a teacher that were stored before, (batch, classes); None without.
         teacher: What `Method.teacher` returned, (batch, classes); None before it was asked.
         students: The functional models themselves.
         training: Whether the batch is trained on.
@@ -44,6 +45,7 @@ class Batch:
     students: Sequence[keras.Model] = ()
     labels: Tensor | None = None
     sample_weight: Tensor | None = None
+    stored: Tensor | None = None
     teacher: Tensor | None = None
     training: bool = False
     class_weight: Sequence[float] | None = None

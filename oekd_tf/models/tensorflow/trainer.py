@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from oekd_tf.models.distributed.strategy import reducible
+from oekd_tf.models.stored_logits import split_labels
 from oekd_tf.models.tensorflow import batch_checks
 from oekd_tf.models.tensorflow.fused_batch_norm import fuse_batch_norm
 from oekd_tf.models.tensorflow.strided_convolution import subsample_first
@@ -103,7 +104,7 @@ class TensorFlowTrainer(TrainedEnsemble):
             ValueError: The images' shape or type is wrong. Wrong values fail an assertion, before
                 any variable of the network has changed; see `batch_checks`.
         """
-        images, labels, sample_weight = self._checked(data, training=True)
+        images, labels, sample_weight, stored = self._checked(data, training=True)
         # With a scaled loss gradients overflow at times; its optimizer skips such a step.
         scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         with tf.GradientTape() as tape:
@@ -111,7 +112,7 @@ class TensorFlowTrainer(TrainedEnsemble):
             with keras.StatelessScope(initialize_variables=False) as forward:
                 outputs = self(images, training=True, with_parts=True)
                 terms = self.loss_terms(
-                    labels, outputs, sample_weight, images=images, training=True
+                    labels, outputs, sample_weight, images=images, training=True, stored=stored
                 )
             terms = batch_checks.check_terms(terms)
             loss = self.weigh(terms, tf.shape(images)[0], training=True)
@@ -136,7 +137,7 @@ class TensorFlowTrainer(TrainedEnsemble):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The losses and accuracies of one replica's share of a batch; see `train_step`."""
-        images, labels, sample_weight = self._checked(data, training=False)
+        images, labels, sample_weight, _ = self._checked(data, training=False)
         outputs = self(images, training=False, with_parts=True)
         loss = self.compute_loss(images, labels, outputs, sample_weight, training=False)
         return self._logs(loss, images, labels, outputs)
@@ -152,6 +153,7 @@ class TensorFlowTrainer(TrainedEnsemble):
     def _checked(self, data: Any, training: bool) -> tuple:
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.check_labels_given(labels)
+        labels, stored = split_labels(labels)
         if isinstance(images, np.ndarray):  # As Keras's train_on_batch passes it in eager mode.
             images = tf.convert_to_tensor(images)
         # The loss of an evaluation is reset before its first batch.
@@ -169,7 +171,7 @@ class TensorFlowTrainer(TrainedEnsemble):
         labels = tf.convert_to_tensor(labels)
         checks += batch_checks.check_labels(labels, self.num_classes)
         with tf.control_dependencies(checks):
-            return tf.identity(images), labels, sample_weight
+            return tf.identity(images), labels, sample_weight, stored
 
 
 def has_accelerator() -> bool:
