@@ -28,6 +28,7 @@ SHORTER = {
     "docs/data.md": (),
     "docs/method.md": (),
     "docs/networks.md": (),
+    "docs/pretrained.md": (),
     "docs/edge.md": (
         ("steps_per_epoch=data.steps_per_epoch(64), epochs=7", "steps_per_epoch=40, epochs=1"),
     ),
@@ -39,6 +40,7 @@ PRINTED = {
     "docs/data.md": ("arrays, 180 training, 20 validation and 50 test images",),
     "docs/method.md": ("('label_loss', 'distillation_loss')", "['teacher_accuracy']"),
     "docs/networks.md": ("(0.",),
+    "docs/pretrained.md": ("with a new classifier", "student_5 int8: ", "(64, 12)"),
     "docs/edge.md": ("student_2 uint8: ", "student_2 qat_int8: "),
     "docs/distributed.md": ("10/10",),
 }
