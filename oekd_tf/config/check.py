@@ -125,7 +125,7 @@ def check(config: ConfigDict, *, imports: bool = True) -> None:
 def _check_stored(config: ConfigDict, method: "Method") -> None:
     """Stored logits and a method that follows them come together, without augmentation."""
     stored = config.data.teacher_logits
-    if bool(stored) != getattr(method, "is_stored", False):
+    if bool(stored) != method.is_stored:
         raise ConfigError(
             "config.data.teacher_logits must be set with config.method.arguments.teacher='stored', "
             f"and only then. Received: {stored!r} with {config.method.arguments.to_dict()}"

@@ -216,10 +216,6 @@ class OEKD(TakesTeacher, WeightedTeacher):
                 "Labels must be a dict of 'labels' and 'teacher_logits' for teacher='stored'. "
                 "Received: labels alone"
             )
-        if not self.is_stored and batch.stored is not None:
-            raise ValueError(
-                "teacher must be 'stored' for labels with teacher_logits. Received: another"
-            )
         if batch.stored is None:
             return students
         return self._joined(students, batch.stored)

@@ -414,7 +414,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             leaves out. What the method only logs is there too.
         """
         if stored is not None:
-            check_logits(stored, self.num_classes)
+            check_logits(stored, self.num_classes, self.method)
             stored = ops.stop_gradient(ops.cast(stored, "float32"))
         batch = Batch(
             images=images,

@@ -48,6 +48,7 @@ class Method(keras.layers.Layer):
         views: 1, or "students": in training each student gets an augmentation of its own.
         plain_images: With views for the students, whether images without them are taken too: all
             students then see the same.
+        is_stored: Whether labels come with a teacher's stored logits, `batch.stored`.
         moving_averages: The moving averages of an ensemble's weights; None where none are kept.
 
     Raises:
@@ -82,6 +83,7 @@ class Method(keras.layers.Layer):
     teacher_title = "Ensemble teacher (all students together)"
     views: int | str = 1
     plain_images = False
+    is_stored = False
 
     # What fine-tuning before an export goes on with; methods that have them set their own.
     temperature: float = 2.0
