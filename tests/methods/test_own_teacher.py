@@ -165,7 +165,8 @@ class TestStored:
         ("teacher", "labels", "message"),
         [
             ("stored", lambda y: y, "Received: labels alone"),
-            (None, lambda y: {"labels": y, "teacher_logits": np.zeros((8, 4))}, "method must be OEKD"),
+            (None, lambda y: {"labels": y, "teacher_logits": np.zeros((8, 4))},
+             "method must be OEKD.teacher='stored'"),
             ("stored", lambda y: {"labels": y, "teacher_logits": np.zeros((8, 5))},
              "teacher_logits must be of shape .batch, 4"),
             ("stored", lambda y: {"labels": y, "logits": np.zeros((8, 4))}, "a dict of 'labels'"),
