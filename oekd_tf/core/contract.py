@@ -13,7 +13,11 @@ def without_data(contract: Contract) -> Contract:
     Returns:
         The same without what is of the training data only.
     """
-    return {**contract, "class_counts": None, "splits": None}
+    kept: Contract = {**contract, "class_counts": None, "splits": None}
+    # Where the weights came from is a path of the machine that trained.
+    kept.pop("initial_weights", None)
+    kept.pop("teacher_logits", None)
+    return kept
 
 
 def check_contract(contract: Contract) -> None:
