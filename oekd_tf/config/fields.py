@@ -182,8 +182,9 @@ FIELDS: dict[str, Field] = {
     "data.teacher_logits": Field(
         "",
         *rules.text(empty=True),
-        "Logits that oekd predict --save_logits has written, for a method with teacher='stored'; "
-        "without augmentation, because they are of images as they are.",
+        "Logits that oekd predict --save_logits has written, or 'feature:NAME' of a TFDS data set, "
+        "for a method with teacher='stored'; without augmentation, because they are of images as "
+        "they are.",
     ),
     "data.class_weight": Field(
         "none",

@@ -56,6 +56,7 @@ class Data(SizedData):
         files: dict[str, list[str]] | None = None,
         notes: Sequence[str] = (),
         find_damaged: Callable[[], str | None] | None = None,
+        read_rows: Callable[[str], np.ndarray] | None = None,
     ):
         self.name = name
         self.image_shape = image_shape
@@ -75,6 +76,7 @@ class Data(SizedData):
         self._fingerprints = dict(fingerprints or {})
         self._all_for_statistics = all_for_statistics
         self._find_damaged = find_damaged
+        self._read_rows = read_rows
 
     def fingerprints(self) -> dict[str, str]:
         return {name: fingerprint() for name, fingerprint in self._fingerprints.items()}
@@ -260,6 +262,25 @@ class Data(SizedData):
     def num_examples(self) -> int:
         """Number of examples that training images were chosen from: their indices are below it."""
         return self._train.total
+
+    def rows(self, feature: str) -> np.ndarray:
+        """A feature of the TFDS data set, such as logits, by index of a training example.
+
+        Args:
+            feature: Name of a feature that is a vector.
+
+        Returns:
+            (examples, values), float32.
+
+        Raises:
+            ValueError: There is no such feature, or the data are not of TFDS.
+        """
+        if self._read_rows is None:
+            raise ValueError(
+                "teacher_logits must be a file for data that are not of TFDS. "
+                f"Received: the feature {feature!r} of {self.name}"
+            )
+        return self._read_rows(feature)
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """Training images as they are, once, in batches of (indices, images)."""

@@ -264,6 +264,9 @@ def _from_source(
         files=source.files(),
         notes=getattr(source, "notes", ()),
         find_damaged=getattr(source, "find_damaged", None),
+        read_rows=(
+            functools.partial(source.rows, train_split) if isinstance(source, TfdsSource) else None
+        ),
     )
 
 

@@ -11,6 +11,8 @@ from oekd_tf.core.errors import one_line
 from oekd_tf.core.files import temporary_path
 
 _RULE = "teacher_logits must be a file that oekd predict --save_logits has written of these data."
+# Before the name of a TFDS feature.
+FEATURE = "feature:"
 _ARRAYS = ("logits", "class_names", "fingerprint")
 
 
@@ -35,7 +37,7 @@ def read_logits(path: str | Path, data: Any) -> np.ndarray:
     """Reads logits, and refuses those of other data.
 
     Args:
-        path: The .npz file.
+        path: The .npz file; or "feature:" and the name of a feature of a TFDS data set.
         data: The data set.
 
     Returns:
@@ -44,6 +46,8 @@ def read_logits(path: str | Path, data: Any) -> np.ndarray:
     Raises:
         ValueError: There is no such file, or it is of other images or classes.
     """
+    if str(path).startswith(FEATURE):
+        return _checked(data.rows(str(path).removeprefix(FEATURE)), path, data)
     try:
         with np.load(check_arrays(path), allow_pickle=False) as arrays:
             logits, names, fingerprint = (arrays[name] for name in _ARRAYS)
@@ -57,6 +61,14 @@ def read_logits(path: str | Path, data: Any) -> np.ndarray:
             f"{_RULE} Received: {str(path)!r}, of other training images, or of another choice of "
             "them: data.validation_fraction, data.split_seed and data.max_examples must be the same"
         )
-    if logits.ndim != 2 or logits.shape[1] != data.num_classes or not np.isfinite(logits).all():
-        raise ValueError(f"{_RULE} Received: {str(path)!r}, with logits of shape {logits.shape}")
+    return _checked(logits, path, data)
+
+
+def _checked(logits: np.ndarray, path: str | Path, data: Any) -> np.ndarray:
+    shape = (data.num_examples, data.num_classes)
+    if logits.shape != shape or not np.isfinite(logits).all():
+        raise ValueError(
+            f"teacher_logits must be {shape[0]} rows of {shape[1]} finite numbers, one row a "
+            f"training example. Received: {str(path)!r}, of shape {logits.shape}"
+        )
     return logits.astype(np.float32)

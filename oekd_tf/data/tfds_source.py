@@ -151,6 +151,29 @@ class TfdsSource(NamedTuple):
         self._check_group_key(key)
         return [example[key] for example in self._in_order(split).as_numpy_iterator()]
 
+    def rows(self, split: str, key: str) -> np.ndarray:
+        """A feature of one number of values, such as logits, by index.
+
+        Args:
+            split: Name of the split.
+            key: Name of the feature.
+
+        Returns:
+            (examples, values), float32.
+
+        Raises:
+            ValueError: There is no such feature.
+        """
+        features = self.builder.info.features
+        there = sorted(k for k, f in features.items() if f.shape and len(f.shape) == 1)
+        if key not in there:
+            raise ValueError(
+                "teacher_logits must name a feature that is a vector: "
+                f"{', '.join(there) or 'there is none'}. Received: {key!r}"
+            )
+        batches = self._in_order(split).map(lambda e: e[key]).batch(4096)
+        return np.concatenate([*batches.as_numpy_iterator()]).astype(np.float32)
+
     def files(self) -> None:
         """None: a prepared data set does not grow."""
 

@@ -16,6 +16,7 @@ from oekd_tf.core.errors import ConfigError, ExportError, as_config_error
 from oekd_tf.core.files import sha256, temporary_path, write_text
 from oekd_tf.core.records import Summary
 from oekd_tf.data.mirroring import mirror_warning
+from oekd_tf.data.teacher_logits import FEATURE
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 from oekd_tf.training import report
 from oekd_tf.training.build import describe_method, describe_students
@@ -156,7 +157,9 @@ def _finished_run(
     stored = None
     if config.data.teacher_logits and not config.only_student:
         teacher_logits(config, data)
-        stored = sha256(Path(config.data.teacher_logits))
+        # A feature's are in the fingerprint of the data.
+        is_file = not config.data.teacher_logits.startswith(FEATURE)
+        stored = sha256(Path(config.data.teacher_logits)) if is_file else None
         if contract is not None and contract.get("teacher_logits") != stored:
             raise ConfigError(
                 "config.data.teacher_logits must be the file that the run began with; put it back, "

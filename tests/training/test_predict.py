@@ -141,5 +141,48 @@ def test_of_other_classes(tmp_path, rng):
     with pytest.raises(ValueError, match="of other classes"):
         read_logits(tmp_path / "x.npz", other)
     save_logits(tmp_path / "y.npz", np.full((60, 3), np.nan), data)
-    with pytest.raises(ValueError, match="with logits of shape"):
+    with pytest.raises(ValueError, match="60 rows of 3 finite numbers"):
         read_logits(tmp_path / "y.npz", data)
+
+
+def test_a_feature_of_a_tfds_data_set(tmp_path, rng):
+    import tensorflow_datasets as tfds
+
+    images = rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    logits = rng.normal(0, 1, (40, 2)).astype(np.float32)
+    labels = np.arange(40) % 2
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(8, 8, 3)),
+            "label": tfds.features.ClassLabel(num_classes=2),
+            "wise": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+        }
+    )
+    rows = list(
+        enumerate(
+            [
+                {"image": image, "label": int(label), "wise": row}
+                for image, label, row in zip(images, labels, logits, strict=True)
+            ]
+        )
+    )
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="taught",
+        version="1.0.0",
+        data_dir=tmp_path,
+        features=features,
+        split_datasets={"train": rows, "test": rows[:8]},
+        disable_shuffling=True,
+    )
+    for cache in ("decoded", "none"):
+        data = oekd_tf.data.load("taught", data_dir=str(tmp_path), cache=cache)
+        stored = read_logits("feature:wise", data)
+        seen = 0
+        for batch, given in data.train(4, seed=1, augmentation=(), teacher_logits=stored).take(9):
+            for image, row in zip(batch.numpy(), given["teacher_logits"].numpy(), strict=True):
+                (place,) = np.flatnonzero((images == image).all(axis=(1, 2, 3)))
+                np.testing.assert_allclose(row, logits[place], rtol=1e-6)
+                seen += 1
+        assert seen == 36
+    with pytest.raises(ValueError, match="must name a feature that is a vector: wise"):
+        read_logits("feature:label", data)
