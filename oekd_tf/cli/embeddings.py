@@ -1,4 +1,4 @@
-"""Exports the features of a run's students as TFLite files, for retrieval and few-shot.
+"""Exports the features of a run's students as TFLite files, for retrieval.
 
     oekd embeddings --workdir=runs/demo
     oekd embeddings --workdir=runs/demo --output=embeddings/demo --students=student_5
