@@ -28,7 +28,12 @@ SHORTER = {
     "docs/data.md": (),
     "docs/method.md": (),
     "docs/networks.md": (),
-    "docs/pretrained.md": (),
+    "docs/pretrained.md": (
+        ("(32, 32, 3), num_classes=10)", "(32, 32, 3), num_classes=10, widths=(1.0,))"),
+        ("num_classes=4,\n    initial", "num_classes=4,\n    widths=(1.0, 0.2),\n    initial"),
+        ("num_classes=4,\n    method", "num_classes=4,\n    widths=(1.0, 0.2),\n    method"),
+        ("widths=(1.0, 0.5, 0.25)", "widths=(1.0, 0.25)"),
+    ),
     "docs/edge.md": (
         ("steps_per_epoch=data.steps_per_epoch(64), epochs=7", "steps_per_epoch=40, epochs=1"),
     ),
@@ -40,7 +45,7 @@ PRINTED = {
     "docs/data.md": ("arrays, 180 training, 20 validation and 50 test images",),
     "docs/method.md": ("('label_loss', 'distillation_loss')", "['teacher_accuracy']"),
     "docs/networks.md": ("(0.",),
-    "docs/pretrained.md": ("with a new classifier", "student_5 int8: ", "(64, 12)"),
+    "docs/pretrained.md": ("with a new classifier", "student_2 int8: ", "(64, 12)"),
     "docs/edge.md": ("student_2 uint8: ", "student_2 qat_int8: "),
     "docs/distributed.md": ("10/10",),
 }

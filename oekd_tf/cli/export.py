@@ -46,7 +46,7 @@ def _export() -> None:
         if "=" not in text:
             raise ValueError(f"--set must be FIELD=VALUE. Received: {text!r}")
     fields = dict(text.partition("=")[::2] for text in _SET.value)
-    command_line.quiet_tensorflow()
+    command_line.quiet_tensorflow(fine_tunes=True)
     from oekd_tf.training import export_run
 
     export_run(

@@ -42,7 +42,7 @@ def _train() -> None:
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.name}"
     say(f"training {config.name!r} in {workdir}")
-    command_line.quiet_tensorflow()
+    command_line.quiet_tensorflow(fine_tunes=True)
     from oekd_tf.training import train
 
     train(config, workdir, say)

@@ -15,6 +15,7 @@ from oekd_tf.config.files import read_config
 from oekd_tf.config.migration import MOVED
 from oekd_tf.config.values import put_fields
 from oekd_tf.core.errors import memory_line, missing_extra, one_line
+from oekd_tf.core.machine import available_cores
 from oekd_tf.core.signals import importing, one_line_on_signals
 from oekd_tf.core.streams import complain, guarded
 from oekd_tf.core.text import printable
@@ -23,11 +24,18 @@ from oekd_tf.core.text import printable
 _LATER = ("method.", "backbone.arguments.")
 
 
-def quiet_tensorflow() -> None:
-    """Imports TensorFlow with fast convolutions and without messages about missing devices."""
+def quiet_tensorflow(fine_tunes: bool = False) -> None:
+    """Imports TensorFlow with fast convolutions and without messages about missing devices.
+
+    Args:
+        fine_tunes: Whether networks may be trained on in int8 before an export.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # On by default only for CPUs with AVX-512 VNNI; on others it halves the training step too.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if fine_tunes and available_cores() == 1:
+        # With one thread these convolutions abort the process in a step that trains in int8.
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
     from oekd_tf.core.native_output import quiet_native_output
 
     with quiet_native_output(), importing():

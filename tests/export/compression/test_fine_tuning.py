@@ -1,11 +1,15 @@
 """A trained student through every stage, to the files."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter
+from small_runs import environment
 
 import oekd_tf
 from oekd_tf.export import ExportError, RefusedFilesError, export_students, read_manifest
@@ -214,3 +218,23 @@ def test_refusals(data, arguments, message):
     arguments = {"teacher": print, "train": None, "steps_per_epoch": 5, **arguments}
     with pytest.raises(ExportError, match=message):
         FineTuning(**arguments)
+
+
+@pytest.mark.slow
+def test_on_one_core(tmp_path):
+    """Where TensorFlow's convolutions would abort the process with a thread alone."""
+    # A child takes the affinity over.
+    script = "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+    script += "from oekd_tf.cli import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [
+            sys.executable, "-c", script, "train", "--config.backbone.arguments.depth=8",
+            f"--workdir={tmp_path / 'run'}", f"--config.export.output={tmp_path / 'out'}",
+            "--config.baselines=()", "--config.export.formats=qat_int8",
+            "--config.fine_tuning.epochs=1", "--config.ensemble.widths=1.0,0.5",
+            "--config.epochs=2",
+        ],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "student_2" / "qat_int8.tflite").exists()
