@@ -52,7 +52,8 @@ def random_value(variable, layer, rng):
         return rng.normal(0, 0.1, shape)
     depthwise = isinstance(layer, layers.DepthwiseConv2D)
     fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
-    return rng.normal(0, np.sqrt(2 / fan_in), shape)
+    # Not more, or gates of deep networks make much of the last bits.
+    return rng.normal(0, np.sqrt(1 / fan_in), shape)
 
 
 def features(student, images):

@@ -223,12 +223,13 @@ def test_from_a_network_of_keras_applications(family, application, tmp_path, rng
     ensemble = oekd_tf.OnlineEnsemble(
         family, (48, 40, 3), 10, (1.0, 0.5), initial_weights=tmp_path / "application.keras"
     )
+    size = model.input.shape[1] or 64
     source = oekd_tf.OnlineEnsemble(
-        family, tuple(model.input.shape[1:]), 1000, (1.0,), initial_weights=model, std=ensemble.std
+        family, (size, size, 3), 1000, (1.0,), initial_weights=model, std=ensemble.std
     )
     assert source.start.classifier
     assert not ensemble.start.classifier
-    images = pictures(rng, model.input.shape[1], 2)
+    images = pictures(rng, size, 2)
     prepared = images
     if not any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers):
         # It does not say how it takes its images.

@@ -18,6 +18,8 @@ from oekd_tf.models.pretrained.source import RULE, Source, run
 _MOST_APART = 1e-3
 _MOST_APART_IN_HALF = 0.05
 _CLASSIFIER = "logits"
+# A size that five strides of 2 halve.
+_EVEN = 32
 
 
 class Start(NamedTuple):
@@ -178,5 +180,7 @@ def _check(tape: Tape, there: Tape, head: Layer | None, name: str) -> None:
 def _size(there: Tape, tape: Tape) -> tuple[int, ...]:
     """Height, width and channels of images that both networks take."""
     own = tape.input.shape[1:]
-    pairs = zip(there.input.shape[1:], own, strict=True)
+    # Where a size is odd before a stride, networks of other libraries pad otherwise.
+    rounded = (*(-(-(size or 1) // _EVEN) * _EVEN for size in own[:2]), own[2])
+    pairs = zip(there.input.shape[1:], rounded, strict=True)
     return tuple(size or mine or 1 for size, mine in pairs)
