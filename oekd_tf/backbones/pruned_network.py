@@ -353,12 +353,7 @@ def _without_classifier(tape: Tape, features_layer: str | None) -> tuple[Tape, V
             "The features must be (batch, features) or (batch, height, width, channels). "
             f"Received: {end.shape}"
         )
-    needed, found = {end}, []
-    for step in reversed(steps):
-        if step.output in needed:
-            needed.update(step.inputs)
-            found.append(step)
-    return Tape(tape.input, found[::-1], end), end
+    return tape.up_to(end), end
 
 
 def _strides(tape: Tape) -> dict[Value, float]:

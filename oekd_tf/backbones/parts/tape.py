@@ -74,6 +74,15 @@ class Tape(NamedTuple):
     steps: list[Step]
     output: Value
 
+    def up_to(self, end: Value) -> "Tape":
+        """The steps that a value depends on, which is then the output."""
+        needed, found = {end}, []
+        for step in reversed(self.steps):
+            if step.output in needed:
+                needed.update(step.inputs)
+                found.append(step)
+        return Tape(self.input, found[::-1], end)
+
     def cuts(self) -> list[int]:
         """Indices of the steps through whose output all paths from input to output pass."""
         position = {self.input: -1}
@@ -111,7 +120,7 @@ def record(model: keras.Model) -> Tape:
     start = Value(tuple(model.inputs[0].shape))
     steps: list[Step] = []
     end = _open(model, start, steps)
-    return Tape(start, _needed(steps, end), end)
+    return Tape(start, steps, end).up_to(end)
 
 
 def _is_graph(model: Any) -> bool:
@@ -142,12 +151,3 @@ def _open(model: keras.Model, start: Value, steps: list[Step]) -> Value:
             steps.append(Step(operation, operation.name, args, kwargs, inputs, output))
         values[id(node.outputs[0])] = output
     return values[id(graph.outputs[0])]
-
-
-def _needed(steps: list[Step], end: Value) -> list[Step]:
-    needed, found = {end}, []
-    for step in reversed(steps):
-        if step.output in needed:
-            needed.update(step.inputs)
-            found.append(step)
-    return found[::-1]
