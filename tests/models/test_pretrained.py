@@ -14,6 +14,7 @@ from oekd_tf.backbones.parts.channels import Network, makes_channels
 from oekd_tf.backbones.parts.tape import record
 from oekd_tf.core.variables import as_array
 from oekd_tf.models.pretrained.selection import Selection
+from oekd_tf.models.pretrained.source import find_source
 
 WIDTHS = (1.0, 0.6, 0.3)
 FAMILIES = [
@@ -237,6 +238,18 @@ def test_from_a_network_of_keras_applications(family, application, tmp_path, rng
     np.testing.assert_allclose(
         as_array(source.students[0](images)), as_array(model(prepared)), rtol=1e-3, atol=1e-3
     )
+
+
+def test_images_are_prepared_as_keras_applications_does(tmp_path):
+    """Also those of a network in a file, which a run's copy of ImageNet's is."""
+    family = backbones.MobileNetV2(0.35)
+    family.imagenet(weights=None).save(tmp_path / "kept.keras")
+    ensemble = oekd_tf.OnlineEnsemble(
+        family, (32, 32, 3), 4, (1.0,), initial_weights=tmp_path / "kept.keras"
+    )
+    assert ensemble.mean == ensemble.std == (127.5,) * 3
+    source = find_source(tmp_path / "kept.keras", family, (32, 32, 3))
+    assert source.pixels == ((127.5,) * 3, (127.5,) * 3)
 
 
 def deeper():

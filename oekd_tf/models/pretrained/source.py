@@ -15,6 +15,7 @@ from oekd_tf.backbones.parts.tape import Tape, Value, record
 from oekd_tf.core.keras_files import load_model, student_of
 from oekd_tf.core.types import Tensor
 from oekd_tf.core.variables import as_array
+from oekd_tf.models.arguments import per_channel
 
 RULE = (
     "initial_weights must be None, 'imagenet', a .keras file, the folder of a finished run, or a "
@@ -58,17 +59,14 @@ def find_source(given: Any, backbone: Backbone, image_shape: Sequence[int]) -> S
     """
     if isinstance(given, Source):
         return given
-    pixels = None
     if isinstance(given, str) and given == IMAGENET:
         model = _imagenet(backbone, image_shape)
         name = f"imagenet ({model.name})"
-        mode = mode_of(model.name)
-        pixels = (MODES[mode].mean, MODES[mode].std) if mode else None
     elif isinstance(given, (str, Path)):
         model, name = load_model(given, RULE), str(given)
     else:
         model, name = given, getattr(given, "name", repr(given))
-    return _of_model(student_of(model, RULE), pixels, name)
+    return _of_model(student_of(model, RULE), name)
 
 
 def source_of(backbone: Backbone) -> Source | None:
@@ -99,14 +97,22 @@ def pixels_of(mean: Any, std: Any, source: Source | None, backbone: Backbone) ->
     )
 
 
-def _of_model(model: keras.Model, pixels: tuple[Any, Any] | None, name: str) -> Source:
-    tape, found = first_pixels(record(model))
+def _of_model(model: keras.Model, name: str) -> Source:
+    tape, pixels = first_pixels(record(model))
+    mode = mode_of(model.name)
+    if pixels is None and mode is not None and not MODES[mode].flips:
+        # As a network of keras.applications is given its images, also one from a file.
+        channels_in = tape.input.channels or 1
+        pixels = (
+            per_channel(MODES[mode].mean, channels_in, "mean"),
+            per_channel(MODES[mode].std, channels_in, "std"),
+        )
     layers = [
         (step.name, [np.array(as_array(weight)) for weight in weights])
         for step in tape.steps
         if (weights := channels.channel_weights(step.operation))
     ]
-    return Source(layers, found if found is not None else pixels, name, tape, model)
+    return Source(layers, pixels, name, tape, model)
 
 
 def _imagenet(backbone: Backbone, image_shape: Sequence[int]) -> keras.Model:
