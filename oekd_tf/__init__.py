@@ -37,6 +37,7 @@ _MODULES = {
     "optimizers": ".models.optimizers",
     "recipes": ".config.recipes",
     "report": ".training.report",
+    "robustness": ".studies.robustness",
     "schedules": ".models.optimizers.schedules",
     "studies": ".studies",
     "testing": ".testing",

@@ -14,6 +14,7 @@ does not name may be there, and are left as they are.
 | what `oekd bench --output` writes | `Measurements` |
 | `evaluation.json` of a study's run | `Evaluation` |
 | `results.json` of a study | `Results` |
+| `robustness.json` of `oekd robustness` | `Robustness` |
 | `data_check.json` of `oekd check-data` | `DataReport` |
 """
 
@@ -598,6 +599,46 @@ class Embeddings(TypedDict):
     checked_on_images: Positive
     students: list[StudentEmbeddings]
     failures: list[str]
+
+
+class RobustNetwork(TypedDict):
+    """A network in `robustness.json`.
+
+    Attributes:
+        student: Name of the student.
+        trained: "together" or "alone".
+        form: "keras", or "int8" for its TFLite file.
+        width: Fraction of the full number of channels.
+        parameters: Number of trainable parameters.
+        scores: By property and measure; `oekd_tf.studies.robustness.properties` says what they are.
+    """
+
+    student: Name
+    trained: Literal["together", "alone"]
+    form: Literal["keras", "int8"]
+    width: Width
+    parameters: Count
+    scores: dict[str, dict[str, Number]]
+
+
+class Robustness(TypedDict):
+    """What `oekd robustness` writes: `robustness.json`.
+
+    Attributes:
+        made_by: Versions and time.
+        contract: What the students were trained on.
+        settings: What was measured, as of `oekd_tf.robustness.Settings`.
+        images: Number of test images.
+        properties: Names of the properties.
+        networks: The networks.
+    """
+
+    made_by: MadeBy
+    contract: Contract | None
+    settings: dict[str, Any]
+    images: Positive
+    properties: list[str]
+    networks: Annotated[list[RobustNetwork], Meta(min_length=1)]
 
 
 class Measurements(TypedDict):

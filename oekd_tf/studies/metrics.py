@@ -88,6 +88,33 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
     return float((totals - shifted[np.arange(len(labels)), labels]).mean())
 
 
+def brier_score(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean squared distance between predicted probabilities and the label, over all classes.
+
+    Args:
+        logits: Logits, (images, classes).
+        labels: Class indices, (images,).
+
+    Returns:
+        The mean of Σ_c (p_c − y_c)², from 0 to 2.
+
+    Raises:
+        ValueError: The arrays do not belong together.
+
+    Example:
+        >>> brier_score([[0.0, 0.0]], [1])
+        0.5
+
+    Reference:
+        Brier, "Verification of Forecasts Expressed in Terms of Probability", Monthly Weather
+        Review 78, 1950.
+    """
+    logits, labels = _checked(logits, labels)
+    distances = probabilities(logits)
+    distances[np.arange(len(labels)), labels] -= 1
+    return float((distances**2).sum(-1).mean())
+
+
 def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list[Bin]:
     """Accuracy and confidence of the images in each interval of the top probability.
 
