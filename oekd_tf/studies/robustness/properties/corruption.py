@@ -54,9 +54,8 @@ def draw(axes: Any, networks: Sequence[Line], settings: Settings) -> None:
 
     def values(scores: Scores) -> list[tuple[float, float]]:
         own = scores.get("corruption", {})
-        found: list[tuple[float, float]] = (
-            [(0.0, scores["accuracy"]["test"])] if "accuracy" in scores else []
-        )
+        test = scores.get("accuracy", {}).get("test")
+        found: list[tuple[float, float]] = [] if test is None else [(0.0, test)]
         for severity in map(int, settings.severities):
             accuracies = [own[name] for name in own if name.endswith(f" {severity}")]
             found.append((severity, sum(accuracies) / len(accuracies)))
