@@ -204,7 +204,8 @@ class OEKD(TakesTeacher, WeightedTeacher):
         if not self.has_teacher:
             return self._with_stored(mixture, batch)
         if self.teacher_share == 1:
-            return ops.broadcast_to(ops.stop_gradient(batch.teacher), mixture.shape)
+            # Of the mixture's shape, whose batch may not be known yet.
+            return ops.stop_gradient(batch.teacher) + ops.zeros_like(mixture)
         # Not computed twice: what the ensemble teacher has beside the students' mean.
         students = (1.0 - self.teacher_share) * super().teacher(batch)
         own = (batch.teacher - students) / self.teacher_share

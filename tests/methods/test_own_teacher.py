@@ -106,6 +106,28 @@ def test_from_an_ensemble_and_a_run(tmp_path):
     }
 
 
+def test_in_the_students_place_on_batches_of_any_size():
+    """Of a data set whose last batch is smaller, the size of a batch is not known."""
+    import tensorflow as tf
+
+    images, labels = by_hand.data()
+    ensemble = small("oekd", teacher=network(), teacher_share=1.0)
+    ensemble.compile("sgd")
+    batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(len(labels) - 1)
+    found = ensemble.evaluate(batches, verbose=0, return_dict=True)
+    assert found["distillation_loss"] > 0
+
+
+def test_of_images_of_any_size():
+    anywhere = network(shape=(None, None, by_hand.SHAPE[2]))
+    images, _ = by_hand.data()
+    ensemble = small("oekd", teacher=anywhere, teacher_share=1.0)
+    np.testing.assert_allclose(
+        ensemble.predict(images, verbose=0)["teacher"],
+        anywhere.predict(images, verbose=0), atol=1e-5,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -68,7 +68,11 @@ class TakesTeacher:
         for side in ("input", "output"):
             given = tuple(getattr(self.network, f"{side}_shape"))
             wanted = tuple(getattr(network.students[0], f"{side}_shape"))
-            if given != wanted:
+            # A network for images of any size says None.
+            fits = len(given) == len(wanted) and all(
+                size in (None, own) for size, own in zip(given, wanted, strict=True)
+            )
+            if not fits:
                 what = "take images" if side == "input" else "give logits"
                 raise ValueError(f"teacher must {what} of shape {wanted}. Received: {given}")
 
