@@ -148,6 +148,7 @@ class Summary(TypedDict):
         data_notes: What a user should know of the data, one line each; nothing if absent.
         exports: Folder of the export, where the run has one.
         trained_by: The method and its arguments in words; runs of version 0.1 lack it.
+        start: What students began with, where it was no random weights.
         teacher_title: What the teacher is, likewise.
         note: The config's sentence for the end of the report.
         early_stopping: The best epoch, where the config has a monitor.
@@ -168,6 +169,7 @@ class Summary(TypedDict):
     data_notes: NotRequired[list[str]]
     exports: NotRequired[str]
     trained_by: NotRequired[str]
+    start: NotRequired[str]
     teacher_title: NotRequired[str]
     note: NotRequired[str]
     early_stopping: NotRequired[EarlyStopping]

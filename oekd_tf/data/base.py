@@ -56,6 +56,8 @@ class SizedData:
             std: Standard deviation of each channel, in pixel units.
         """
         self.mean, self.std = tuple(mean), tuple(std)
+        # It may have been asked for before.
+        self.__dict__.pop("contract", None)
 
     def naming_damage(self) -> AbstractContextManager:
         """A context in which the failure of a pipeline is an error that names the picture."""

@@ -23,7 +23,7 @@ from oekd_tf.models.size import count_flops, count_parameters
 
 
 @as_config_error(
-    ["ensemble.widths"],
+    ["ensemble.widths", "initial_weights", "ensemble.slice", "method.arguments.teacher"],
     "config.backbone.name, config.backbone.arguments and config.ensemble.widths must give a "
     "network for images and classes of config.data.source at config.data.image_size",
 )
@@ -75,7 +75,9 @@ def build(
     # A student alone trains its stem, whatever the method does with stem gradients.
     method = "oekd" if config.only_student else config_module.make_method(config)
     ensemble = OnlineEnsemble(
-        config_module.make_backbone(config, synchronized_batch_norm=synchronized),
+        config_module.make_backbone(
+            config, **({"synchronized_batch_norm": True} if synchronized else {})
+        ),
         input_shape=image_shape,
         num_classes=num_classes,
         widths=config.ensemble.widths,

@@ -53,6 +53,8 @@ def write_report(workdir: str | Path) -> str:
     note = summary.get("note", "")
     paragraph = f"{in_markdown(note)}\n\n" if note else ""
     method = f"Method: {in_markdown(summary['trained_by'])}. " if "trained_by" in summary else ""
+    if "start" in summary:
+        method += f"Start: {in_markdown(summary['start'])}. "
     picture = workdir / "accuracy.png"
     draw_accuracy(summary, baselines, picture, manifest)
     write_text(

@@ -30,9 +30,12 @@ from oekd_tf.training.contract import (
 from oekd_tf.training.export import export_folder, export_run, refuse_existing_export
 from oekd_tf.training.hosts import Hosts, make_hosts, set_runtime
 from oekd_tf.training.initial import (
+    check_initial_weights,
+    dropped_unless_begun,
     initial_facts,
     keep_initial_weights,
     read_initial_weights,
+    take_pixels,
 )
 from oekd_tf.training.loop import fit, monitored
 from oekd_tf.training.per_class import confusions, per_class, save_confusions
@@ -126,6 +129,8 @@ def _finished_run(
     contract = read_contract(workdir) if begun else None
     if begun and contract is None:
         validate_as_before_contracts(config)
+    if config.initial_weights and contract is None:
+        check_initial_weights(config, workdir)
     data = load_data(config, log=log) if data is None else data
     log(f"data: {data.splits_summary()}")
     for note in data.notes:
@@ -167,15 +172,15 @@ def _finished_run(
                 f"Received: {config.data.teacher_logits!r}, which has changed"
             )
     initial, facts = None, None
-    if config.initial_weights:
-        if hosts.is_chief and contract is None:
-            keep_initial_weights(config, workdir, data.image_shape)
-            facts = initial_facts(config, workdir)
-        initial = read_initial_weights(config, workdir, data.image_shape, contract)
-        if contract is None and initial.pixels is not None:
-            # As the weights know their images.
-            data.take_statistics(*initial.pixels)
-    model = build_model(config, data, hosts, initial)
+    if config.initial_weights and hosts.is_chief and contract is None:
+        keep_initial_weights(config, workdir, data.image_shape)
+        facts = initial_facts(config, workdir)
+    with dropped_unless_begun(workdir, facts):
+        if config.initial_weights:
+            initial = read_initial_weights(config, workdir, data.image_shape, contract)
+        if contract is None:
+            take_pixels(config, data, initial)
+        model = build_model(config, data, hosts, initial)
     if isinstance(model, OnlineEnsemble) and model.start is not None:
         log(model.start.describe())
     if hosts.is_chief:
@@ -225,6 +230,8 @@ def _finished_run(
     if isinstance(model, OnlineEnsemble):
         averaged = "" if model.method.moving_averages is None else "; averaged weights"
         summary["trained_by"] = describe_method(config) + averaged
+        if model.start is not None:
+            summary["start"] = model.start.describe()
         summary["teacher_title"] = model.method.teacher_title
     if hosts.is_chief:
         alone = model if hosts.replicas == 1 else restore_model(workdir, config, data, log)

@@ -45,6 +45,8 @@ def test_a_run_keeps_what_it_began_with(source, tmp_path):
         f"students begin with weights of {moved}: student 1 with all of them, others with a slice "
         "(l1), with its classifier"
     )
+    assert json.loads((workdir / "summary.json").read_text())["start"] == line
+    assert f"Start: {line.split(str(moved))[0]}" in (workdir / "report.md").read_text()
     first, contract = (
         json.loads((folder / "contract.json").read_text()) for folder in (source, workdir)
     )
@@ -101,3 +103,34 @@ def test_weights_that_are_none_leave_nothing(given, message, tmp_path, monkeypat
         training.train(again(given), tmp_path / "run", lambda line: None)
     assert len(str(caught.value).splitlines()) == 1
     assert not list(tmp_path.glob("run/*.keras"))
+
+
+def test_a_network_that_does_not_fit_can_be_put_right(source, tmp_path):
+    """What is refused leaves nothing, so that the same command may be given again."""
+    workdir = tmp_path / "run"
+    with pytest.raises(ConfigError, match=r"config.initial_weights must be .* layers with weights"):
+        training.train(again(source, backbone__arguments__depth=14), workdir, lambda line: None)
+    assert not (workdir / "initial_weights.keras").exists()
+    training.train(again(source, epochs=1), workdir, lambda line: None)
+
+
+def test_a_family_of_a_network_knows_its_images(tmp_path, monkeypatch):
+    """Mean and deviation are the network's, and the function need take no argument."""
+    (tmp_path / "my_family.py").write_text(
+        "import keras, oekd_tf\n\ndef family():\n"
+        "    images = keras.Input((28, 28, 1))\n"
+        "    x = keras.layers.Rescaling(1 / 50, -2.0)(images)\n"
+        "    for number in range(3):\n"
+        "        x = keras.layers.Conv2D(8, 3, 2, activation='relu', padding='same')(x)\n"
+        "    return oekd_tf.backbones.from_keras(keras.Model(images, x))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = small_config(epochs=1)
+    config.backbone.name = "my_family:family"
+    with config.backbone.unlocked():
+        config.backbone.arguments = {}
+    training.train(config, tmp_path / "run", lambda line: None)
+    contract = json.loads((tmp_path / "run" / "contract.json").read_text())
+    assert contract["mean"] == pytest.approx([100.0])
+    assert contract["std"] == pytest.approx([50.0])
+    assert training.restore_model(tmp_path / "run").mean == pytest.approx((100.0,))
