@@ -184,6 +184,8 @@ class PrunedNetwork(Backbone):
         # As the ensemble has it, such as half precision.
         if isinstance(step.operation, keras.Layer):
             config.pop("dtype", None)
+            # What is frozen in the model is not: slices must be trained.
+            config["trainable"] = True
         if isinstance(step.operation, layers.BatchNormalization):
             config["synchronized"] = self.synchronized_batch_norm
             if self.batch_norm_momentum is not None:

@@ -48,6 +48,11 @@ def make_backbone(config: ConfigDict, **arguments: Any) -> Any:
             "one's own that gives an object with stem and branch. "
             f"Received: {format_value(name)}{reason}"
         )
+    if not isinstance(family, type):
+        # A user's function need not know of what one device does not need.
+        taken = inspect.signature(family).parameters
+        passes_on = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+        arguments = {n: v for n, v in arguments.items() if v or passes_on or n in taken}
     with as_config_error((), f"config.backbone.arguments must suit {name}"):
         backbone = family(**config.backbone.arguments.to_dict(), **arguments)
     if not (hasattr(backbone, "stem") and hasattr(backbone, "branch")):

@@ -98,7 +98,7 @@ def check(config: ConfigDict, *, imports: bool = True) -> None:
             f"Received: {' and '.join(balancing)}"
         )
     if imports or ":" not in config.backbone.name:
-        make_backbone(config, synchronized_batch_norm=config.synchronized_batch_norm)
+        make_backbone(config, synchronized_batch_norm=False)
     if ":" in config.method.name and not imports:
         return
     method = make_method(config)

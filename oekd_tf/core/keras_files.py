@@ -1,5 +1,6 @@
 """Reading of models that users bring as `.keras` files or as folders of runs."""
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,26 @@ def load_model(path: str | Path, rule: str) -> keras.Model:
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0] if lines else type(error).__name__
+        if "Lambda" in reason and (names := _lambdas(found)):
+            reason = f"its layer {names[0]!r} is a Lambda, code that is not run from a file"
         raise ValueError(
             f"{rule} Received: {str(path)!r}, which cannot be loaded: {reason[:300]}"
         ) from None
+
+
+def _lambdas(path: Path) -> list[str]:
+    """Names of the Lambda layers in a `.keras` file."""
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read("config.json").decode("utf-8", "replace")
+    found: list[str] = []
+
+    def note(entry: dict[str, Any]) -> dict[str, Any]:
+        if entry.get("class_name") == "Lambda":
+            found.append(str(entry.get("config", {}).get("name")))
+        return entry
+
+    json.loads(text, object_hook=note)
+    return found
 
 
 def student_of(model: Any, rule: str) -> keras.Model:

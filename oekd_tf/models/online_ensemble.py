@@ -20,7 +20,7 @@ from oekd_tf.methods.parts.network import Network
 from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.models import optimizers, version_1
 from oekd_tf.models.after_epoch import AfterEpoch, split_off
-from oekd_tf.models.arguments import check_arguments, check_class_weight, per_channel, per_class
+from oekd_tf.models.arguments import check_arguments, check_class_weight, per_class
 from oekd_tf.models.branches import build_branches
 from oekd_tf.models.directions import tell_directions
 from oekd_tf.models.pretrained.selection import check_slice
@@ -133,9 +133,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         source = source_of(backbone)
         if initial_weights is not None:
             source = find_source(initial_weights, backbone, self.image_shape)
-        pixels = pixels_of(mean, std, source, backbone)
-        self.mean = per_channel(pixels[0], self.image_shape[-1], "mean")
-        self.std = per_channel(pixels[1], self.image_shape[-1], "std")
+        self.mean, self.std = pixels_of(mean, std, source, backbone, self.image_shape[-1])
         self.shared_stem = bool(shared_stem)
         self.class_weight = per_class(class_weight, self.num_classes, "class_weight")
         self.logit_adjustment = per_class(logit_adjustment, self.num_classes, "logit_adjustment")

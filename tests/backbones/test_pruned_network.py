@@ -164,11 +164,20 @@ def test_of_another_size_and_of_half_the_students(rng):
     model = every_kind()
     ensemble = oekd_tf.OnlineEnsemble(
         from_keras(keras.Model(model.input, model.get_layer("layer_norm").output)),
-        (24, 20, 3), 7, (1.0, 0.5), mean=100.0,
+        (24, 20, 3), 7, (1.0, 0.5),
     )  # fmt: skip
-    assert ensemble.mean == (100.0,) * 3
+    assert ensemble.mean == (127.5,) * 3
     assert ensemble.std == (127.5,) * 3
     assert ensemble.students[1].input_shape == (None, 24, 20, 3)
+
+
+def test_what_is_frozen_in_the_model_is_trained():
+    model = every_kind()
+    model.trainable = False
+    ensemble = oekd_tf.OnlineEnsemble(from_keras(model), (16, 16, 3), 5, WIDTHS)
+    assert not model.trainable_variables
+    open_one = oekd_tf.OnlineEnsemble(from_keras(every_kind()), (16, 16, 3), 5, WIDTHS)
+    assert len(ensemble.trainable_variables) == len(open_one.trainable_variables)
 
 
 def test_the_users_model_stays_as_it_is(rng):

@@ -197,7 +197,10 @@ def test_from_a_file_and_a_folder(trained, batch, tmp_path):
             trained.students[0].predict(batch[0], verbose=0), atol=1e-5,
         )  # fmt: skip
         assert again.start.classifier
-    assert small_ensemble(initial_weights=trained, mean=0.0).mean == (0.0,) * 3
+    # What it was trained with may be said, and nothing else.
+    assert small_ensemble(initial_weights=trained, mean=100.0, std=[50.0] * 3).std == (50.0,) * 3
+    with pytest.raises(ValueError, match=r"mean must be left out where .*100.* Received: 0\.0"):
+        small_ensemble(initial_weights=trained, mean=0.0)
 
 
 @pytest.mark.parametrize(
@@ -284,6 +287,12 @@ def test_a_source_that_does_not_fit(source, message):
     assert str(caught.value).startswith("initial_weights must be")
 
 
+def test_images_of_other_channels(trained):
+    message = r"input_shape must have 3 channels, as the images of the network .* Received: 1"
+    with pytest.raises(ValueError, match=message):
+        oekd_tf.OnlineEnsemble(PlainCnn((8, 16)), (16, 16, 1), 4, WIDTHS, initial_weights=trained)
+
+
 def test_a_network_with_other_channels(trained):
     with pytest.raises(ValueError, match="student 1's 'student_1_block_2' has") as caught:
         oekd_tf.OnlineEnsemble(PlainCnn((8, 12)), (16, 16, 3), 4, WIDTHS, initial_weights=trained)
@@ -310,9 +319,11 @@ def test_a_file_that_is_none(name, tmp_path):
 
 def test_a_lambda_is_not_run(tmp_path):
     images = keras.Input((16, 16, 3))
-    model = keras.Model(images, keras.layers.Lambda(lambda x: x * 2.0)(images))
+    model = keras.Model(images, keras.layers.Lambda(lambda x: x * 2.0, name="twice")(images))
     model.save(tmp_path / "lambda.keras")
-    with pytest.raises(ValueError, match=r"which cannot be loaded: .*Lambda") as caught:
+    with pytest.raises(
+        ValueError, match="cannot be loaded: its layer 'twice' is a Lambda"
+    ) as caught:
         small_ensemble(initial_weights=tmp_path / "lambda.keras")
     assert len(str(caught.value).splitlines()) == 1
 

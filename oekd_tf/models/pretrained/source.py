@@ -77,7 +77,9 @@ def source_of(backbone: Backbone) -> Source | None:
     return Source(list(weights.items()), backbone.pixels, repr(backbone))
 
 
-def pixels_of(mean: Any, std: Any, source: Source | None, backbone: Backbone) -> tuple[Any, Any]:
+def pixels_of(
+    mean: Any, std: Any, source: Source | None, backbone: Backbone, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of pixels: what is given, or what belongs to the network.
 
     Args:
@@ -85,16 +87,35 @@ def pixels_of(mean: Any, std: Any, source: Source | None, backbone: Backbone) ->
         std: Standard deviation, or None.
         source: What students begin with.
         backbone: The ensemble's network family.
+        channels: Number of channels of images.
 
     Returns:
-        Both, in pixel units, each a number or one for each channel.
+        Both, in pixel units, a number for each channel.
+
+    Raises:
+        ValueError: The network takes images of another number of channels, or was trained with
+            another mean or standard deviation than the given one.
     """
-    own = (source.pixels if source else None) or getattr(backbone, "pixels", None)
-    default_mean, default_std = own or (127.5, 127.5)
-    return (
-        default_mean if mean is None else mean,
-        default_std if std is None else std,
-    )
+    pixels = (source.pixels if source else None) or getattr(backbone, "pixels", None)
+    known = max((len(v) for v in pixels or () if isinstance(v, Sequence)), default=1)
+    if known not in (1, channels):
+        raise ValueError(
+            f"input_shape must have {known} channels, as the images of the network that students "
+            f"begin with. Received: {channels}"
+        )
+    found = []
+    for name, given, own in zip(("mean", "std"), (mean, std), pixels or (None, None), strict=True):
+        value = (127.5 if own is None else own) if given is None else given
+        found.append(per_channel(value, channels, name))
+        if source is None or own is None:
+            continue
+        trained_with = per_channel(own, channels, name)
+        if not np.allclose(found[-1], trained_with, rtol=1e-3):
+            raise ValueError(
+                f"{name} must be left out where students begin with trained weights, whose network "
+                f"knows its own, {trained_with}. Received: {given}"
+            )
+    return found[0], found[1]
 
 
 def _of_model(model: keras.Model, name: str) -> Source:
