@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,12 @@ class Material:
     validation: tuple[np.ndarray, np.ndarray] | None
     others: Mapping[str, np.ndarray]
     settings: Settings
+
+    def logits(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Logits of all networks by their keys, two networks at a time: files use one core each."""
+        with ThreadPoolExecutor(2) as pool:
+            found = pool.map(lambda subject: subject.logits(images), self.subjects)
+            return dict(zip((subject.key for subject in self.subjects), found, strict=True))
 
 
 # Scores of a network by property and measure.

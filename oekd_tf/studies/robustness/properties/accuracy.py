@@ -11,8 +11,8 @@ def steps(material: Material) -> list[Step]:
 
     def measure() -> dict[str, dict[str, float]]:
         return {
-            subject.key: {"test": accuracy(subject.logits(material.images), material.labels)}
-            for subject in material.subjects
+            key: {"test": accuracy(logits, material.labels)}
+            for key, logits in material.logits(material.images).items()
         }
 
     return [Step("test images", measure)]

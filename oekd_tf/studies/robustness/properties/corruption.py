@@ -18,11 +18,10 @@ def steps(material: Material) -> list[Step]:
         def measure() -> dict[str, dict[str, float]]:
             images = corrupt(material.images, name, severity, material.settings.seed)
             return {
-                subject.key: {f"{name} {severity}": accuracy(subject.logits(images), labels)}
-                for subject in material.subjects
+                key: {f"{name} {severity}": accuracy(logits, material.labels)}
+                for key, logits in material.logits(images).items()
             }
 
-        labels = material.labels
         return Step(f"{name} {severity}", measure)
 
     return [

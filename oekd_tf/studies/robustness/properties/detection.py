@@ -28,10 +28,10 @@ def steps(material: Material) -> list[Step]:
 
     def step(name: str, images: np.ndarray) -> Step:
         def measure() -> dict[str, dict[str, float]]:
-            found = {}
-            for subject in material.subjects:
-                inside, outside = subject.logits(material.images), subject.logits(images)
-                found[subject.key] = {
+            found, all_inside = {}, material.logits(material.images)
+            for key, outside in material.logits(images).items():
+                inside = all_inside[key]
+                found[key] = {
                     f"{name}: probability": auroc(
                         top_probability(inside), top_probability(outside)
                     ),
