@@ -11,6 +11,7 @@ from oekd_tf.core.choices import (
     AUGMENTATIONS,
     CACHES,
     CLASS_WEIGHTS,
+    LABEL_NOISES,
     OPTIMIZERS,
     PRECISIONS,
     SAMPLINGS,
@@ -159,6 +160,15 @@ FIELDS: dict[str, Field] = {
         "'folder' or a regular expression on '<class>/<file>' with the group in parentheses.",
     ),
     "data.max_examples": Field(0, *rules.at_least(0), "Use this many training examples; 0 is all."),
+    "data.examples_per_class": Field(
+        0, *rules.at_least(0), "Most training examples of a class, by data.split_seed; 0 is all."
+    ),
+    "data.imbalance": Field(
+        1.0,
+        lambda v: 1 <= v <= 1e9,
+        "at least 1",
+        "Long tail: how many times as many training examples the first class keeps as the last.",
+    ),
     "data.augmentation": Field(
         ("pad_crop", "flip"),
         lambda v: all(name in AUGMENTATIONS for name in v) and AUGMENTATIONS[0] not in v[1:],
@@ -178,6 +188,11 @@ FIELDS: dict[str, Field] = {
         0.0,
         *rules.fraction(),
         "Share of training labels that are replaced by another class, chosen by data.split_seed.",
+    ),
+    "data.label_noise_kind": Field(
+        "symmetric",
+        *rules.one_of(*LABEL_NOISES),
+        "What they are replaced by: any other class, or always the next one.",
     ),
     "data.teacher_logits": Field(
         "",

@@ -18,6 +18,7 @@ PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 # finite at all, or of no use.
 LEAST_LOSS_SCALE = 2.0**-14
 OPTIMIZERS = ("adam", "adamw", "sgd")
+LABEL_NOISES = ("symmetric", "pair")
 SLICES = ("l1", "bn_scale", "first", "random")
 SCHEDULES = ("constant", "step", "cosine")
 

@@ -133,6 +133,7 @@ class Data(SizedData):
         cutmix: float = 0.0,
         label_smoothing: float = 0.0,
         label_noise: float = 0.0,
+        label_noise_kind: str = "symmetric",
         noise_seed: int = 0,
         sampling: str = "natural",
         views: int = 1,
@@ -158,6 +159,7 @@ class Data(SizedData):
             label_smoothing: Share of each label that is spread evenly over all classes.
             label_noise: Share of the labels that are replaced by another class, the same ones in
                 every epoch.
+            label_noise_kind: "symmetric", any other class, or "pair", the next one.
             noise_seed: Random seed of the wrong labels; it differs from the training seed, so that
                 runs of several seeds share them.
             sampling: "natural", every example once an epoch, or "balanced": as many examples, all
@@ -197,7 +199,9 @@ class Data(SizedData):
                 "teacher_logits must be left out with augmentation, mixup, cutmix or views. "
                 f"Received: {tuple(augmentation)}, {mixup}, {cutmix} and {views}"
             )
-        offsets = label_offsets(self._train.total, self.num_classes, label_noise, noise_seed)
+        offsets = label_offsets(
+            self._train.total, self.num_classes, label_noise, noise_seed, label_noise_kind
+        )
         self.check_sampling(sampling)
         balanced = sampling == "balanced"
         steps = self.steps_per_epoch(batch_size)

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from oekd_tf.data.dataset import Data
 from oekd_tf.data.folder import split_name
 from oekd_tf.data.folder_source import FolderSource, open_folder
 from oekd_tf.data.holdout import hold_out
+from oekd_tf.data.long_tail import thinned
 from oekd_tf.data.recorded import Recorded
 from oekd_tf.data.splits import ArraySplit, IndexedSplit, Split
 from oekd_tf.data.tfds_source import TfdsSource, is_image_size, open_tfds
@@ -22,6 +23,13 @@ IMAGE_FOLDER = "image_folder"
 
 # Largest test split whose labels are read before training.
 _LABELS_READ = 20_000
+
+
+class _Tail(NamedTuple):
+    """How many training examples each class keeps, as of `thinned`."""
+
+    imbalance: float = 1.0
+    per_class: int | None = None
 
 
 def load(
@@ -40,6 +48,8 @@ def load(
     group_key: str = "",
     download: bool = True,
     max_examples: int | None = None,
+    examples_per_class: int | None = None,
+    imbalance: float = 1.0,
     cache: str = "auto",
     central_crop: float = 0.875,
     num_classes: int | None = None,
@@ -77,6 +87,9 @@ def load(
             "<class>/<path below>", with the group in parentheses. "" for none.
         download: Whether TFDS may download data sets.
         max_examples: Number of training examples to keep, for quick studies; all if None.
+        examples_per_class: Most training examples of a class to keep, of these; all if None.
+        imbalance: How many times as many training examples the first class keeps as the last, with
+            an exponential profile between them; 1 keeps all.
         cache: Storage of images between epochs: "decoded" in memory, "encoded" in memory, or
             "none", read from files in each epoch. "auto" decodes splits of images of one size up to
             2 GiB, and keeps others encoded if they fit into a quarter of the free memory.
@@ -125,7 +138,7 @@ def load(
         )  # fmt: skip
         return _from_source(
             opened, train_split, validation_split, test_split, validation_fraction, split_seed,
-            group_key, max_examples, cache,
+            group_key, max_examples, _Tail(imbalance, examples_per_class), cache,
         )  # fmt: skip
     if image_size is not None:
         raise ValueError(
@@ -143,8 +156,9 @@ def load(
         )
     numbers = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     train, validation = _split_off(
-        everything, validation_fraction, split_seed, max_examples, everything.labels, numbers
-    )
+        everything, validation_fraction, split_seed, max_examples,
+        _Tail(imbalance, examples_per_class), everything.labels, numbers,
+    )  # fmt: skip
     check_no_empty_class(train.labels, names)
     return Data(
         "arrays",
@@ -213,6 +227,7 @@ def _from_source(
     split_seed: int,
     group_key: str,
     max_examples: int | None,
+    tail: _Tail,
     cache: str,
 ) -> Data:
     if isinstance(source, FolderSource):
@@ -229,7 +244,8 @@ def _from_source(
     if group_key or isinstance(source, FolderSource):
         labels, groups = source.labels_and_groups(train_split, group_key)
     train, validation = _split_off(
-        everything, 0.0 if own else validation_fraction, split_seed, max_examples, labels, groups,
+        everything, 0.0 if own else validation_fraction, split_seed, max_examples, tail, labels,
+        groups,
         groups_needed=bool(group_key),
     )  # fmt: skip
     if isinstance(train, IndexedSplit):
@@ -342,6 +358,7 @@ def _split_off(
     fraction: float,
     seed: int,
     max_examples: int | None,
+    tail: _Tail,
     labels: np.ndarray | None,
     groups: np.ndarray | None,
     groups_needed: bool = True,
@@ -354,5 +371,13 @@ def _split_off(
             f"validation_fraction must leave an example to train on. Received: "
             f"{fraction} of {everything.size}"
         )
+    if tail != _Tail():
+        if labels is None:
+            raise ValueError(
+                "imbalance and examples_per_class must be left out for images "
+                f"{everything.held}: they need cache='decoded', or an image folder. "
+                f"Received: {tail.imbalance} and {tail.per_class}"
+            )
+        train = thinned(train, labels, tail.imbalance, tail.per_class)
     validation = everything.select(held_out) if len(held_out) else None
     return everything.select(train), validation

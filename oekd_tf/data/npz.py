@@ -118,6 +118,7 @@ class ArrayData(SizedData):
         cutmix: float = 0.0,
         label_smoothing: float = 0.0,
         label_noise: float = 0.0,
+        label_noise_kind: str = "symmetric",
         noise_seed: int = 0,
         sampling: str = "natural",
         share: None = None,
@@ -140,6 +141,7 @@ class ArrayData(SizedData):
             cutmix: Must be 0; cutmix is not supported.
             label_smoothing: Must be 0; label smoothing is not supported.
             label_noise: Must be 0; wrong labels are not supported.
+            label_noise_kind: Not used.
             noise_seed: Not used.
             sampling: "natural" or "balanced", as in `oekd_tf.data.Data.train`.
             share: Must be None; arrays are for one device.

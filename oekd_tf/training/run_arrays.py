@@ -58,6 +58,7 @@ def _refuse_what_arrays_lack(config: ConfigDict) -> None:
     for field, fit in (
         ("data.train_split", ("train",)),
         ("data.test_split", ("auto", "test")),
+        ("data.imbalance", (1.0,)),
         ("strategy", ("auto", "none")),
     ):
         if (value := config_module.get(config, field)) not in fit:
@@ -73,7 +74,8 @@ def _refuse_what_arrays_lack(config: ConfigDict) -> None:
     for field in (
         "teacher_workdir", "data.teacher_logits", "ensemble.frozen_stem_epochs", "logical_cpus",
         "data.image_size", "data.mixup",
-        "data.cutmix", "data.label_smoothing", "data.label_noise", "ensemble.int8_bytes",
+        "data.cutmix", "data.label_smoothing", "data.label_noise", "data.examples_per_class",
+        "ensemble.int8_bytes",
         "ensemble.latency_ms",
     ):  # fmt: skip
         if value := config_module.get(config, field):

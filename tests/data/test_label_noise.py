@@ -48,3 +48,12 @@ def test_the_same_examples_are_wrong_in_every_epoch_and_order(rng):
     # Others are told what is right.
     for pixels, given in data.validation(10).as_numpy_iterator():
         np.testing.assert_array_equal(labels[pixels[:, 0, 0, 0]], given)
+
+
+def test_pairs_are_mistaken_for_the_next_class():
+    offsets = label_offsets(20_000, 4, share=0.3, seed=0, kind="pair")
+    assert set(offsets) == {0, 1}
+    # Which labels are wrong does not depend on the kind.
+    np.testing.assert_array_equal(offsets != 0, label_offsets(20_000, 4, share=0.3, seed=0) != 0)
+    with pytest.raises(ValueError, match="label_noise_kind must be one of symmetric, pair"):
+        label_offsets(10, 4, share=0.3, seed=0, kind="pairs")
