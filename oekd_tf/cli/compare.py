@@ -29,11 +29,17 @@ gains.png have them side by side, over the seeds that all have.
 
 trains two runs at once, each on half of the cores, which a small network makes better use of.
 
+    oekd compare --seeds=3 --rates=data.label_noise:0,0.2,0.4
+
+makes a study of each value of a field, in a folder of its own, and writes rates.md and rates.png:
+gains by value, and whether learning together helps more as it grows.
+
     oekd compare --workdir=runs/compare_demo --report_only
 
 makes the report and the pictures again from results.json alone.
 """
 
+import functools
 import shlex
 from pathlib import Path
 
@@ -69,6 +75,7 @@ _METHODS = flags.DEFINE_multi_string(
     [],
     "METHOD or METHOD:argument=value,... to train the students by, too; may be given repeatedly.",
 )
+_RATES = flags.DEFINE_string("rates", "", "FIELD:value,value of studies at several values.")
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Runs at once, each on its share of the cores.")
 _REPORT_ONLY = flags.DEFINE_bool("report_only", False, "Report from results.json, train nothing.")
 
@@ -80,10 +87,14 @@ def main() -> None:
 def _compare() -> None:
     config = _CONFIG.value
     workdir = Path(_WORKDIR.value or f"runs/compare_{config.name}")
+    if _RATES.value:
+        from oekd_tf.studies.by_rate import compare_by_rate, parse_rates, write_rates
+
+        rates = parse_rates(_RATES.value)
     if _REPORT_ONLY.value:
         from oekd_tf.studies.report import write_report
 
-        say(write_report(workdir))
+        say(write_rates(workdir, rates) if _RATES.value else write_report(workdir))
         return
     say(f"comparing {config.name!r} in {workdir}")
     command_line.quiet_tensorflow()
@@ -93,9 +104,10 @@ def _compare() -> None:
     command = shlex.join(["oekd", "compare", *_CONFIG.argv[1:]])
     ablations = parse_further(_METHODS.value, _ABLATIONS.value)
     students, offline, mutual = map(_numbers, (_STUDENTS, _OFFLINE, _MUTUAL))
-    compare(
-        config, workdir, _SEEDS.value, students, ablations, offline, mutual, command,
-        log=say, processes=_PROCESSES.value,
+    run = functools.partial(compare_by_rate, rates=rates) if _RATES.value else compare
+    run(
+        config, workdir, seeds=_SEEDS.value, students=students, ablations=ablations,
+        offline=offline, mutual=mutual, command=command, log=say, processes=_PROCESSES.value,
         offline_arguments=parse_offline(_OFFLINE_ARGUMENTS.value),
     )  # fmt: skip
 
