@@ -20,6 +20,7 @@ _NAMES = {
     "widths_for": ".export.width_search",
 }
 _MODULES = {
+    "attribution": ".models.attribution",
     "backbones": ".backbones",
     "callbacks": ".training.callbacks",
     "cascade": ".device.cascade",

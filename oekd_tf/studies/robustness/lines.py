@@ -41,22 +41,25 @@ def draw_lines(
     axes.grid(alpha=0.3)
 
 
-def draw_bars(axes: Any, networks: Sequence[Line], value: Callable[[Scores], float]) -> None:
+def draw_bars(axes: Any, networks: Sequence[Line], value: Callable[[Scores], float | None]) -> None:
     """A bar for each network, hatched where it was trained alone.
 
     Args:
         axes: Axes of a figure.
         networks: The networks.
-        value: Function from scores to a height.
+        value: Function from scores to a height; None for no bar.
     """
     students = list(dict.fromkeys(network.student for network in networks))
     both = len({network.trained for network in networks}) > 1
     width = 0.4 if both else 0.7
     for network in networks:
+        height = value(network.scores)
+        if height is None:
+            continue
         together = network.trained == TOGETHER
         shift = (-width / 2 if together else width / 2) if both else 0
         axes.bar(
-            students.index(network.student) + shift, value(network.scores), width * 0.92,
+            students.index(network.student) + shift, height, width * 0.92,
             color=network.colour if together else "white", edgecolor=network.colour,
             hatch=None if together else "////",
         )  # fmt: skip

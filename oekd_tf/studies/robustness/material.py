@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ class Material:
         validation: Validation images and labels; None where the run has none.
         others: Images of other data sets, by name.
         settings: What is measured.
+        folder: Where pictures go.
     """
 
     subjects: Sequence[Subject]
@@ -51,6 +53,7 @@ class Material:
     validation: tuple[np.ndarray, np.ndarray] | None
     others: Mapping[str, np.ndarray]
     settings: Settings
+    folder: Path
 
     def logits(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Logits of all networks by their keys, two networks at a time: files use one core each."""

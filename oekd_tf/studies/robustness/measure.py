@@ -217,7 +217,8 @@ def _material(
             found.append(int8_subject(subject, calibration, workdir / FOLDER / "int8" / name))
     images, labels = data.test_arrays(settings.images or None)
     validation = data.validation_arrays(_VALIDATION_IMAGES) if data.num_validation else None
-    return Material(found, images, labels, validation, others, settings), data.contract
+    folder = workdir / FOLDER
+    return Material(found, images, labels, validation, others, settings, folder), data.contract
 
 
 def _other(settings: Settings, data: Any, data_dir: str | Path | None) -> np.ndarray:

@@ -49,6 +49,8 @@ def write_report(folder: str | Path, found: Robustness) -> str:
         if details := known.module(name).details(settings, channels):
             own = [network for network in found["networks"] if name in network["scores"]]
             sections += f"\n## {name.capitalize()}\n\n{markdown_table(_rows(own, details))}\n"
+        if own_picture := getattr(known.module(name), "PICTURE", ""):
+            sections += f"\n![{name}]({own_picture})\n"
     picture = folder / "robustness.png"
     _draw(found, names, settings, picture)
     write_text(

@@ -94,6 +94,15 @@ def test_the_networks_and_their_figures(place, measured):
     assert {"ece", "nll", "brier", "temperature", "ece scaled"} < set(calibration)
     detection = scores(result, "student_1", "together", "keras")["detection"]
     assert set(detection) == {"noise: probability", "noise: energy"}
+    looks = scores(result, "student_2", "together", "keras")["attribution"]
+    maps = [
+        oekd_tf.attribution.saliency(
+            oekd_tf.attribution.integrated_gradients(one, images, labels, 16)
+        )
+        for one in (first, second)
+    ]
+    correlation = oekd_tf.attribution.rank_correlation(*maps).mean()
+    assert looks == {"student_1 together": pytest.approx(correlation, abs=1e-3)}
     assert any(line.startswith("1/") for line in said)
 
 
@@ -104,9 +113,11 @@ def test_report_and_picture(place, measured):
     # One row below each other: a table of all, of differences, and of each property.
     row = next(line for line in report.splitlines() if line.startswith("| student_2"))
     assert "together" in row
-    with Image.open(place / "robustness" / "robustness.png") as picture:
-        pixels = np.asarray(picture.convert("RGB"))
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
+    for name in ("robustness.png", "maps.png"):
+        assert f"]({name})" in report
+        with Image.open(place / "robustness" / name) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
 
 
 def test_again_it_is_done(place, measured):

@@ -7,8 +7,8 @@ them. It has
 - `steps(material)`: what is to be measured;
 - `summary(settings)`: its columns in the table of all properties;
 - `details(settings, channels)`: the columns of its own table; none if there is no need of one;
-- `draw(axes, networks, settings)`: its part of the picture; it is left out by a property that has
-  no such function.
+- where it has one, `draw(axes, networks, settings)`: its part of the picture of all properties;
+- where it has one, `PICTURE`: the name of a picture of its own, which a step draws.
 """
 
 import importlib
