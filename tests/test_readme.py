@@ -37,6 +37,7 @@ SHORTER = {
     "docs/edge.md": (
         ("steps_per_epoch=data.steps_per_epoch(64), epochs=7", "steps_per_epoch=40, epochs=1"),
     ),
+    "docs/robustness.md": (),
     "docs/distributed.md": (),
 }
 # What a page's code must have printed.
@@ -47,6 +48,7 @@ PRINTED = {
     "docs/networks.md": ("(0.",),
     "docs/pretrained.md": ("with a new classifier", "student_2 int8: ", "(64, 12)"),
     "docs/edge.md": ("student_2 uint8: ", "student_2 qat_int8: "),
+    "docs/robustness.md": ("rank correlation 0.",),
     "docs/distributed.md": ("10/10",),
 }
 
