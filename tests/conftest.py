@@ -25,7 +25,8 @@ pytest_plugins = ["export_fixtures"]
 # Files that take minutes, so that none of them is begun when the other process is done.
 LONGEST = (
     "test_battery.py", "test_resume.py", "test_multi_worker.py", "test_run.py", "test_readme.py",
-    "test_pretrained_run.py", "test_predict.py", "test_embeddings.py", "test_pretrained.py",
+    "test_pretrained_run.py", "test_predict.py", "test_robustness_run.py", "test_embeddings.py",
+    "test_pretrained.py",
     "test_pruned_network.py",
     "test_replicas.py", "test_replicas_that_refuse.py", "test_export_students.py",
     "test_fine_tuning.py", "test_study.py", "test_online_ensemble.py", "test_batch_checks.py",
@@ -61,6 +62,7 @@ VARIANTS = (
     "test_budgets.py::test_an_impossible_budget*budgets1*",
     "test_cifar_resnet.py::test_parameter_counts[[][234]*",
     "test_configs.py::*densenet100_k12*",
+    "test_embeddings.py::test_on_the_command_line*",
     "test_families.py::*[[]*-large-*",
     "test_families.py::*[[]ResNeXt*",
     "test_families.py::*[[]WideResNet*",
@@ -87,6 +89,8 @@ VARIANTS = (
     "test_pruned_network.py::*[[]False-MobileNetV3Small]",
     "test_own_teacher.py::test_the_loss_by_hand[[]example-*",
     "test_own_teacher.py::test_the_loss_by_hand[[]better-1.0]",
+    "test_predict.py::*test_on_the_command_line*",
+    "test_robustness_run.py::test_other_settings*",
     "test_shards.py::*[[]encoded]",
     "test_shards.py::test_how_much_memory_is_free*",
     "test_splice.py::*[[]DenseNet]",

@@ -30,6 +30,7 @@ def main() -> None:
 
 
 def _export() -> None:
+    command_line.require_run(_WORKDIR.value)
     command_line.quiet_tensorflow()
     from oekd_tf.training.embeddings import export_embeddings_of_run
 

@@ -28,6 +28,7 @@ def main() -> None:
 
 
 def _predict() -> None:
+    command_line.require_run(_WORKDIR.value)
     command_line.quiet_tensorflow()
     from oekd_tf.training.predict import predict_run
 

@@ -8,7 +8,13 @@ Every student, its baseline where there is one, and their int8 files: accuracy o
 and on adversarial examples, after pruning, how honest probabilities are, and whether other images
 are noticed. The folder `robustness` of the run then holds report.md, robustness.png and
 robustness.json. Started again, it goes on where it was stopped.
+
+    oekd robustness --workdir=runs/compare_demo
+
+measures each seed of a study, and says with intervals what learning together changes.
 """
+
+from pathlib import Path
 
 from absl import flags
 
@@ -16,7 +22,9 @@ from oekd_tf.cli.parts import flags as command_line
 from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.streams import say
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run of an ensemble.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of a finished run of an ensemble, or of a study."
+)
 _PROPERTIES = flags.DEFINE_list(
     "properties", [], "What to measure; all if unset: see oekd_tf.robustness.properties.names()."
 )
@@ -42,9 +50,12 @@ def main() -> None:
 def _robustness() -> None:
     severities, epsilons, sparsities = map(_numbers, (_SEVERITIES, _EPSILONS, _SPARSITIES))
     properties = [name.strip() for name in _PROPERTIES.value]
+    if not list(Path(_WORKDIR.value).glob("seed_*")):
+        command_line.require_run(_WORKDIR.value)
     command_line.quiet_tensorflow()
     from oekd_tf.studies.robustness.material import Settings
     from oekd_tf.studies.robustness.measure import measure_robustness
+    from oekd_tf.studies.robustness.over_seeds import measure_study, seeds_of
 
     settings = Settings(
         images=_IMAGES.value,
@@ -55,7 +66,8 @@ def _robustness() -> None:
         other=_OTHER.value,
         seed=_SEED.value,
     )
-    measure_robustness(
+    measure = measure_study if seeds_of(_WORKDIR.value) else measure_robustness
+    measure(
         _WORKDIR.value,
         settings,
         properties=properties,

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
@@ -14,7 +15,7 @@ from oekd_tf.config.fields import FIELDS, Field
 from oekd_tf.config.files import read_config
 from oekd_tf.config.migration import MOVED
 from oekd_tf.config.values import put_fields
-from oekd_tf.core.errors import memory_line, missing_extra, one_line
+from oekd_tf.core.errors import ConfigError, memory_line, missing_extra, one_line
 from oekd_tf.core.machine import available_cores
 from oekd_tf.core.signals import importing, one_line_on_signals
 from oekd_tf.core.streams import complain, guarded
@@ -41,6 +42,19 @@ def quiet_tensorflow(fine_tunes: bool = False) -> None:
     with quiet_native_output(), importing():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
+
+
+def require_run(workdir: str) -> None:
+    """Looks for a run, before TensorFlow takes its time.
+
+    Args:
+        workdir: Value of --workdir.
+
+    Raises:
+        ConfigError: The folder holds no run.
+    """
+    if not (Path(workdir) / "config.json").exists():
+        raise ConfigError(f"A workdir must hold a run's config.json. Received: {workdir}")
 
 
 # Configs of a command line without --config.

@@ -9,6 +9,7 @@ _PUBLIC = {
     "fgsm": ".attacks",
     "fit_temperature": ".temperature",
     "measure_robustness": ".measure",
+    "measure_study": ".over_seeds",
     "negative_energy": ".out_of_distribution",
     "pgd": ".attacks",
     "phase_noise": ".out_of_distribution",

@@ -189,7 +189,7 @@ def test_damaged_files(place, tmp_path):
 
 @pytest.mark.integration
 def test_the_command(place, tmp_path):
-    """Another data set, whose images are colour where the run's are grey, and one that suits."""
+    """Pictures of another folder are to be noticed; what is wrong is one line."""
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
         for name in ("a", "b"):
@@ -215,12 +215,7 @@ def test_the_command(place, tmp_path):
     assert set(found["networks"][0]["scores"]["detection"]) == {
         "noise: probability", "noise: energy", "image_folder: probability", "image_folder: energy",
     }  # fmt: skip
-    for arguments, line in (
-        (["--epsilons=two"], "error: --epsilons must be numbers. Received: 'two'"),
-        (["--severities=1.5"], "error: severities must be of 1 to 5, each once. Received: (1.5,)"),
-        (["--other=nothing_there", "--noint8"], "error: "),
-    ):
-        refused = run(*arguments)
-        assert refused.returncode == 1
-        assert refused.stderr.strip().splitlines()[-1].startswith(line)
-        assert "Traceback" not in refused.stderr
+    refused = run("--severities=1.5")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.strip().splitlines()
+    assert line == "error: severities must be of 1 to 5, each once. Received: (1.5,)"
