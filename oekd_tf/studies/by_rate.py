@@ -20,7 +20,7 @@ from oekd_tf.studies import results as results_file
 from oekd_tf.studies.aggregate import Method, Row, methods
 from oekd_tf.studies.plan import ALONE
 from oekd_tf.studies.report_tables import percent, with_interval
-from oekd_tf.studies.statistics import Interval, interval
+from oekd_tf.studies.statistics import interval
 from oekd_tf.studies.study import compare
 
 REPORT, PICTURE = "rates.md", "rates.png"
@@ -135,8 +135,8 @@ def write_rates(workdir: str | Path, rates: Rates) -> str:
         workdir / REPORT,
         f"# Gains by {in_code(rates.field)}\n\n{gains}\n\nGain over the same student alone at the "
         "same value, in %, with the 95 % interval over seeds. *more at* a value: points of gain "
-        f"above those at {first}, seed by seed.\n\n![gains]({PICTURE})\n\n## Accuracies\n\n"
-        f"{accuracies}\n\nTest accuracy in %, mean ± standard deviation over seeds.\n",
+        f"above those at {first}, over the seeds that both have.\n\n![gains]({PICTURE})\n\n"
+        f"## Accuracies\n\n{accuracies}\n\nTest accuracy in %, mean ± standard deviation over seeds.\n",
     )
     return "\n".join(
         ["", gains, "", f"report: {workdir / REPORT}", f"picture: {workdir / PICTURE}"]
@@ -154,16 +154,17 @@ def rate_rows(found: dict[Any, list[Method]]) -> list[dict[str, str]]:
     """
     rows = []
     for method, student in _named(found):
-        by_value = {value: _row(own, method, student) for value, own in found.items()}
-        gains = {value: row.gain for value, row in by_value.items() if row and row.gain}
-        if not gains:
-            continue
         line = {"students": method, "student": student}
-        line |= {f"at {value}": with_interval(gains.get(value)) for value in found}
+        for value, own in found.items():
+            row = _row(own, method, student)
+            line[f"at {value}"] = with_interval(row.gain if row else None)
+        if not any(line[f"at {value}"] for value in found):
+            continue
         first, last = next(iter(found)), list(found)[-1]
         if len(found) > 1:
-            more = _more(by_value[first], by_value[last], found[first], found[last], method)
-            line[f"more at {last}"] = with_interval(more)
+            early, late = (_gains(found[value], method, student) for value in (first, last))
+            more = [late[seed] - early[seed] for seed in early if seed in late]
+            line[f"more at {last}"] = with_interval(interval(more)) if more else ""
         rows.append(line)
     if not rows:
         return [{"students": "", "student": "", **{f"at {value}": "" for value in found}}]
@@ -187,21 +188,13 @@ def _row(own: Sequence[Method], method: str, student: str) -> Row | None:
     return next(rows, None)
 
 
-def _more(
-    before: Row | None,
-    after: Row | None,
-    own_before: Sequence[Method],
-    own_after: Sequence[Method],
-    method: str,
-) -> Interval | None:
-    """How much more a gain is; None unless both have the same seeds."""
-    seeds = [next(m.seeds for m in own if m.name == method) for own in (own_before, own_after)]
-    if not (before and after and before.gain and after.gain) or seeds[0] != seeds[1]:
-        return None
-    pairs = zip(before.gain.values, after.gain.values, strict=False)
-    if len(before.gain.values) != len(after.gain.values):
-        return None
-    return interval([late - early for early, late in pairs])
+def _gains(own: Sequence[Method], method: str, student: str) -> dict[int, float]:
+    """Gains by seed; none where a seed has no baseline."""
+    row = _row(own, method, student)
+    seeds = next((one.seeds for one in own if one.name == method), ())
+    if row is None or row.gain is None or len(row.gain.values) != len(seeds):
+        return {}
+    return dict(zip(seeds, row.gain.values, strict=True))
 
 
 def _accuracy_rows(found: dict[Any, list[Method]]) -> list[dict[str, str]]:
