@@ -136,7 +136,8 @@ def write_rates(workdir: str | Path, rates: Rates) -> str:
         f"# Gains by {in_code(rates.field)}\n\n{gains}\n\nGain over the same student alone at the "
         "same value, in %, with the 95 % interval over seeds. *more at* a value: points of gain "
         f"above those at {first}, over the seeds that both have.\n\n![gains]({PICTURE})\n\n"
-        f"## Accuracies\n\n{accuracies}\n\nTest accuracy in %, mean ± standard deviation over seeds.\n",
+        f"## Accuracies\n\n{accuracies}\n\nTest accuracy in %, mean ± standard deviation over "
+        "seeds.\n",
     )
     return "\n".join(
         ["", gains, "", f"report: {workdir / REPORT}", f"picture: {workdir / PICTURE}"]
