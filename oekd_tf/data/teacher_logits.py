@@ -59,7 +59,8 @@ def read_logits(path: str | Path, data: Any) -> np.ndarray:
     if str(fingerprint) != data.fingerprints()["train"]:
         raise ValueError(
             f"{_RULE} Received: {str(path)!r}, of other training images, or of another choice of "
-            "them: data.validation_fraction, data.split_seed and data.max_examples must be the same"
+            "them: data.validation_fraction, data.split_seed, data.max_examples, "
+            "data.examples_per_class and data.imbalance must be the same"
         )
     return _checked(logits, path, data)
 
