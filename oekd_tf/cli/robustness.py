@@ -50,6 +50,8 @@ def main() -> None:
 def _robustness() -> None:
     severities, epsilons, sparsities = map(_numbers, (_SEVERITIES, _EPSILONS, _SPARSITIES))
     properties = [name.strip() for name in _PROPERTIES.value]
+    if _PROPERTIES.present and not properties:
+        raise ConfigError("--properties must name one, or be left out for all. Received: none")
     if not list(Path(_WORKDIR.value).glob("seed_*")):
         command_line.require_run(_WORKDIR.value)
     command_line.quiet_tensorflow()

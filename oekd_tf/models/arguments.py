@@ -58,6 +58,44 @@ def per_channel(value: float | Sequence[float], channels: int, name: str) -> tup
     return values
 
 
+def check_labelled_images(model: Any, images: np.ndarray, labels: np.ndarray) -> None:
+    """Checks what gradients with respect to images are taken of.
+
+    Args:
+        model: One network, from raw images to logits.
+        images: Raw pixels from 0 to 255, (images, height, width, channels).
+        labels: Class indices, (images,).
+
+    Raises:
+        ValueError: A rule above is broken.
+    """
+    if hasattr(model, "exported_models") or not hasattr(model, "output_shape"):
+        raise ValueError(
+            "model must be one network, such as ensemble.students[0]. "
+            f"Received: {type(model).__name__}"
+        )
+    if np.ndim(images) != 4 or np.shape(labels) != np.shape(images)[:1] or not len(images):
+        raise ValueError(
+            "images must be (images, height, width, channels) and labels (images,), of at least "
+            f"one image. Received: shapes {np.shape(images)} and {np.shape(labels)}"
+        )
+    sizes = zip(model.input_shape[1:], np.shape(images)[1:], strict=True)
+    if not all(wanted in (None, size) for wanted, size in sizes):
+        raise ValueError(
+            f"images must be of shape {tuple(model.input_shape[1:])} each. "
+            f"Received: {np.shape(images)[1:]}"
+        )
+    labels, classes = np.asarray(labels), model.output_shape[-1]
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be whole numbers. Received: {labels.dtype}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"labels must be from 0 to {classes - 1}. Received: {labels.min()} to {labels.max()}"
+        )
+    if 0 < (largest := np.max(images)) <= 1 and not np.issubdtype(np.asarray(images).dtype, int):
+        raise ValueError(f"images must be raw pixels from 0 to 255. Received: at most {largest}")
+
+
 def per_class(
     values: Sequence[float] | None, num_classes: int, name: str
 ) -> tuple[float, ...] | None:

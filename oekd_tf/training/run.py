@@ -46,6 +46,7 @@ from oekd_tf.training.restore import (
     teacher_logits,
     validate_as_before_contracts,
 )
+from oekd_tf.training.stress import stress_notes
 from oekd_tf.training.summary import read_summary, write_summary
 from oekd_tf.training.widths import find_widths, with_known_widths
 from oekd_tf.training.workdir import locked, refuse_workdir_of_another, run_folder
@@ -133,7 +134,8 @@ def _finished_run(
         check_initial_weights(config, workdir)
     data = load_data(config, log=log) if data is None else data
     log(f"data: {data.splits_summary()}")
-    for note in data.notes:
+    notes = [*data.notes, *stress_notes(config)]
+    for note in notes:
         log(f"data: {note}")
     if warning := mirror_warning(data.class_names, config.data.augmentation):
         log(warning)
@@ -223,8 +225,8 @@ def _finished_run(
         }
     if config.note:
         summary["note"] = config.note
-    if data.notes:
-        summary["data_notes"] = list(data.notes)
+    if notes:
+        summary["data_notes"] = notes
     if exports:
         summary["exports"] = str(export_folder(config))
     if isinstance(model, OnlineEnsemble):

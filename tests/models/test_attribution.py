@@ -110,6 +110,8 @@ def test_the_picture(trained, batch, tmp_path):
         student.name: saliency(integrated_gradients(student, images[:3], labels[:3], 4))
         for student in trained.students
     }
+    with pytest.raises(ValueError, match=r"maps must be of shape \(2, 16, 16\), as the images"):
+        draw_maps(tmp_path / "none.png", images[:2], maps)
     for name, shown in (("colour.png", images[:3]), ("grey.png", images[:3, :, :, :1])):
         draw_maps(tmp_path / name, shown, maps, titles=["a", "b_$c", "d"])
         with Image.open(tmp_path / name) as picture:

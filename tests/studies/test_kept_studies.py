@@ -12,6 +12,8 @@ from oekd_tf.studies import results as results_file
 from oekd_tf.studies.aggregate import methods
 from oekd_tf.studies.report import markdown
 from oekd_tf.studies.report_tables import student_rows
+from oekd_tf.studies.robustness.measure import read_robustness
+from oekd_tf.studies.robustness.over_seeds import write_differences
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "docs" / "studies").glob("*/results.json"))
@@ -71,3 +73,15 @@ def _cells(line):
 
 def test_there_are_studies():
     assert STUDIES
+
+
+def test_robustness_is_of_what_was_measured(tmp_path):
+    folder = ROOT / "docs" / "studies" / "cifar10_8x8_resnet8" / "robustness"
+    seeds = sorted(folder.glob("seed_*/robustness.json"))
+    write_differences(tmp_path, {p.parent.name: read_robustness(p.parent) for p in seeds})
+    report = (folder / "report.md").read_text()
+    assert (tmp_path / "report.md").read_text() == report
+    table = [line for line in report.partition("![")[0].splitlines() if line.startswith("|")]
+    assert len(table) == 2 + 6
+    assert "\n".join(table) in (ROOT / "docs" / "robustness.md").read_text()
+    assert (folder / "differences.png").stat().st_size > 5000

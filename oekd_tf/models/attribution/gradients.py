@@ -8,6 +8,7 @@ import numpy as np
 from oekd_tf.backbones.parts.preprocessing import first_pixels
 from oekd_tf.backbones.parts.tape import record
 from oekd_tf.core.types import Tensor
+from oekd_tf.models.arguments import check_labelled_images
 
 # Images whose gradients are taken at once.
 _BATCH = 128
@@ -51,17 +52,9 @@ def integrated_gradients(
         Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", ICML 2017,
         arXiv 1703.01365.
     """
-    images, labels = np.asarray(images), np.asarray(labels, np.int32)
-    if images.ndim != 4 or labels.shape != images.shape[:1] or not len(images):
-        raise ValueError(
-            "images must be (images, height, width, channels) and labels (images,), of at least "
-            f"one image. Received: shapes {images.shape} and {labels.shape}"
-        )
-    classes = model.output_shape[-1]
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"labels must be from 0 to {classes - 1}. Received: {labels.min()} to {labels.max()}"
-        )
+    images, labels = np.asarray(images), np.asarray(labels)
+    check_labelled_images(model, images, labels)
+    labels = labels.astype(np.int32)
     if steps < 1:
         raise ValueError(f"steps must be at least 1. Received: {steps}")
     colour = np.asarray(_own_baseline(model) if baseline is None else baseline, np.float32)

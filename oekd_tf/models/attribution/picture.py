@@ -23,7 +23,16 @@ def draw_maps(
         maps: By the network's name, (images, height, width), as of `saliency`. Each is scaled to
             its own largest value but for the brightest hundredth.
         titles: What is on each image.
+
+    Raises:
+        ValueError: Maps are not of the images.
     """
+    for name, own in maps.items():
+        if np.shape(own) != images.shape[:3]:
+            raise ValueError(
+                f"maps must be of shape {images.shape[:3]}, as the images. "
+                f"Received: {np.shape(own)} of {name!r}"
+            )
     from matplotlib.figure import Figure
 
     columns = len(maps) + 1

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from oekd_tf.core.types import Tensor
+from oekd_tf.models.arguments import check_labelled_images
 
 # Images whose gradients are taken at once.
 _BATCH = 128
@@ -38,7 +39,7 @@ def fgsm(model: Any, images: np.ndarray, labels: np.ndarray, epsilon: float) -> 
         Goodfellow, Shlens, Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR 2015,
         arXiv 1412.6572.
     """
-    _check(images, labels, epsilon)
+    _check(model, images, labels, epsilon)
     direction = _direction_of(model)
     found = [
         np.clip(batch + epsilon * direction(batch, own).numpy(), 0, 255)
@@ -83,7 +84,7 @@ def pgd(
         Madry, Makelov, Schmidt, Tsipras, Vladu, "Towards Deep Learning Models Resistant to
         Adversarial Attacks", ICLR 2018, arXiv 1706.06083.
     """
-    _check(images, labels, epsilon)
+    _check(model, images, labels, epsilon)
     if steps < 1:
         raise ValueError(f"steps must be at least 1. Received: {steps}")
     size = epsilon / 4 if step_size is None else step_size
@@ -106,12 +107,8 @@ def pgd(
     return np.concatenate(found).astype(np.float32)
 
 
-def _check(images: np.ndarray, labels: np.ndarray, epsilon: float) -> None:
-    if np.ndim(images) != 4 or np.shape(labels) != np.shape(images)[:1] or not len(images):
-        raise ValueError(
-            "images must be (images, height, width, channels) and labels (images,), of at least "
-            f"one image. Received: shapes {np.shape(images)} and {np.shape(labels)}"
-        )
+def _check(model: Any, images: np.ndarray, labels: np.ndarray, epsilon: float) -> None:
+    check_labelled_images(model, images, labels)
     if not 0 < epsilon <= 255:
         raise ValueError(f"epsilon must be above 0 and at most 255. Received: {epsilon}")
 

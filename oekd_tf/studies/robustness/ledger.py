@@ -14,13 +14,16 @@ class Ledger:
 
     Attributes:
         done: Scores by network and measure, by (property, step).
+        replaces: Whether there were other measurements, which are gone.
     """
 
     def __init__(self, path: Path, subject: str):
         self.path = path
         self.done: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+        self.replaces = False
         lines = path.read_text().splitlines() if path.exists() else []
         if not lines or _parsed(lines[0]) != {"subject": subject}:
+            self.replaces = bool(lines)
             path.write_text(json.dumps({"subject": subject}) + "\n")
             return
         whole = []

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oekd_tf.studies.robustness.subjects import Subject
+from oekd_tf.studies.robustness.subjects import Subject, with_gradients
 
 
 class Settings(NamedTuple):
@@ -56,10 +56,15 @@ class Material:
     folder: Path
 
     def logits(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Logits of all networks by their keys, two networks at a time: files use one core each."""
-        with ThreadPoolExecutor(2) as pool:
-            found = pool.map(lambda subject: subject.logits(images), self.subjects)
-            return dict(zip((subject.key for subject in self.subjects), found, strict=True))
+        """Logits of all networks by their keys; files, which use one core, beside the others."""
+        networks = with_gradients(self.subjects)
+        files = [subject for subject in self.subjects if subject not in networks]
+        # Keras makes one function at a time, in this thread.
+        with ThreadPoolExecutor(1) as pool:
+            of_files = pool.map(lambda subject: subject.logits(images), files)
+            found = {subject.key: subject.logits(images) for subject in networks}
+            found |= zip((subject.key for subject in files), of_files, strict=True)
+        return {subject.key: found[subject.key] for subject in self.subjects}
 
 
 # Scores of a network by property and measure.

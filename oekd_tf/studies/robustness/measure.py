@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from oekd_tf.core.errors import ConfigError
+from oekd_tf.core.errors import ConfigError, one_line
 from oekd_tf.core.files import alone, write_text
 from oekd_tf.core.json_files import read_json
 from oekd_tf.core.records import Robustness
@@ -85,6 +85,8 @@ def measure_robustness(
         steps = [(name, step) for name in wanted for step in known.steps(name, material)]
         ledger = Ledger(folder / _LEDGER, _digest(material, int8))
         waiting = [pair for pair in steps if (pair[0], pair[1].name) not in ledger.done]
+        if ledger.replaces:
+            log("measuring anew: settings, networks or images are others than before")
         if len(waiting) < len(steps):
             log(f"{len(steps) - len(waiting)} of {len(steps)} measurements: done before")
         began = time.monotonic()
@@ -194,8 +196,8 @@ def _material(
     config, data, model = restore_run(workdir, data_dir)
     if config.only_student:
         raise ConfigError(
-            "A workdir must hold an ensemble. Received: the baseline of student "
-            f"{config.only_student} in {workdir}"
+            "A workdir must hold an ensemble, such as the folder above a baseline's. Received: the "
+            f"baseline of student {config.only_student} in {workdir}"
         )
     others = {}
     if settings.other and "detection" in wanted:
@@ -226,8 +228,15 @@ def _other(settings: Settings, data: Any, data_dir: str | Path | None) -> np.nda
     from oekd_tf.data import load
 
     height, width, channels = data.image_shape
-    other = load(settings.other, data_dir=data_dir, image_size=(height, width))
-    images = other.test_arrays(settings.images or None)[0]
+    folder = None if data_dir is None else str(data_dir)
+    try:
+        other = load(settings.other, data_dir=folder, image_size=(height, width))
+        images = other.test_arrays(settings.images or None)[0]
+    except (ValueError, OSError) as error:
+        raise ConfigError(
+            "--other must be a data set with a test split, or image_folder with --other_data_dir. "
+            f"Received: {settings.other!r}, of which is said: {one_line(error)}"
+        ) from error
     if images.shape[3] == channels:
         return images
     if images.shape[3] == 1:

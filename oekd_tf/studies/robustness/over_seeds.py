@@ -87,6 +87,7 @@ def write_differences(folder: str | Path, found: Mapping[str, Robustness]) -> st
         The table of differences and the paths of the files, for the terminal.
     """
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     one = next(iter(found.values()))
     settings = settings_of(one)
     columns = [

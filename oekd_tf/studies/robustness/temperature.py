@@ -19,7 +19,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         The temperature, from 0.02 to 50; above 1 where the classifier is too sure of itself.
 
     Raises:
-        ValueError: The arrays do not belong together.
+        ValueError: The arrays do not belong together, or a logit is not finite.
 
     Example:
         >>> probabilities = softmax(test_logits / fit_temperature(logits, labels))
@@ -31,6 +31,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     from scipy.optimize import minimize_scalar
 
     logits = np.asarray(logits, np.float64)
+    if not np.isfinite(logits).all():
+        raise ValueError("logits must be finite. Received: NaN or infinity")
     # The likelihood is a function of one minimum in 1/T, and so of its logarithm.
     found = minimize_scalar(
         lambda power: negative_log_likelihood(logits / np.exp(power), labels),

@@ -95,6 +95,10 @@ def test_whole_pixels_are_no_further(rng):
         (fgsm, {"epsilon": 0}, "epsilon must be above 0 and at most 255. Received: 0"),
         (pgd, {"epsilon": 256}, "epsilon must be above 0 and at most 255. Received: 256"),
         (fgsm, {"labels": np.zeros(3)}, "images must be .* of at least one image"),
+        (fgsm, {"labels": np.array([0, 2])}, r"labels must be from 0 to 1\. Received: 0 to 2"),
+        (pgd, {"labels": np.zeros(2)}, r"labels must be whole numbers\. Received: float64"),
+        (pgd, {"images": np.ones((2, 8, 4, 1))}, r"images must be of shape \(4, 4, 1\) each"),
+        (pgd, {"images": np.ones((2, 4, 4, 1))}, "images must be raw pixels from 0 to 255"),
         (pgd, {"images": np.zeros((0, 4, 4, 1)), "labels": np.zeros(0)}, "of at least one image"),
         (pgd, {"steps": 0}, "steps must be at least 1. Received: 0"),
         (pgd, {"step_size": 0.0}, "step_size must be above 0. Received: 0.0"),
@@ -102,9 +106,15 @@ def test_whole_pixels_are_no_further(rng):
     ],
 )
 def test_bad_input(linear, attack, arguments, message):
-    good = {"images": np.zeros((2, 4, 4, 1), np.uint8), "labels": np.zeros(2), "epsilon": 4}
+    labels = np.zeros(2, int)
+    good = {"images": np.zeros((2, 4, 4, 1), np.uint8), "labels": labels, "epsilon": 4}
     with pytest.raises(ValueError, match=message):
         attack(linear[0], **{**good, **arguments})
+
+
+def test_an_ensemble_is_several_networks(batch):
+    with pytest.raises(ValueError, match=r"model must be one network, such as ensemble.students"):
+        fgsm(small_ensemble(), *batch, 4)
 
 
 @pytest.mark.slow

@@ -38,8 +38,8 @@ def found():
 
 
 def test_the_table_by_hand(found, tmp_path):
-    said = write_differences(tmp_path, found)
-    report = (tmp_path / "report.md").read_text()
+    said = write_differences(tmp_path / "new", found)
+    report = (tmp_path / "new" / "report.md").read_text()
     rows = [line for line in report.splitlines() if line.startswith("| student_")]
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
     # Student 2 was not trained alone: one row of differences, three of means.
@@ -53,7 +53,7 @@ def test_the_table_by_hand(found, tmp_path):
     assert cells[0][4].startswith(f"{kept:+.2f} [")
     assert cells[1][:4] == ["student_1", "together", "keras", "82.0 ± 2.6"]
     assert rows[0] in said
-    with Image.open(tmp_path / "differences.png") as picture:
+    with Image.open(tmp_path / "new" / "differences.png") as picture:
         assert picture.size[0] > 500
 
 

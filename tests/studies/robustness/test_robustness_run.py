@@ -215,6 +215,7 @@ def test_the_command(place, tmp_path):
     assert set(found["networks"][0]["scores"]["detection"]) == {
         "noise: probability", "noise: energy", "image_folder: probability", "image_folder: energy",
     }  # fmt: skip
+    assert "measuring anew" in done.stdout
     refused = run("--severities=1.5")
     assert refused.returncode == 1
     (line,) = refused.stderr.strip().splitlines()

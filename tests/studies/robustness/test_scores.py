@@ -44,6 +44,11 @@ def test_a_temperature_has_its_bounds():
     assert robustness.fit_temperature([[1.0, 0.0]], [0]) == pytest.approx(0.02, abs=0.01)
 
 
+def test_a_temperature_of_what_is_no_number():
+    with pytest.raises(ValueError, match="logits must be finite"):
+        robustness.fit_temperature([[np.nan, 0.0]], [0])
+
+
 def test_brier_score_by_hand():
     logits = np.log([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]])
     # 0.3² + 0.2² + 0.1² and 0.1² + 0.8² + 0.9².
