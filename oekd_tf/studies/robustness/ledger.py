@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from oekd_tf.core.files import write_text
+
 
 class Ledger:
     """Scores by property and step, in a file that grows by a line.
@@ -24,7 +26,7 @@ class Ledger:
         lines = path.read_text().splitlines() if path.exists() else []
         if not lines or _parsed(lines[0]) != {"subject": subject}:
             self.replaces = bool(lines)
-            path.write_text(json.dumps({"subject": subject}) + "\n")
+            write_text(path, json.dumps({"subject": subject}) + "\n")
             return
         whole = []
         for line in lines:
@@ -34,7 +36,7 @@ class Ledger:
             whole.append(line)
             if "step" in found:
                 self.done[found["property"], found["step"]] = found["scores"]
-        path.write_text("\n".join(whole) + "\n")
+        write_text(path, "\n".join(whole) + "\n")
 
     def add(
         self, property_: str, step: str, scores: Mapping[str, Mapping[str, float]]

@@ -191,14 +191,15 @@ def _material(
     wanted: Sequence[str],
     log: Callable[[str], None],
 ) -> tuple[Material, Any]:
-    from oekd_tf.training.restore import restore_model, restore_run
+    from oekd_tf.training.restore import read_config, restore_model, restore_run
 
-    config, data, model = restore_run(workdir, data_dir)
+    config = read_config(workdir)
     if config.only_student:
         raise ConfigError(
             "A workdir must hold an ensemble, such as the folder above a baseline's. Received: the "
             f"baseline of student {config.only_student} in {workdir}"
         )
+    config, data, model = restore_run(workdir, data_dir)
     others = {}
     if settings.other and "detection" in wanted:
         others[settings.other] = _other(settings, data, other_data_dir)
