@@ -58,10 +58,12 @@ VARIANTS = (
     "test_balanced.py::*[[]encoded]",
     "test_battery.py::test_check_in_a_process[[]labels-replicas]",
     "test_batch_checks.py::test_another_rank_than_before",
+    "test_batch_checks.py::TestScaledPictures::test_replicas",
     "test_best_epoch.py::*[[]val_label_loss]",
     "test_budgets.py::test_an_impossible_budget*budgets1*",
     "test_cifar_resnet.py::test_parameter_counts[[][234]*",
     "test_configs.py::*densenet100_k12*",
+    "test_decoding.py::test_crops_before_decoding*[[]3]",
     "test_embeddings.py::test_on_the_command_line*",
     "test_families.py::*[[]*-large-*",
     "test_families.py::*[[]ResNeXt*",
@@ -94,6 +96,7 @@ VARIANTS = (
     "test_shards.py::*[[]encoded]",
     "test_shards.py::test_how_much_memory_is_free*",
     "test_splice.py::*[[]DenseNet]",
+    "test_teacher_weights.py::test_two_steps_of_a_rule[[]example]",
     "test_twin.py::*[[]MobileNetV3]",
 )
 

@@ -12,6 +12,7 @@ from oekd_tf import training
 from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.files import sha256
 from oekd_tf.models.online_ensemble import OnlineEnsemble
+from oekd_tf.training.workdir import refuse_workdir_of_another
 
 pytestmark = pytest.mark.integration
 
@@ -106,12 +107,12 @@ def test_weights_that_are_none_leave_nothing(given, message, tmp_path, monkeypat
 
 
 def test_a_network_that_does_not_fit_can_be_put_right(source, tmp_path):
-    """What is refused leaves nothing, so that the same command may be given again."""
+    """What is refused leaves nothing for which the right command would be refused."""
     workdir = tmp_path / "run"
     with pytest.raises(ConfigError, match=r"config.initial_weights must be .* layers with weights"):
         training.train(again(source, backbone__arguments__depth=14), workdir, lambda line: None)
     assert not (workdir / "initial_weights.keras").exists()
-    training.train(again(source, epochs=1), workdir, lambda line: None)
+    refuse_workdir_of_another(again(source), workdir)
 
 
 def test_a_family_of_a_network_knows_its_images(tmp_path, monkeypatch):
