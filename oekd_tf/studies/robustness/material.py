@@ -1,6 +1,7 @@
 """What properties are measured with, what they measure, and how tables show it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,6 +55,11 @@ class Material:
     others: Mapping[str, np.ndarray]
     settings: Settings
     folder: Path
+
+    @functools.cached_property
+    def clean(self) -> dict[str, np.ndarray]:
+        """Logits of all networks on the test images as they are."""
+        return self.logits(self.images)
 
     def logits(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Logits of all networks by their keys; files, which use one core, beside the others."""

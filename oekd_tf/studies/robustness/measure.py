@@ -103,8 +103,8 @@ def measure_robustness(
             "networks": [
                 {
                     "student": subject.student,
-                    "trained": subject.trained,  # type: ignore[typeddict-item]
-                    "form": subject.form,  # type: ignore[typeddict-item]
+                    "trained": subject.trained,
+                    "form": subject.form,
                     "width": subject.width,
                     "parameters": subject.parameters,
                     "scores": _scores(subject, steps, ledger),

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import keras
 import numpy as np
@@ -17,8 +17,12 @@ from oekd_tf.export.plain_student import plain_student
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 from oekd_tf.models.size import count_parameters
 
-TOGETHER, ALONE = "together", "alone"
-KERAS, INT8 = "keras", "int8"
+Trained = Literal["together", "alone"]
+Form = Literal["keras", "int8"]
+TOGETHER: Final = "together"
+ALONE: Final = "alone"
+KERAS: Final = "keras"
+INT8: Final = "int8"
 _BATCH = 256
 
 
@@ -37,8 +41,8 @@ class Subject:
     """
 
     student: str
-    trained: str
-    form: str
+    trained: Trained
+    form: Form
     width: float
     parameters: int
     model: keras.Model
@@ -49,7 +53,7 @@ class Subject:
         return f"{self.student} {self.trained} {self.form}"
 
 
-def keras_subjects(model: Any, trained: str, widths: dict[str, float]) -> list[Subject]:
+def keras_subjects(model: Any, trained: Trained, widths: dict[str, float]) -> list[Subject]:
     """The students of a restored model.
 
     Args:

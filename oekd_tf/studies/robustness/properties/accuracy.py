@@ -12,7 +12,7 @@ def steps(material: Material) -> list[Step]:
     def measure() -> dict[str, dict[str, float]]:
         return {
             key: {"test": accuracy(logits, material.labels)}
-            for key, logits in material.logits(material.images).items()
+            for key, logits in material.clean.items()
         }
 
     return [Step("test images", measure)]

@@ -27,7 +27,7 @@ def steps(material: Material) -> list[Step]:
 
     def step(subject: Subject) -> Step:
         def measure() -> dict[str, dict[str, float]]:
-            logits = subject.logits(material.images)
+            logits = material.clean[subject.key]
             found = {name: of(logits, material.labels) for name, of in _MEASURES.items()}
             if material.validation is not None:
                 images, labels = material.validation

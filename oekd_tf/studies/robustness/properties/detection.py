@@ -28,9 +28,9 @@ def steps(material: Material) -> list[Step]:
 
     def step(name: str, images: np.ndarray) -> Step:
         def measure() -> dict[str, dict[str, float]]:
-            found, all_inside = {}, material.logits(material.images)
+            found = {}
             for key, outside in material.logits(images).items():
-                inside = all_inside[key]
+                inside = material.clean[key]
                 found[key] = {
                     f"{name}: probability": auroc(
                         top_probability(inside), top_probability(outside)
