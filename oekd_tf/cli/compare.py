@@ -46,7 +46,6 @@ from pathlib import Path
 from absl import flags
 
 from oekd_tf.cli.parts import flags as command_line
-from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.streams import say
 
 _CONFIG = command_line.ConfigFlag()
@@ -103,22 +102,15 @@ def _compare() -> None:
 
     command = shlex.join(["oekd", "compare", *_CONFIG.argv[1:]])
     ablations = parse_further(_METHODS.value, _ABLATIONS.value)
-    students, offline, mutual = map(_numbers, (_STUDENTS, _OFFLINE, _MUTUAL))
+    students, offline, mutual = (
+        command_line.numbers(flag, int) for flag in (_STUDENTS, _OFFLINE, _MUTUAL)
+    )
     run = functools.partial(compare_by_rate, rates=rates) if _RATES.value else compare
     run(
         config, workdir, seeds=_SEEDS.value, students=students, ablations=ablations,
         offline=offline, mutual=mutual, command=command, log=say, processes=_PROCESSES.value,
         offline_arguments=parse_offline(_OFFLINE_ARGUMENTS.value),
     )  # fmt: skip
-
-
-def _numbers(flag: flags.FlagHolder) -> list[int]:
-    try:
-        return [int(number) for number in flag.value]
-    except ValueError:
-        raise ConfigError(
-            f"--{flag.name} must be numbers. Received: {','.join(flag.value)!r}"
-        ) from None
 
 
 if __name__ == "__main__":

@@ -48,7 +48,9 @@ def main() -> None:
 
 
 def _robustness() -> None:
-    severities, epsilons, sparsities = map(_numbers, (_SEVERITIES, _EPSILONS, _SPARSITIES))
+    severities, epsilons, sparsities = (
+        tuple(command_line.numbers(flag, float)) for flag in (_SEVERITIES, _EPSILONS, _SPARSITIES)
+    )
     properties = [name.strip() for name in _PROPERTIES.value]
     if _PROPERTIES.present and not properties:
         raise ConfigError("--properties must name one, or be left out for all. Received: none")
@@ -78,15 +80,6 @@ def _robustness() -> None:
         other_data_dir=_OTHER_DATA_DIR.value,
         log=say,
     )
-
-
-def _numbers(flag: flags.FlagHolder) -> tuple[float, ...]:
-    try:
-        return tuple(float(number) for number in flag.value)
-    except ValueError:
-        raise ConfigError(
-            f"--{flag.name} must be numbers. Received: {','.join(flag.value)!r}"
-        ) from None
 
 
 if __name__ == "__main__":

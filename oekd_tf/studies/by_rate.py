@@ -18,7 +18,6 @@ from oekd_tf.core.tables import markdown_table
 from oekd_tf.core.text import in_code, in_picture
 from oekd_tf.studies import results as results_file
 from oekd_tf.studies.aggregate import Method, Row, methods
-from oekd_tf.studies.plan import ALONE
 from oekd_tf.studies.report_tables import percent, with_interval
 from oekd_tf.studies.statistics import interval
 from oekd_tf.studies.study import compare
@@ -173,13 +172,9 @@ def rate_rows(found: dict[Any, list[Method]]) -> list[dict[str, str]]:
 
 
 def _named(found: dict[Any, list[Method]]) -> list[tuple[str, str]]:
-    """Names of methods and their students, baselines left out, each once."""
+    """Names of methods and their students, each once; those alone have no gains."""
     pairs = [
-        (method.name, row.name)
-        for own in found.values()
-        for method in own
-        if method.name != ALONE
-        for row in method.rows
+        (method.name, row.name) for own in found.values() for method in own for row in method.rows
     ]
     return list(dict.fromkeys(pairs))
 
@@ -199,16 +194,8 @@ def _gains(own: Sequence[Method], method: str, student: str) -> dict[int, float]
 
 
 def _accuracy_rows(found: dict[Any, list[Method]]) -> list[dict[str, str]]:
-    pairs = list(
-        dict.fromkeys(
-            (method.name, row.name)
-            for own in found.values()
-            for method in own
-            for row in method.rows
-        )
-    )
     rows = []
-    for method, student in pairs:
+    for method, student in _named(found):
         line = {"students": method, "student": student}
         for value, own in found.items():
             row = _row(own, method, student)

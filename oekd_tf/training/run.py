@@ -130,7 +130,7 @@ def _finished_run(
     contract = read_contract(workdir) if begun else None
     if begun and contract is None:
         validate_as_before_contracts(config)
-    if config.initial_weights and contract is None:
+    if config.initial_weights and hosts.is_chief and contract is None:
         check_initial_weights(config, workdir)
     data = load_data(config, log=log) if data is None else data
     log(f"data: {data.splits_summary()}")

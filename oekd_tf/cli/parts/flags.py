@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
@@ -20,6 +20,8 @@ from oekd_tf.core.machine import available_cores
 from oekd_tf.core.signals import importing, one_line_on_signals
 from oekd_tf.core.streams import complain, guarded
 from oekd_tf.core.text import printable
+
+_Number = TypeVar("_Number", int, float)
 
 # Arguments of classes, which the config does not know; another method has others.
 _LATER = ("method.", "backbone.arguments.")
@@ -42,6 +44,24 @@ def quiet_tensorflow(fine_tunes: bool = False) -> None:
     with quiet_native_output(), importing():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
+
+
+def numbers(flag: flags.FlagHolder, kind: type[_Number]) -> list[_Number]:
+    """The numbers of a flag that is a list.
+
+    Args:
+        flag: The flag.
+        kind: int or float.
+
+    Raises:
+        ConfigError: One is none.
+    """
+    try:
+        return [kind(number) for number in flag.value]
+    except ValueError:
+        raise ConfigError(
+            f"--{flag.name} must be numbers. Received: {','.join(flag.value)!r}"
+        ) from None
 
 
 def require_run(workdir: str) -> None:

@@ -26,13 +26,13 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
             "maps and others must both be (images, height, width) of the same images. "
             f"Received: shapes {maps.shape} and {others.shape}"
         )
+    if not len(maps):
+        return np.zeros(0)
     from scipy.stats import rankdata
 
     first, second = (
-        rankdata(one.reshape(len(one), -1), axis=1) - (one[0].size + 1) / 2 if len(one) else one
+        rankdata(one.reshape(len(one), -1), axis=1) - (one[0].size + 1) / 2
         for one in (maps, others)
     )
-    if not len(maps):
-        return np.zeros(0)
     lengths = np.sqrt((first**2).sum(1) * (second**2).sum(1))
     return np.where(lengths > 0, (first * second).sum(1) / np.where(lengths > 0, lengths, 1), 0.0)

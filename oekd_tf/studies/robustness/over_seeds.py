@@ -91,7 +91,7 @@ def write_differences(folder: str | Path, found: Mapping[str, Robustness]) -> st
     one = next(iter(found.values()))
     settings = settings_of(one)
     columns = [
-        column for name in one["properties"] for column in (*known.module(name).summary(settings),)
+        column for name in one["properties"] for column in known.module(name).summary(settings)
     ]
     networks = _by_network(found.values())
     means = [
