@@ -129,10 +129,10 @@ def parse(main, doc=None, config=None):
         plan(
             given,
             flags.FLAGS.seeds,
-            module._numbers(module._STUDENTS),
+            command_line.numbers(module._STUDENTS, int),
             {**parse_methods(flags.FLAGS.method), **parse_ablations(flags.FLAGS.ablation)},
-            module._numbers(module._OFFLINE),
-            module._numbers(module._MUTUAL),
+            command_line.numbers(module._OFFLINE, int),
+            command_line.numbers(module._MUTUAL, int),
         )
 
 
