@@ -135,6 +135,8 @@ def _check_stored(config: ConfigDict, method: "Method") -> None:
         for name in ("augmentation", "mixup", "cutmix")
         if config.data[name]
     ]
+    if config.overlay.share:
+        changing.append(f"config.overlay.share={config.overlay.share}")
     if stored and changing:
         raise ConfigError(
             "config.data.teacher_logits must be '' with augmentation, because stored logits are of "

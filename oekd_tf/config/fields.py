@@ -13,6 +13,7 @@ from oekd_tf.core.choices import (
     CLASS_WEIGHTS,
     LABEL_NOISES,
     OPTIMIZERS,
+    OVERLAY_SOURCES,
     PRECISIONS,
     SAMPLINGS,
     SCHEDULES,
@@ -281,6 +282,26 @@ FIELDS: dict[str, Field] = {
         _is_json,
         "a ConfigDict of what JSON can hold",
         "Arguments of the method's class; what is left out has the class's default.",
+    ),
+    "overlay.share": Field(
+        0.0,
+        *rules.share(),
+        "Share of each batch over which integrated gradients are laid, where a copy of the network "
+        "looks; 0 is off. The ensemble's alone: a student alone is trained without.",
+    ),
+    "overlay.source": Field(
+        "pseudo_teacher",
+        *rules.one_of(*OVERLAY_SOURCES),
+        "Whose integrated gradients: student 1's, or those of all students' mean.",
+    ),
+    "overlay.refresh_epochs": Field(
+        5,
+        *rules.at_least(1),
+        "Epochs from one copy to the next; there is no overlay before the first.",
+    ),
+    "overlay.steps": Field(8, *rules.at_least(1), "Gradients of an image."),
+    "overlay.paired": Field(
+        True, *rules.boolean(), "Each image has its own map; with False, a control, another's."
     ),
     "label_loss.logit_adjustment": Field(
         0.0,

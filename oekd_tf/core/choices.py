@@ -19,6 +19,7 @@ PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 LEAST_LOSS_SCALE = 2.0**-14
 OPTIMIZERS = ("adam", "adamw", "sgd")
 LABEL_NOISES = ("symmetric", "pair")
+OVERLAY_SOURCES = ("pseudo_teacher", "ensemble")
 SLICES = ("l1", "bn_scale", "first", "random")
 SCHEDULES = ("constant", "step", "cosine")
 

@@ -21,6 +21,7 @@ from oekd_tf.methods.parts.progress import Progress
 from oekd_tf.models import optimizers, version_1
 from oekd_tf.models.after_epoch import AfterEpoch, split_off
 from oekd_tf.models.arguments import check_arguments, check_class_weight, per_class
+from oekd_tf.models.attribution.overlay import IntegratedGradientsOverlay
 from oekd_tf.models.branches import build_branches
 from oekd_tf.models.directions import tell_directions
 from oekd_tf.models.pretrained.selection import check_slice
@@ -69,6 +70,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             begins with its model's.
         slice: How channels of narrower students are chosen: "l1", those with the largest kernels;
             "bn_scale", those that batch normalisation scales most; "first"; or "random".
+        overlay: Lays integrated gradients over some training images, an
+            `oekd_tf.attribution.IntegratedGradientsOverlay`; None leaves images as they are.
         name: Name of the model.
         **kwargs: Other arguments of `keras.Model`, such as `dtype`.
 
@@ -111,6 +114,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         logit_adjustment: Sequence[float] | None = None,
         initial_weights: Any = None,
         slice: str = "l1",
+        overlay: IntegratedGradientsOverlay | None = None,
         name: str = "online_ensemble",
         **kwargs: Any,
     ):
@@ -124,6 +128,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
                 f"ensemble has, {method.name!r}"
             )
         method.check(len(widths), None)
+        _check_overlay(overlay, method)
         super().__init__(name=name, **kwargs)
         self.backbone = backbone
         self.image_shape = tuple(int(size) for size in input_shape)
@@ -167,6 +172,9 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         self.students = branches.students
         self.prepare_students()
         self._branches = branches
+        self.overlay = overlay
+        if overlay is not None:
+            overlay.follow(self.students, self.mean)
         shares = [method.stem_gradient_share(n, len(widths)) for n in range(1, len(widths) + 1)]
         self._stem_shares = tuple(float(share) for share in shares)
         if not any(self._stem_shares):
@@ -527,6 +535,7 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             "shared_stem": self.shared_stem,
             "class_weight": self.class_weight and list(self.class_weight),
             "logit_adjustment": self.logit_adjustment and list(self.logit_adjustment),
+            "overlay": self.overlay and keras.saving.serialize_keras_object(self.overlay),
         }
 
     @classmethod
@@ -535,8 +544,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
         # Keras finds only classes that have been imported.
         for name in methods.names():
             methods.method_class(name)
-        for part in ("backbone", "method"):
-            if isinstance(config[part], dict):
+        for part in ("backbone", "method", "overlay"):
+            if isinstance(config.get(part), dict):
                 config[part] = keras.saving.deserialize_keras_object(
                     config[part], custom_objects=custom_objects
                 )
@@ -562,6 +571,8 @@ class OnlineEnsemble(BuiltModel, Trainer, keras.Model):
             self._trace_anew()
 
     def _depends_on_plan(self) -> bool:
+        if self.overlay is not None:
+            return True
         try:
             self.method.loss_weights(Progress(step=0))
         except ValueError:
@@ -591,6 +602,22 @@ def _scale_gradient(value: Tensor, share: float) -> Tensor:
     if share == 0.0:
         return ops.stop_gradient(value)
     return share * value + ops.stop_gradient((1.0 - share) * value)
+
+
+def _check_overlay(overlay: IntegratedGradientsOverlay | None, method: Method) -> None:
+    if overlay is None:
+        return
+    if not isinstance(overlay, IntegratedGradientsOverlay) or overlay.built:
+        received = "one that another ensemble has" if hasattr(overlay, "built") else repr(overlay)
+        raise ValueError(
+            "overlay must be None or an oekd_tf.attribution.IntegratedGradientsOverlay of this "
+            f"ensemble's own. Received: {received}"
+        )
+    if method.is_stored:
+        raise ValueError(
+            "overlay must be None with stored logits, which are of images as they are. "
+            f"Received: an overlay with {method.name!r}"
+        )
 
 
 def _check_arguments_are_kept(method: Method) -> None:

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from oekd_tf.core.types import Tensor
     from oekd_tf.methods.parts.method import Method
     from oekd_tf.methods.parts.progress import Progress
+    from oekd_tf.models.attribution.overlay import IntegratedGradientsOverlay
 
     class TrainedEnsemble(keras.Model):
         """An ensemble as its trainer sees it: a Keras model with these members."""
 
         method: Method
+        overlay: IntegratedGradientsOverlay | None
         students: list[keras.Model]
         image_shape: tuple[int, ...]
         num_classes: int

@@ -15,6 +15,7 @@ from oekd_tf.methods.offline import Offline
 from oekd_tf.methods.parts import losses, metrics
 from oekd_tf.methods.parts.network import Network
 from oekd_tf.models import optimizers
+from oekd_tf.models.attribution.overlay import IntegratedGradientsOverlay
 from oekd_tf.models.labelled_student import LabelledStudent
 from oekd_tf.models.online_ensemble import OnlineEnsemble
 from oekd_tf.models.optimizers import schedules
@@ -89,6 +90,7 @@ def build(
         logit_adjustment=logit_adjustment,
         initial_weights=initial,
         slice=config.ensemble.slice,
+        overlay=_overlay(config),
         dtype=config.precision,
     )
     rates = {}
@@ -214,6 +216,14 @@ def describe_method(config: ConfigDict) -> str:
     changed = config_module.changed_arguments(config.method.name, config.method.arguments.to_dict())
     given = [f"{name}={value!r}" for name, value in changed.items()]
     return ", ".join([f"{config.method.name} ({title})" if title else config.method.name, *given])
+
+
+def _overlay(config: ConfigDict) -> IntegratedGradientsOverlay | None:
+    arguments = config.overlay.to_dict()
+    # A student alone is trained without one.
+    if not arguments["share"] or config.only_student:
+        return None
+    return IntegratedGradientsOverlay(**arguments, seed=config.seed)
 
 
 def _alone(branch: keras.Model, teacher: keras.Model | None, config: ConfigDict) -> LabelledStudent:

@@ -3,6 +3,7 @@
 from oekd_tf.core.lazy import attach
 
 _PUBLIC = {
+    "IntegratedGradientsOverlay": ".overlay",
     "draw_maps": ".picture",
     "integrated_gradients": ".gradients",
     "rank_correlation": ".agreement",

@@ -1,6 +1,6 @@
 """Integrated gradients: how much each pixel adds to a class's logit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,24 +67,44 @@ def integrated_gradients(
 
     @tf.function(autograph=False, reduce_retracing=True)
     def gradient(points: Tensor, own: Tensor) -> Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(points)
-            logits = tf.cast(model(points, training=False), tf.float32)
-            chosen = tf.gather(logits, own, batch_dims=1)
-        return tape.gradient(chosen, points)
+        return class_gradient(lambda x: model(x, training=False), points, own)
 
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
     found = []
     for first in range(0, len(images), _BATCH):
         batch = images[first : first + _BATCH].astype(np.float32)
-        own = tf.constant(labels[first : first + _BATCH])
+        own = tf.one_hot(labels[first : first + _BATCH], model.output_shape[-1])
         away, total = batch - colour, np.zeros_like(batch)
-        for node, weight in zip(nodes, weights, strict=True):
-            # From -1 ... 1, whose weights sum to 2, to 0 ... 1.
-            points = colour + np.float32((node + 1) / 2) * away
-            total += np.float32(weight / 2) * gradient(tf.constant(points), own).numpy()
+        for place, weight in quadrature(steps):
+            total += weight * gradient(tf.constant(colour + place * away), own).numpy()
         found.append(away * total)
     return np.concatenate(found)
+
+
+def quadrature(steps: int) -> Iterator[tuple[np.float32, np.float32]]:
+    """Places from 0 to 1 and their weights, which sum to 1, of Gauss-Legendre quadrature."""
+    for node, weight in zip(*np.polynomial.legendre.leggauss(steps), strict=True):
+        # From -1 ... 1, whose weights sum to 2.
+        yield np.float32((node + 1) / 2), np.float32(weight / 2)
+
+
+def class_gradient(network: Callable[[Tensor], Tensor], points: Tensor, labels: Tensor) -> Tensor:
+    """The gradient of each image's logit, the mean of its labels', with respect to its pixels.
+
+    Args:
+        network: Function from images to logits.
+        points: Pixels, float32, (images, height, width, channels).
+        labels: Class probabilities, (images, classes).
+
+    Returns:
+        Of the shape of `points`.
+    """
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        logits = tf.cast(network(points), tf.float32)
+        chosen = tf.reduce_sum(labels * logits, axis=-1)
+    return tape.gradient(chosen, points)
 
 
 def saliency(attributions: np.ndarray) -> np.ndarray:

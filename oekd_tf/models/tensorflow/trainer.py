@@ -107,6 +107,8 @@ class TensorFlowTrainer(TrainedEnsemble):
         images, labels, sample_weight, stored = self._checked(data, training=True)
         # With a scaled loss gradients overflow at times; its optimizer skips such a step.
         scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        if self.overlay is not None:
+            images = self.overlay.on(images, labels, self._progress(training=True))
         with tf.GradientTape() as tape:
             # Holds back moving statistics, which a step that is refused must leave as they are.
             with keras.StatelessScope(initialize_variables=False) as forward:
@@ -133,6 +135,10 @@ class TensorFlowTrainer(TrainedEnsemble):
             with keras.StatelessScope(initialize_variables=False) as after:
                 self.method.finish_step(self.students, self._progress(training=True))
             _assign(after, self.method.non_trainable_variables, applied)
+        if self.overlay is not None:
+            with keras.StatelessScope(initialize_variables=False) as after:
+                self.overlay.finish_step(self._progress(training=True))
+            _assign(after, self.overlay.variables, applied)
         return self._logs(loss, images, labels, outputs)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
