@@ -34,7 +34,9 @@ MUTUAL_FIELDS = {
 OFFLINE_ARGUMENTS = ("temperature", "label_weight", "distillation_weight")
 
 # Sections that an ablation may change. Data, batch size, epochs and seed are the same in all runs.
-_SECTIONS = ("method", "ensemble", "backbone", "optimizer", "schedule", "label_loss")
+_SECTIONS = (
+    "method", "ensemble", "overlay", "backbone", "optimizer", "schedule", "label_loss",
+)  # fmt: skip
 # How the report's files end.
 _ENDINGS = (".json", ".md", ".csv", ".png", ".lock")
 _LONGEST_NAME = 80
