@@ -748,6 +748,7 @@ class Scores(TypedDict):
         ece: Expected calibration error, from 0 to 1.
         reliability: Number of images, confidence and accuracy of each bin.
         balanced_accuracy: Mean recall of the classes; older studies lack it.
+        worst_recall: Lowest recall of a class; older studies lack it.
     """
 
     accuracy: Share
@@ -755,6 +756,7 @@ class Scores(TypedDict):
     ece: Share
     reliability: list[Annotated[list[Amount], Meta(min_length=3, max_length=3)]]
     balanced_accuracy: NotRequired[Share]
+    worst_recall: NotRequired[Share]
 
 
 class StudentRecord(Scores):

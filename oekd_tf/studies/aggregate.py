@@ -1,7 +1,7 @@
 """Metrics of each student under each method, aggregated over seeds."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from oekd_tf.core.records import Results, RunRecord, Scores, StudentRecord
 from oekd_tf.studies.plan import ALONE, ENSEMBLE
@@ -17,6 +17,8 @@ class _Timed(StudentRecord):
 
 # Students of one network and one method, by seed.
 _BySeed = dict[int, _Timed]
+# Facts that studies of before lack.
+_Fact = Literal["balanced_accuracy", "worst_recall"]
 
 
 class Row(NamedTuple):
@@ -41,6 +43,8 @@ class Row(NamedTuple):
         reliability: (count, confidence, accuracy) of each bin, over all seeds.
         balanced: Balanced accuracy, from 0 to 1; None for a study that did not measure it.
         balanced_gain: Points of balanced accuracy above the baseline; None without one.
+        worst: Lowest recall of a class, from 0 to 1; None for a study that did not measure it.
+        worst_gain: Points of that above the baseline; None without one.
     """
 
     name: str
@@ -59,6 +63,8 @@ class Row(NamedTuple):
     reliability: tuple[tuple[int, float, float], ...]
     balanced: Spread | None = None
     balanced_gain: Interval | None = None
+    worst: Spread | None = None
+    worst_gain: Interval | None = None
 
 
 class Teacher(NamedTuple):
@@ -239,6 +245,7 @@ def _row(
     own = [students[seed] for seed in seeds]
     agreements = [one["agreement"] for one in own if "agreement" in one]
     paired = [seed for seed in seeds if seed in baselines]
+    pairs = [(students[seed], baselines[seed]) for seed in paired]
     together = [students[seed]["accuracy"] for seed in paired]
     alone = [baselines[seed]["accuracy"] for seed in paired]
     return Row(
@@ -256,21 +263,23 @@ def _row(
         spread([one["ece"] for one in own]),
         spread(agreements) if agreements else None,
         pooled(one["reliability"] for one in own),
-        _balanced(own),
-        _balanced_gain([(students[seed], baselines[seed]) for seed in paired]),
+        _spread_of("balanced_accuracy", own),
+        _points("balanced_accuracy", pairs),
+        _spread_of("worst_recall", own),
+        _points("worst_recall", pairs),
     )
 
 
-def _balanced(scores: Sequence[Scores]) -> Spread | None:
-    found = [one["balanced_accuracy"] for one in scores if "balanced_accuracy" in one]
+def _spread_of(fact: _Fact, scores: Sequence[Scores]) -> Spread | None:
+    """Of a fact that older studies lack."""
+    found = [one[fact] for one in scores if fact in one]
     return spread(found) if found else None
 
 
-def _balanced_gain(pairs: Sequence[tuple[Scores, Scores]]) -> Interval | None:
+def _points(fact: _Fact, pairs: Sequence[tuple[Scores, Scores]]) -> Interval | None:
+    """Points of such a fact together above alone."""
     gains = [
-        100 * (together["balanced_accuracy"] - alone["balanced_accuracy"])
-        for together, alone in pairs
-        if "balanced_accuracy" in together and "balanced_accuracy" in alone
+        100 * (one[fact] - other[fact]) for one, other in pairs if fact in one and fact in other
     ]
     return interval(gains) if gains else None
 
@@ -281,7 +290,7 @@ def _teacher(teachers: list[Scores]) -> Teacher:
         spread([teacher["nll"] for teacher in teachers]),
         spread([teacher["ece"] for teacher in teachers]),
         pooled(teacher["reliability"] for teacher in teachers),
-        _balanced(teachers),
+        _spread_of("balanced_accuracy", teachers),
     )
 
 

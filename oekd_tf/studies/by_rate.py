@@ -127,7 +127,15 @@ def write_rates(workdir: str | Path, rates: Rates) -> str:
             f"{rates.folder(rates.values[0])}"
         )
     gains = markdown_table(rate_rows(found))
-    accuracies = markdown_table(_accuracy_rows(found))
+    accuracies = markdown_table(_value_rows(found, lambda row: percent(row.accuracy)))
+    worst = ""
+    if any(row.worst for own in found.values() for method in own for row in method.rows):
+        table = markdown_table(_value_rows(found, _worst))
+        worst = (
+            f"\n## Worst class\n\n{table}\n\nLowest recall of a class in %, mean ± standard "
+            "deviation over seeds; then the points of it above the same student alone, with the "
+            "95 % interval.\n"
+        )
     _draw(found, rates.field, workdir / PICTURE)
     first = next(iter(found))
     write_text(
@@ -136,7 +144,7 @@ def write_rates(workdir: str | Path, rates: Rates) -> str:
         "same value, in %, with the 95 % interval over seeds. *more at* a value: points of gain "
         f"above those at {first}, over the seeds that both have.\n\n![gains]({PICTURE})\n\n"
         f"## Accuracies\n\n{accuracies}\n\nTest accuracy in %, mean ± standard deviation over "
-        "seeds.\n",
+        f"seeds.\n{worst}",
     )
     return "\n".join(
         ["", gains, "", f"report: {workdir / REPORT}", f"picture: {workdir / PICTURE}"]
@@ -193,15 +201,23 @@ def _gains(own: Sequence[Method], method: str, student: str) -> dict[int, float]
     return dict(zip(seeds, row.gain.values, strict=True))
 
 
-def _accuracy_rows(found: dict[Any, list[Method]]) -> list[dict[str, str]]:
+def _value_rows(found: dict[Any, list[Method]], text: Callable[[Row], str]) -> list[dict[str, str]]:
+    """A row for each method and student, with a text of it at each value."""
     rows = []
     for method, student in _named(found):
         line = {"students": method, "student": student}
         for value, own in found.items():
             row = _row(own, method, student)
-            line[f"at {value}"] = percent(row.accuracy if row else None)
+            line[f"at {value}"] = text(row) if row else ""
         rows.append(line)
     return rows
+
+
+def _worst(row: Row) -> str:
+    parts = [percent(row.worst)]
+    if row.worst_gain:
+        parts.append(with_interval(row.worst_gain))
+    return ", ".join(parts)
 
 
 def _draw(found: dict[Any, list[Method]], field: str, path: Path) -> None:

@@ -102,6 +102,7 @@ def _metrics(logits: np.ndarray, labels: np.ndarray) -> Scores:
     return {
         "accuracy": round(evaluation.accuracy(logits, labels), _DIGITS),
         "balanced_accuracy": round(evaluation.balanced_accuracy(logits, labels), _DIGITS),
+        "worst_recall": round(evaluation.worst_recall(logits, labels), _DIGITS),
         "nll": round(evaluation.negative_log_likelihood(logits, labels), _DIGITS),
         "ece": round(error, _DIGITS),
         "reliability": [

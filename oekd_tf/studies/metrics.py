@@ -64,6 +64,28 @@ def balanced_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     return classes.balanced_accuracy(classes.recall(matrix))
 
 
+def worst_recall(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Lowest share of a class's images whose top class it is.
+
+    Args:
+        logits: Logits, (images, classes).
+        labels: Class indices, (images,).
+
+    Returns:
+        The least over the classes that have images, from 0 to 1.
+
+    Raises:
+        ValueError: The arrays do not belong together.
+
+    Example:
+        >>> worst_recall([[1.0, 0.0]] * 4, [0, 0, 0, 1])
+        0.0
+    """
+    logits, labels = _checked(logits, labels)
+    matrix = classes.confusion(logits.argmax(-1), labels, logits.shape[1])
+    return min(one for one in classes.recall(matrix) if one is not None)
+
+
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log-likelihood of the labels.
 

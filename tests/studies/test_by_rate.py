@@ -71,9 +71,33 @@ def test_the_table_by_hand(results, tmp_path):
     assert report.splitlines()[2] in said
     with Image.open(tmp_path / "rates.png") as picture:
         assert picture.size[0] > 600
+    assert "Worst class" not in report, "a study that did not measure it"
     # Baselines alone have accuracies, and no gains.
     assert "| alone" not in report.partition("## Accuracies")[0]
     assert "| alone" in report.partition("## Accuracies")[2]
+
+
+def test_the_worst_class_by_hand(results, tmp_path):
+    for value, lost in ((1, 0.0), (100, 0.1)):
+        own = copy.deepcopy(results)
+        for run in own["runs"]:
+            for student in run["students"]:
+                together = 0.4 - 0.01 * run["seed"] - lost
+                student["worst_recall"] = together if run["method"] == "ensemble" else 0.3 - lost
+        folder = tmp_path / f"imbalance_{value}"
+        folder.mkdir()
+        (folder / results_file.FILE_NAME).write_text(json.dumps(own))
+    write_rates(tmp_path, Rates("data.imbalance", (1, 100)))
+    table = (tmp_path / "rates.md").read_text().partition("## Worst class")[2]
+    (row,) = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in table.splitlines()
+        if line.startswith("| ensemble") and "student_3" in line
+    ]
+    # 40, 39 and 38 % over 30: 10, 9 and 8 points; half an interval is 4.302653 / √3.
+    assert row[2:] == ["39.00 ± 1.00, +9.00 [+6.52, +11.48]", "29.00 ± 1.00, +9.00 [+6.52, +11.48]"]
+    (alone,) = [line for line in table.splitlines() if "alone" in line and "student_3" in line]
+    assert "20.00 ± 0.00" in alone
 
 
 def test_studies_that_are_not_there(tmp_path):

@@ -36,6 +36,12 @@ def test_balanced_accuracy():
     assert evaluation.balanced_accuracy(np.eye(3)[[0, 0]], [0, 0]) == 1
 
 
+def test_worst_recall():
+    assert evaluation.worst_recall(PROBABILITIES, LABELS) == pytest.approx(2 / 3)
+    assert evaluation.worst_recall(np.eye(3)[[0, 0]], [0, 1]) == 0
+    assert evaluation.worst_recall(np.eye(3)[[0, 0]], [0, 0]) == 1, "of classes with images"
+
+
 def test_agreement():
     assert evaluation.agreement(PROBABILITIES, PROBABILITIES[[0, 1, 3, 2]]) == 0.5
     assert evaluation.agreement(PROBABILITIES, 2 * PROBABILITIES) == 1
