@@ -58,6 +58,7 @@ VARIANTS = (
     "test_balanced.py::*[[]encoded]",
     "test_battery.py::test_check_in_a_process[[]labels-replicas]",
     "test_batch_checks.py::test_another_rank_than_before",
+    "test_batch_checks.py::TestReplicas::test_gradient",
     "test_batch_checks.py::TestScaledPictures::test_replicas",
     "test_best_epoch.py::*[[]val_label_loss]",
     "test_budgets.py::test_an_impossible_budget*budgets1*",

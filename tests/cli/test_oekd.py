@@ -36,17 +36,57 @@ def run(*arguments, code=WITHOUT):
     )  # fmt: skip
 
 
-def config_of(*flags):
+# A process that has imported what a config needs, and forks one for each command line: absl parses
+# one in a process.
+READER = """
+import json, os, sys, traceback
+import oekd_tf.backbones
+from oekd_tf import methods
+from oekd_tf.cli.parts import flags
+from oekd_tf.config import to_json
+
+methods.OEKD
+for line in sys.stdin:
+    words, output, errors = json.loads(line)
+    if not (child := os.fork()):
+        for path, stream in ((output, 1), (errors, 2)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+        sys.argv = ["oekd train", *words]
+        code = 1
+        try:
+            from oekd_tf.cli import train
+            train._train = lambda: print(to_json(train._CONFIG.value))
+            train.main()
+        except SystemExit as stop:
+            if isinstance(stop.code, str):
+                print(stop.code, file=sys.stderr)
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def config_of(tmp_path_factory):
     """The config that `oekd train` reads from flags, as JSON, and what went wrong."""
-    code = (
-        "import sys\n"
-        "sys.argv = ['oekd train', *sys.argv[1:]]\n"
-        "from oekd_tf.cli import train\n"
-        "from oekd_tf.config import to_json\n"
-        "train._train = lambda: print(to_json(train._CONFIG.value))\n"
-        "train.main()\n"
-    )
-    return run(*flags, code=code)
+    folder = tmp_path_factory.mktemp("read")
+    output, errors = folder / "output", folder / "errors"
+    with subprocess.Popen(
+        [sys.executable, "-c", READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=ROOT,
+    ) as reader:  # fmt: skip
+
+        def read(*flags):
+            print(json.dumps([flags, str(output), str(errors)]), file=reader.stdin, flush=True)
+            code = int(reader.stdout.readline())
+            return subprocess.CompletedProcess(flags, code, output.read_text(), errors.read_text())
+
+        yield read
+        reader.stdin.close()
 
 
 def test_names_are_the_files():
@@ -98,7 +138,7 @@ def test_all_fields_are_listed():
         assert field.meaning in done.stdout
 
 
-def test_arguments_of_a_method_and_a_backbone():
+def test_arguments_of_a_method_and_a_backbone(config_of):
     done = config_of(
         "--config.method.arguments.temperature=3.0", "--config.backbone.name=DenseNet",
         "--config.backbone.arguments.growth_rate", "12", "--config.epochs=3",
@@ -111,7 +151,7 @@ def test_arguments_of_a_method_and_a_backbone():
     assert '"teacher_weights": [' in done.stdout
 
 
-def test_another_method_begins_with_no_arguments():
+def test_another_method_begins_with_no_arguments(config_of):
     flags = "--config=configs/cifar10_jpeg_resnet8_8x8.py", "--config.method.name=dml"
     done = config_of(*flags, "--config.method.arguments.temperature=2.0")
     assert done.returncode == 0, done.stderr
@@ -122,7 +162,7 @@ def test_another_method_begins_with_no_arguments():
     assert method["arguments"]["distillation_weight"] == 1.0
 
 
-def test_own_data_do_not_start_from_the_demo():
+def test_own_data_do_not_start_from_the_demo(config_of):
     """The demo takes 1,000 images and halves them, which nobody asked for with images of theirs."""
     for flags, name in (
         ((), "demo"),
@@ -138,7 +178,7 @@ def test_own_data_do_not_start_from_the_demo():
             assert (config["data"]["max_examples"], config["data"]["image_size"]) == (0, [])
 
 
-def test_a_field_of_version_0_1():
+def test_a_field_of_version_0_1(config_of):
     done = config_of("--config.loss.temperature=4.0", "--config.ensemble.stem_gradient=mean")
     assert done.returncode == 0, done.stderr
     assert '"temperature": 4.0' in done.stdout
@@ -167,7 +207,7 @@ def test_a_field_of_version_0_1():
         ("stray", "Only flags are allowed. Received: 'stray'"),
     ],
 )
-def test_one_line_for_a_mistake(flag, message):
+def test_one_line_for_a_mistake(config_of, flag, message):
     for more in ((), ("--config.batch_size=7",)):
         done = config_of(*more, flag)
         assert done.returncode == 1
@@ -192,7 +232,7 @@ def test_one_line_for_a_mistake(flag, message):
         ),
     ],
 )
-def test_one_line_for_a_config_file_that_does_not_run(tmp_path, text, message):
+def test_one_line_for_a_config_file_that_does_not_run(config_of, tmp_path, text, message):
     path = tmp_path / "mine.py"
     path.write_text(text)
     for more in ((), ("--config.epochs=3",)):
@@ -204,7 +244,7 @@ def test_one_line_for_a_config_file_that_does_not_run(tmp_path, text, message):
         assert message in line
 
 
-def test_ways_to_give_a_value(tmp_path):
+def test_ways_to_give_a_value(config_of, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
         "from oekd_tf.config import default_config\n"
@@ -233,7 +273,7 @@ def test_ways_to_give_a_value(tmp_path):
     }
 
 
-def test_a_field_that_is_given_twice_has_its_last_value():
+def test_a_field_that_is_given_twice_has_its_last_value(config_of):
     first, second = (f"--config.ensemble.widths={widths}" for widths in ("(1.0,0.5)", "(1.0,0.2)"))
     done = config_of(first, "--config.epochs=3", second, "--config.epochs=4")
     assert done.returncode == 0, done.stderr
