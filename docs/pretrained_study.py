@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from oekd_tf.config import default_config
 from oekd_tf.core.choices import SLICES
 from oekd_tf.core.tables import markdown_table
-from oekd_tf.studies.statistics import relative_gain
+from oekd_tf.studies.statistics import Interval, interval, relative_gain
 
 RESULTS = Path(__file__).parent / "pretrained_results.csv"
 CLASSES = 60
@@ -154,34 +154,61 @@ def rows() -> list[dict[str, str]]:
 
 
 def table() -> Iterator[str]:
-    """Accuracy from random weights, and each start's relative gain over it, of the same seeds."""
+    """Accuracy from random weights, and each start's relative gain over it, of the same seeds.
+
+    Then points of accuracy of a slice by a rule above one of random channels.
+    """
     for target in dict.fromkeys(row["target"] for row in rows()):
-        own = [row for row in rows() if row["target"] == target]
-        starts = [start for start in STARTS if any(row["start"] == start for row in own)]
-        lines = []
-        for student in sorted({row["student"] for row in own}):
-            line = {"student": student}
-            for start in starts:
-                found, before = (
-                    {
-                        (row["seed"], row["learning_rate"]): float(row["test_accuracy"])
-                        for row in own
-                        if row["student"] == student and row["start"] == which
-                    }
-                    for which in (start, RANDOM)
+        yield from (f"{target}:", "", markdown_table(gains(target)), "")
+        yield from (f"{target}, rules against random channels:", "")
+        yield from (markdown_table(rules(target)), "")
+
+
+def gains(target: str) -> list[dict[str, str]]:
+    lines = []
+    for student in students(target):
+        before = accuracies(target, student, RANDOM)
+        line = {"student": student, RANDOM: f"{100 * sum(before.values()) / len(before):.1f} %"}
+        for start in SLICES:
+            found = accuracies(target, student, start)
+            both = [key for key in found if key in before]
+            line[start] = said(relative_gain([found[k] for k in both], [before[k] for k in both]))
+        lines.append(line)
+    return lines
+
+
+def rules(target: str) -> list[dict[str, str]]:
+    lines = []
+    # Student 1 has all channels, whatever the rule.
+    for student in students(target)[1:]:
+        chance = accuracies(target, student, "random")
+        line = {"student": student}
+        for start in SLICES:
+            if start != "random":
+                found = accuracies(target, student, start)
+                line[start] = said(
+                    interval([100 * (found[key] - chance[key]) for key in found if key in chance])
                 )
-                if start == RANDOM:
-                    line[start] = f"{100 * sum(found.values()) / len(found):.1f} %"
-                    continue
-                gain = relative_gain([found[key] for key in found], [before[key] for key in found])
-                line[start] = f"{gain.mean:+.1f}"
-                if gain.low is not None:
-                    line[start] += f" [{gain.low:+.1f}, {gain.high:+.1f}]"
-            lines.append(line)
-        yield f"{target}:"
-        yield ""
-        yield markdown_table(lines)
-        yield ""
+        lines.append(line)
+    return lines
+
+
+def students(target: str) -> list[str]:
+    return sorted({row["student"] for row in rows() if row["target"] == target})
+
+
+def accuracies(target: str, student: str, start: str) -> dict[tuple[str, str], float]:
+    """Test accuracies by seed and learning rate."""
+    return {
+        (row["seed"], row["learning_rate"]): float(row["test_accuracy"])
+        for row in rows()
+        if (row["target"], row["student"], row["start"]) == (target, student, start)
+    }
+
+
+def said(found: Interval) -> str:
+    ends = "" if found.low is None else f" [{found.low:+.1f}, {found.high:+.1f}]"
+    return f"{found.mean:+.1f}{ends}"
 
 
 if __name__ == "__main__":

@@ -246,6 +246,19 @@ def test_refusals(model, arguments, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_network_of_one_size_of_images():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, 2, "same", activation="relu")(inputs)
+    x = keras.layers.Conv2D(8, 3, 2, "same", activation="relu")(x)
+    x = keras.layers.Dense(16, activation="relu")(keras.layers.Flatten()(x))
+    model = keras.Model(inputs, keras.layers.Dense(5)(x))
+    family = from_keras(model, preprocessing="none")
+    ensemble = oekd_tf.OnlineEnsemble(family, (8, 8, 3), 4, (1.0, 0.5))
+    assert ensemble.students[0].count_params() == model.count_params() - 17
+    with pytest.raises(ValueError, match="after a Flatten a network is tied to its size of images"):
+        oekd_tf.OnlineEnsemble(family, (16, 16, 3), 4, (1.0, 0.5))
+
+
 def test_a_backbone_of_keras_hub():
     hub = pytest.importorskip("keras_hub", reason="keras_hub is not installed")
     backbone = hub.models.ResNetBackbone(

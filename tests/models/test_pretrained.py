@@ -413,5 +413,10 @@ class TestSmallerLearningRate:
         assert again.rates == {"slow": 0.25}
 
     def test_refusal(self):
+        ensemble = small_ensemble()
+        with pytest.raises(ValueError, match=r"such as 'stem/kernel'. Received: 'stm/kernel'"):
+            ensemble.compile(oekd_tf.optimizers.Adam(rates={"stm/kernel": 0.1}))
+        # Some may be of variables that are trained elsewhere.
+        ensemble.compile(oekd_tf.optimizers.SGD(rates={"stem/kernel": 0.1, "other/kernel": 0.1}))
         with pytest.raises(ValueError, match="rates must be factors of at least 0"):
             oekd_tf.optimizers.Adam(rates={"slow": -1.0})

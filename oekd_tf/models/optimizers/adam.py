@@ -8,7 +8,7 @@ import keras
 from oekd_tf.core.keras_internals import variable_index
 from oekd_tf.models.optimizers.clipping import clip_over_replicas
 from oekd_tf.models.optimizers.l2 import add_l2, check_l2
-from oekd_tf.models.optimizers.rates import check_rates, rate_of
+from oekd_tf.models.optimizers.rates import check_known, check_rates, rate_of
 
 if TYPE_CHECKING:
     from oekd_tf.models.optimizers.tensorflow_kernels import FusedAdam
@@ -58,6 +58,10 @@ class Adam(keras.optimizers.Adam):
         self.l2 = check_l2(l2)
         self.rates = check_rates(rates)
         self._fused: FusedAdam | None = None
+
+    def build(self, variables: list) -> None:
+        check_known(self.rates, variables)
+        super().build(variables)
 
     def apply(self, grads: list, trainable_variables: list | None = None) -> None:
         if keras.backend.backend() == "tensorflow" and not self.amsgrad:

@@ -1,7 +1,8 @@
 """Learning rates of single variables, as factors of the optimizer's."""
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -27,6 +28,28 @@ def check_rates(rates: Mapping[str, float] | None) -> dict[str, float]:
             f"Received: {format_value(rates)}"
         )
     return found
+
+
+def check_known(rates: Mapping[str, float], variables: Sequence[Any]) -> None:
+    """Refuses factors of which none is of a variable that is trained.
+
+    A few may be left over: of a network's variables some may be frozen, or trained elsewhere.
+
+    Args:
+        rates: Factors by path of a variable.
+        variables: The variables that an optimizer trains.
+
+    Raises:
+        ValueError: No path is of such a variable.
+    """
+    paths = [variable.path for variable in variables]
+    if rates and not rates.keys() & set(paths):
+        first = next(iter(rates))
+        near = difflib.get_close_matches(first, paths, n=1, cutoff=0.0)
+        raise ValueError(
+            "rates must be factors by path of a variable of the network, such as "
+            f"{near[0] if near else 'none'!r}. Received: {first!r}"
+        )
 
 
 def rate_of(

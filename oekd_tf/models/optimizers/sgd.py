@@ -8,7 +8,7 @@ import keras
 from oekd_tf.core.keras_internals import variable_index
 from oekd_tf.models.optimizers.clipping import clip_over_replicas
 from oekd_tf.models.optimizers.l2 import add_l2, check_l2
-from oekd_tf.models.optimizers.rates import check_rates, rate_of
+from oekd_tf.models.optimizers.rates import check_known, check_rates, rate_of
 
 
 @keras.saving.register_keras_serializable("oekd_tf")
@@ -46,6 +46,10 @@ class SGD(keras.optimizers.SGD):
         super().__init__(learning_rate, float(momentum), nesterov, name=name, **kwargs)
         self.l2 = check_l2(l2)
         self.rates = check_rates(rates)
+
+    def build(self, variables: list) -> None:
+        check_known(self.rates, variables)
+        super().build(variables)
 
     def apply(self, grads: list, trainable_variables: list | None = None) -> None:
         super().apply(clip_over_replicas(self, grads), trainable_variables)

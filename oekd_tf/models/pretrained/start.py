@@ -135,10 +135,14 @@ def _give(step: Step, name: str, weights: list[np.ndarray], source: Source) -> N
         for weight, target in zip(weights, targets, strict=True)
     )
     if not same:
+        shapes = [tuple(target.shape) for target in targets]
+        flattened = shapes and [len(s) for s in (shapes[0], weights[0].shape)] == [2, 2]
+        flattened = flattened and shapes[0][1] == weights[0].shape[1]
+        hint = "; after a Flatten a network is tied to its size of images" if flattened else ""
         raise ValueError(
             f"{RULE} It must be of student 1's network. Received: {source.name!r}, whose layer "
             f"{name!r} has weights of shapes {[w.shape for w in weights]}, where student 1's "
-            f"{step.name!r} has {[tuple(target.shape) for target in targets]}"
+            f"{step.name!r} has {shapes}{hint}"
         )
     for weight, target in zip(weights, targets, strict=True):
         target.assign(weight.reshape(target.shape))
