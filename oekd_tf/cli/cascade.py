@@ -169,9 +169,9 @@ def _splits(
     workdir: Path, data_dir: str | None, manifest: Manifest
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Images and labels of a run's validation and test split."""
-    path = workdir / "config.json"
-    if not path.exists():
-        raise ValueError(f"A workdir must hold a run's config.json. Received: {workdir}")
+    from oekd_tf.training.workdir import require_run
+
+    require_run(workdir)
     if find_spec("tensorflow") is None:
         raise ValueError(
             "Choosing a threshold needs the run's data, and so TensorFlow. "

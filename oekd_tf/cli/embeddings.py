@@ -12,6 +12,7 @@ from absl import flags
 
 from oekd_tf.cli.parts import flags as command_line
 from oekd_tf.core.streams import say
+from oekd_tf.training.workdir import require_run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _OUTPUT = flags.DEFINE_string(
@@ -30,7 +31,7 @@ def main() -> None:
 
 
 def _export() -> None:
-    command_line.require_run(_WORKDIR.value)
+    require_run(_WORKDIR.value)
     command_line.quiet_tensorflow()
     from oekd_tf.training.embeddings import export_embeddings_of_run
 

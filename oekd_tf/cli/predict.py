@@ -13,6 +13,7 @@ from absl import flags
 
 from oekd_tf.cli.parts import flags as command_line
 from oekd_tf.core.streams import say
+from oekd_tf.training.workdir import require_run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _SAVE_LOGITS = flags.DEFINE_string("save_logits", None, "The .npz file to write.")
@@ -28,7 +29,7 @@ def main() -> None:
 
 
 def _predict() -> None:
-    command_line.require_run(_WORKDIR.value)
+    require_run(_WORKDIR.value)
     command_line.quiet_tensorflow()
     from oekd_tf.training.predict import predict_run
 

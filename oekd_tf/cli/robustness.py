@@ -21,6 +21,7 @@ from absl import flags
 from oekd_tf.cli.parts import flags as command_line
 from oekd_tf.core.errors import ConfigError
 from oekd_tf.core.streams import say
+from oekd_tf.training.workdir import require_run
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of a finished run of an ensemble, or of a study."
@@ -55,7 +56,7 @@ def _robustness() -> None:
     if _PROPERTIES.present and not properties:
         raise ConfigError("--properties must name one, or be left out for all. Received: none")
     if not list(Path(_WORKDIR.value).glob("seed_*")):
-        command_line.require_run(_WORKDIR.value)
+        require_run(_WORKDIR.value)
     command_line.quiet_tensorflow()
     from oekd_tf.studies.robustness.material import Settings
     from oekd_tf.studies.robustness.measure import measure_robustness

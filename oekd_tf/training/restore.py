@@ -19,7 +19,7 @@ from oekd_tf.training.callbacks.best_epoch import restore_best
 from oekd_tf.training.callbacks.checkpoints import Checkpoints
 from oekd_tf.training.contract import adopt, kept_files, read_contract, recorded
 from oekd_tf.training.hosts import Hosts, TensorFlowHosts, set_runtime, this_device
-from oekd_tf.training.workdir import run_folder
+from oekd_tf.training.workdir import require_run, run_folder
 
 
 @as_config_error(
@@ -238,9 +238,7 @@ def read_config(workdir: str | Path) -> ConfigDict:
     Raises:
         ConfigError: The folder holds no run.
     """
-    path = Path(workdir) / "config.json"
-    if not path.exists():
-        raise ConfigError(f"A workdir must hold a run's config.json. Received: {workdir}")
+    path = require_run(workdir)
     # The files that the method was given may have been moved, or be others now.
     return config_module.from_file(path, arguments=kept_files(workdir))
 

@@ -23,6 +23,23 @@ _RUN_FILES = (
 )  # fmt: skip
 
 
+def require_run(workdir: str | Path) -> Path:
+    """The file of a run's config, where the folder is a run's.
+
+    Looks at the folder only, so that a command can ask before TensorFlow takes its time.
+
+    Args:
+        workdir: Folder of the run.
+
+    Raises:
+        ConfigError: The folder holds no run.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        raise ConfigError(f"A workdir must hold a run's config.json. Received: {workdir}")
+    return path
+
+
 @contextlib.contextmanager
 def locked(workdir: str | Path) -> Iterator[None]:
     """Makes the folder, and locks it while the block runs.

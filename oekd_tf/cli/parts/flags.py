@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from absl import app, flags, logging
@@ -62,19 +61,6 @@ def numbers(flag: flags.FlagHolder, kind: type[_Number]) -> list[_Number]:
         raise ConfigError(
             f"--{flag.name} must be numbers. Received: {','.join(flag.value)!r}"
         ) from None
-
-
-def require_run(workdir: str) -> None:
-    """Looks for a run, before TensorFlow takes its time.
-
-    Args:
-        workdir: Value of --workdir.
-
-    Raises:
-        ConfigError: The folder holds no run.
-    """
-    if not (Path(workdir) / "config.json").exists():
-        raise ConfigError(f"A workdir must hold a run's config.json. Received: {workdir}")
 
 
 # Configs of a command line without --config.

@@ -25,6 +25,7 @@ from oekd_tf.studies.robustness.subjects import (
     int8_subject,
     keras_subjects,
 )
+from oekd_tf.training.workdir import require_run
 
 FOLDER = "robustness"
 FILE_NAME = "robustness.json"
@@ -74,8 +75,7 @@ def measure_robustness(
     settings = settings or Settings()
     wanted = check_settings(settings, properties)
     folder = Path(workdir) / FOLDER
-    if not (Path(workdir) / "config.json").exists():
-        raise ConfigError(f"A workdir must hold a run's config.json. Received: {workdir}")
+    require_run(workdir)
     settings = settings._replace(severities=tuple(map(int, settings.severities)))
     with alone(folder):
         folder.mkdir(exist_ok=True)
