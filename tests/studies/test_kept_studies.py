@@ -85,3 +85,10 @@ def test_robustness_is_of_what_was_measured(tmp_path):
     assert len(table) == 2 + 6
     assert "\n".join(table) in (ROOT / "docs" / "robustness.md").read_text()
     assert (folder / "differences.png").stat().st_size > 5000
+
+
+def test_what_an_overlay_changes():
+    report = (ROOT / "docs" / "studies" / "cifar10_8x8_resnet8_overlay" / "report.md").read_text()
+    table = report.partition("## Against the study's own ensemble")[2].strip().partition("\n\n")[0]
+    assert "maps_of_others" in table
+    assert table in (ROOT / "docs" / "robustness.md").read_text()
