@@ -169,16 +169,15 @@ def _splits(
     workdir: Path, data_dir: str | None, manifest: Manifest
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Images and labels of a run's validation and test split."""
-    from oekd_tf.training.workdir import require_run
-
-    require_run(workdir)
     if find_spec("tensorflow") is None:
         raise ValueError(
             "Choosing a threshold needs the run's data, and so TensorFlow. "
             "Received: an environment without it"
         )
     from oekd_tf.cli.parts.flags import quiet_tensorflow
+    from oekd_tf.training.workdir import require_run
 
+    require_run(workdir)
     quiet_tensorflow()
     from oekd_tf.training import load_data_of_run, read_config
 
