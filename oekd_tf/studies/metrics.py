@@ -59,9 +59,7 @@ def balanced_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
         >>> balanced_accuracy([[1.0, 0.0]] * 4, [0, 0, 0, 1])
         0.5
     """
-    logits, labels = _checked(logits, labels)
-    matrix = classes.confusion(logits.argmax(-1), labels, logits.shape[1])
-    return classes.balanced_accuracy(classes.recall(matrix))
+    return classes.balanced_accuracy(_recalls(logits, labels))
 
 
 def worst_recall(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -81,9 +79,7 @@ def worst_recall(logits: np.ndarray, labels: np.ndarray) -> float:
         >>> worst_recall([[1.0, 0.0]] * 4, [0, 0, 0, 1])
         0.0
     """
-    logits, labels = _checked(logits, labels)
-    matrix = classes.confusion(logits.argmax(-1), labels, logits.shape[1])
-    return min(one for one in classes.recall(matrix) if one is not None)
+    return min(one for one in _recalls(logits, labels) if one is not None)
 
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -217,6 +213,11 @@ def agreement(logits: np.ndarray, others: np.ndarray) -> float:
             f"Received: shapes {logits.shape} and {others.shape}"
         )
     return float((logits.argmax(-1) == others.argmax(-1)).mean())
+
+
+def _recalls(logits: np.ndarray, labels: np.ndarray) -> list[float | None]:
+    logits, labels = _checked(logits, labels)
+    return classes.recall(classes.confusion(logits.argmax(-1), labels, logits.shape[1]))
 
 
 def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
